@@ -1,0 +1,81 @@
+"""Text in, token ids out, and back. Nothing here needs a network."""
+import base64
+import functools
+import hashlib
+from pathlib import Path
+
+import tiktoken
+import torch
+from tiktoken_ext.openai_public import r50k_pat_str
+
+DATA = Path(__file__).parent / "data"
+STORY = DATA / "the_tide_house.txt"
+RANKS = DATA / "gpt2.tiktoken"
+RANKS_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
+END_OF_TEXT = "<|endoftext|>"
+
+
+def load_text(path=None):
+    """The text of a UTF-8 file as one string; without a path, the story that comes with the series.
+
+    Line ends become "\\n" and a byte order mark at the start is dropped, so the same words give
+    the same tokens wherever the file was saved.
+    Raises FileNotFoundError, IsADirectoryError, or ValueError (empty, or not UTF-8: the byte is named).
+    """
+    path = STORY if path is None else Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name one text file in it")
+    if not path.is_file():
+        raise FileNotFoundError(f"no text file at {path} (looked from {Path.cwd()}): check the name and the folder")
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} in line {raw[:error.start].count(10) + 1} "
+            f"(offset {error.start:,}) fits no character; save the file as UTF-8 and load it again"
+        ) from None
+    if not text.strip():
+        raise ValueError(f"{path} has no text in it ({len(raw)} bytes): choose a file with at least a few thousand words")
+    return text
+
+
+@functools.cache
+def get_tokenizer():
+    """GPT-2's byte-pair tokenizer, a `tiktoken.Encoding` with 50,257 tokens, built from the file in this package.
+
+    Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (the vocabulary).
+    """
+    return tiktoken.Encoding("gpt2", explicit_n_vocab=50257, pat_str=r50k_pat_str,
+                             mergeable_ranks=_load_ranks(RANKS), special_tokens={END_OF_TEXT: 50256})
+
+
+def _load_ranks(path):
+    """The file's lines, each a token in base64 and its rank, as {bytes: int}; raises OSError or ValueError if damaged."""
+    if not path.is_file():
+        raise FileNotFoundError(f"the vocabulary {path} is missing: install the series again")
+    raw = path.read_bytes()
+    found = hashlib.sha256(raw).hexdigest()
+    if found != RANKS_SHA256:
+        raise ValueError(f"the vocabulary {path} is damaged: its sha256 is {found[:12]}…, not {RANKS_SHA256[:12]}…; "
+                         "restore the file, or install the series again")
+    return {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, raw.splitlines())}
+
+
+def text_to_token_ids(text, tokenizer):
+    """Token ids of a text as a (1, N) int64 tensor: a batch of one. `<|endoftext|>` counts as its one token."""
+    return torch.tensor(tokenizer.encode(text, allowed_special={END_OF_TEXT})).long().unsqueeze(0)
+
+
+def token_ids_to_text(ids, tokenizer):
+    """The text of a (1, N) or (N,) tensor of token ids.
+
+    Bytes that are not whole characters become "\\ufffd". Raises ValueError for another shape or an unknown id.
+    """
+    if ids.ndim > 2 or (ids.ndim == 2 and len(ids) != 1):
+        raise ValueError(f"got ids of shape {tuple(ids.shape)}, need (N,) or (1, N): take one row, ids[0]")
+    ids = ids.flatten().tolist()
+    unknown = [i for i in ids if not 0 <= i < tokenizer.n_vocab]
+    if unknown:
+        raise ValueError(f"token id {unknown[0]} is not in the vocabulary: ids go from 0 to {tokenizer.n_vocab - 1}")
+    return tokenizer.decode(ids)
