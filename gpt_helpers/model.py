@@ -1,0 +1,122 @@
+"""GPT-2's architecture, small enough to read and fast enough to train on a laptop.
+
+Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019;
+Vaswani et al., "Attention Is All You Need", 2017 (attention); Xiong et al., "On Layer Normalization
+in the Transformer Architecture", 2020 (norm before each branch).
+Shapes: B sequences of T tokens, C = emb_dim, H = n_heads, V = vocab_size.
+"""
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gpt_helpers.data import check_positive
+
+GPT_CONFIG_124M = {
+    "vocab_size": 50257,      # GPT-2's tokens
+    "context_length": 1024,   # the most tokens the model sees at once
+    "emb_dim": 768,           # numbers per token inside the model
+    "n_heads": 12,
+    "n_layers": 12,
+    "drop_rate": 0.1,
+    "qkv_bias": False,
+}
+GPT_CONFIG_TINY = GPT_CONFIG_124M | {"context_length": 64, "emb_dim": 128, "n_heads": 4, "n_layers": 2}
+
+
+class GPTModel(nn.Module):
+    """A decoder-only transformer. cfg: a dict with exactly the keys of GPT_CONFIG_124M; ValueError says what is wrong."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        check_config(cfg)
+        self.cfg = dict(cfg)
+        self.tok_emb = nn.Embedding(cfg["vocab_size"], cfg["emb_dim"])
+        self.pos_emb = nn.Embedding(cfg["context_length"], cfg["emb_dim"])
+        self.drop_emb = nn.Dropout(cfg["drop_rate"])
+        self.trf_blocks = nn.Sequential(*[TransformerBlock(cfg) for _ in range(cfg["n_layers"])])
+        self.final_norm = nn.LayerNorm(cfg["emb_dim"])
+        self.out_head = nn.Linear(cfg["emb_dim"], cfg["vocab_size"], bias=False)
+
+    def forward(self, in_idx, last_only=False):
+        """in_idx: (B, T) token ids. Returns logits (B, T, V), or with last_only those of the last position, (B, 1, V)."""
+        check_ids(in_idx, self.cfg)
+        positions = torch.arange(in_idx.shape[1], device=in_idx.device)
+        x = self.tok_emb(in_idx) + self.pos_emb(positions)      # (B, T, C) + (T, C)
+        x = self.trf_blocks(self.drop_emb(x))
+        if last_only:
+            x = x[:, -1:]                                       # (B, 1, C)
+        return self.out_head(self.final_norm(x))
+
+
+class TransformerBlock(nn.Module):
+    """Two branches added to the stream: tokens look at each other, then each thinks for itself."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(cfg["emb_dim"])
+        self.att = CausalAttention(cfg)
+        self.norm2 = nn.LayerNorm(cfg["emb_dim"])
+        self.ff = FeedForward(cfg)
+        self.drop = nn.Dropout(cfg["drop_rate"])
+
+    def forward(self, x):                                       # (B, T, C)
+        x = x + self.drop(self.att(self.norm1(x)))
+        return x + self.drop(self.ff(self.norm2(x)))
+
+
+class CausalAttention(nn.Module):
+    """Multi-head self-attention in which no position sees a later one."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.n_heads, self.drop_rate = cfg["n_heads"], cfg["drop_rate"]
+        self.qkv = nn.Linear(cfg["emb_dim"], 3 * cfg["emb_dim"], bias=cfg["qkv_bias"])
+        self.out_proj = nn.Linear(cfg["emb_dim"], cfg["emb_dim"])
+
+    def forward(self, x):                                       # (B, T, C)
+        q, k, v = (part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)      # each (B, H, T, C/H)
+                   for part in self.qkv(x).chunk(3, dim=-1))
+        drop_rate = self.drop_rate if self.training else 0.0
+        heads = F.scaled_dot_product_attention(q, k, v, dropout_p=drop_rate, is_causal=True)
+        return self.out_proj(heads.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """Four times wider, a GELU, and back."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.fc_in = nn.Linear(cfg["emb_dim"], 4 * cfg["emb_dim"])
+        self.fc_out = nn.Linear(4 * cfg["emb_dim"], cfg["emb_dim"])
+
+    def forward(self, x):                                       # (B, T, C)
+        return self.fc_out(F.gelu(self.fc_in(x), approximate="tanh"))
+
+
+def check_config(cfg):
+    """ValueError in one line when a model configuration has a missing, unknown, wrong-typed or impossible value."""
+    missing, unknown = GPT_CONFIG_124M.keys() - cfg.keys(), cfg.keys() - GPT_CONFIG_124M.keys()
+    if missing or unknown:
+        wrong = [f"missing {key!r}" for key in sorted(missing)] + [f"unknown {key!r}" for key in sorted(unknown, key=str)]
+        raise ValueError(f"model configuration with {', '.join(wrong)}: need exactly {', '.join(GPT_CONFIG_124M)}")
+    check_positive(**{key: cfg[key] for key in ("vocab_size", "context_length", "emb_dim", "n_heads", "n_layers")})
+    if not isinstance(cfg["drop_rate"], (int, float)) or isinstance(cfg["drop_rate"], bool) or not 0 <= cfg["drop_rate"] < 1:
+        raise ValueError(f"model configuration with drop_rate={cfg['drop_rate']!r}: need a number from 0 up to, not including, 1")
+    if not isinstance(cfg["qkv_bias"], bool):
+        raise ValueError(f"model configuration with qkv_bias={cfg['qkv_bias']!r}: need True or False")
+    if cfg["emb_dim"] % cfg["n_heads"]:
+        raise ValueError(f"model configuration with emb_dim={cfg['emb_dim']} and n_heads={cfg['n_heads']}: "
+                         "emb_dim must be a multiple of n_heads, so that every head gets the same width")
+
+
+def check_ids(ids, cfg):
+    """ValueError in one line when ids are not (B, T) token ids that this model can take."""
+    if ids.ndim != 2 or ids.shape[1] == 0 or ids.is_floating_point():
+        raise ValueError(f"got {ids.dtype} ids of shape {tuple(ids.shape)}, need whole numbers of shape (batch, tokens) "
+                         "with at least one token")
+    if ids.shape[1] > cfg["context_length"]:
+        raise ValueError(f"got {ids.shape[1]:,} tokens, the model takes at most context_length {cfg['context_length']:,}: "
+                         "shorten the input or build the model with a longer context_length")
+    if ids.numel() and not ids.is_meta and not 0 <= ids.min() <= ids.max() < cfg["vocab_size"]:
+        raise ValueError(f"got token ids from {ids.min()} to {ids.max()}, the vocabulary of this model has 0 to "
+                         f"{cfg['vocab_size'] - 1}: use the tokenizer that the model was built for")
