@@ -1,0 +1,73 @@
+"""Where to compute, and what a training will cost there."""
+import time
+
+import torch
+import torch.nn.functional as F
+
+from gpt_helpers.loss import calc_loss_batch
+from gpt_helpers.model import GPTModel
+
+
+def pick_device():
+    """The best device this machine offers, as a torch.device: cuda, then mps, then cpu. Prints which, and why."""
+    if torch.cuda.is_available():
+        device, why = "cuda", f"PyTorch found {torch.cuda.get_device_name()}"
+    elif torch.backends.mps.is_available():
+        device, why = "mps", "PyTorch found an Apple GPU and no CUDA"
+    else:
+        device, why = "cpu", "PyTorch found no GPU"
+    print(f"Device: {device} ({why})")
+    return torch.device(device)
+
+
+def training_memory(cfg, batch_size):
+    """What training GPTModel(cfg) with AdamW in float32 holds at once, in bytes, part by part.
+
+    Counted on PyTorch's meta device, where tensors have shapes but no numbers, so it costs next to nothing.
+    The activations are those of one batch of full windows that backward needs again; temporary copies come on top.
+    """
+    with torch.device("meta"):
+        model = GPTModel(cfg)
+        ids = torch.zeros(batch_size, cfg["context_length"], dtype=torch.int64)
+    weights = sum(p.nbytes for p in model.parameters())
+    own = {p.untyped_storage()._cdata for p in model.parameters()}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage       # held on to, so that no other storage gets the same address
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        F.cross_entropy(model(ids).flatten(0, 1), ids.flatten())
+    return {"weights": weights, "gradients": weights, "AdamW's two averages": 2 * weights,
+            "activations": sum(storage.nbytes() for storage in kept.values())}
+
+
+def step_seconds(cfg, batch_size, device, steps=2):
+    """Seconds for one training step (forward, backward, fused AdamW) of GPTModel(cfg) on this device, the best of a few.
+
+    Trains a throwaway model on one made-up batch; the random state is put back, so nothing that follows changes.
+    """
+    with torch.random.fork_rng():
+        model = GPTModel(cfg).to(device)
+        optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+        ids = torch.randint(cfg["vocab_size"], (batch_size, cfg["context_length"]))
+        times = []
+        for _ in range(1 + steps):                # the first one also sets things up: not counted
+            start = time.perf_counter()
+            optimizer.zero_grad()
+            loss = calc_loss_batch(ids, ids, model, device)
+            loss.backward()
+            optimizer.step()
+            model.out_head.weight[0, 0].item()    # wait until the device has finished
+            times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def rough_duration(seconds):
+    """A duration in words, coarse on purpose: it is an estimate, and says so by its width."""
+    steps = [(60, "less than a minute"), (120, "1 to 2 minutes"), (300, "2 to 5 minutes"), (900, "5 to 15 minutes"),
+             (1800, "15 to 30 minutes"), (3600, "half an hour to an hour"), (4 * 3600, "1 to 4 hours")]
+    return next((words for limit, words in steps if seconds < limit), "more than 4 hours")

@@ -1,0 +1,54 @@
+"""Text from a model, one token at a time."""
+import torch
+
+from gpt_helpers.data import check_positive
+
+
+@torch.no_grad()
+def generate_text_simple(model, idx, max_new_tokens, context_size):
+    """Append the most likely token, max_new_tokens times (greedy decoding).
+
+    idx: (B, T) token ids, T at least 1. Returns (B, T + max_new_tokens). The model sees the last context_size
+    tokens; put it in `eval()` mode first, or dropout will change its mind.
+    """
+    check_positive(context_size=context_size)
+    for _ in range(max_new_tokens):
+        logits = model(idx[:, -context_size:], last_only=True)[:, -1]      # (B, V)
+        idx = torch.cat([idx, logits.argmax(dim=-1, keepdim=True)], dim=1)
+    return idx
+
+
+@torch.no_grad()
+def generate(model, idx, max_new_tokens, context_size, *, temperature=1.0, top_k=None, generator=None):
+    """Append tokens drawn from the model's distribution, sharpened or flattened, max_new_tokens times.
+
+    temperature: the logits are divided by it; below 1 is bolder, above 1 more varied, 0 is greedy.
+    top_k: draw only among the k most likely tokens. generator: a `torch.Generator` on the model's device,
+    so that the draw does not touch the global random state. Shapes as in `generate_text_simple`. Raises ValueError.
+    Source: Fan et al., "Hierarchical Neural Story Generation", 2018 (top-k sampling).
+    """
+    if not temperature >= 0:
+        raise ValueError(f"got temperature={temperature}, need 0 (greedy) or more")
+    if top_k is not None:
+        check_positive(top_k=top_k)
+    check_positive(context_size=context_size)
+    if temperature == 0:
+        return generate_text_simple(model, idx, max_new_tokens, context_size)
+    for _ in range(max_new_tokens):
+        logits = model(idx[:, -context_size:], last_only=True)[:, -1] / temperature      # (B, V)
+        if top_k is not None and top_k < logits.shape[-1]:
+            smallest = logits.topk(top_k).values[:, -1:]                                 # (B, 1)
+            logits = logits.masked_fill(logits < smallest, float("-inf"))
+        drawn = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)        # (B, 1)
+        idx = torch.cat([idx, drawn], dim=1)
+    return idx
+
+
+def longest_match(ids, text_ids):
+    """How many tokens of ids, at most, stand one after the other in text_ids too. Both (N,) token ids; an int."""
+    run = longest = torch.zeros(len(text_ids) + 1, dtype=torch.int64)
+    for token in ids:
+        run = torch.where(text_ids == token, run[:-1] + 1, 0)      # (N,) the match that ends here
+        run = torch.cat([run.new_zeros(1), run])
+        longest = torch.maximum(longest, run)
+    return longest.max().item()

@@ -1,0 +1,89 @@
+"""Figures that say in words what they show. One palette: safe for colour-blind readers, dark enough on white."""
+import base64
+import io
+
+from IPython.display import display
+from matplotlib.figure import Figure
+
+PALETTE = {"train": "#0060a0", "val": "#b34000", "test": "#00694d", "baseline": "#595959", "accent": "#8a3a78"}
+
+
+class DescribedFigure:
+    """A matplotlib figure with a title, which becomes the picture's alt text, and a description.
+
+    The description stands under the picture for every reader, and as its text/plain, where nbval compares it.
+    """
+
+    def __init__(self, figure, title, description):
+        self.figure, self.title, self.description = figure, title, description
+
+    def __repr__(self):
+        return self.description
+
+    def _ipython_display_(self):
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+        png = base64.b64encode(buffer.getvalue()).decode()
+        display({"image/png": png, "text/plain": self.description}, raw=True,
+                metadata={"image/png": {"alt": f"{self.title}; described in the text below"}})
+        display({"text/markdown": f"*{self.description}*"}, raw=True)
+
+
+def new_axes(title, xlabel, ylabel, *, width=7.0, height=4.2):
+    """A figure with one plain pair of axes in the style of the series: (figure, axes)."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def label_lines(axes, labels):
+    """Write names beside the right edge, each at its y, pushed apart where they would touch.
+
+    labels: (y, name, colour) triples. Use it when everything is drawn, since it reads the axes' limits.
+    """
+    low, high = axes.get_ylim()
+    gap, at = 0.055 * (high - low), float("-inf")
+    for y, name, colour in sorted(labels):
+        at = max(y, at + gap)
+        axes.annotate(name, (1, at), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
+                      color=colour, va="center", annotation_clip=False)
+
+
+def plot_losses(history, *, tokens_per_epoch=None, baselines=None, title="Loss against training tokens seen"):
+    """Train and validation loss against training tokens seen; a DescribedFigure.
+
+    history: a `History`. tokens_per_epoch: adds an axis of epochs on top, at their true places.
+    baselines: {name: loss in nats per token}, drawn as dotted lines. Raises ValueError when nothing was recorded.
+    """
+    if not history.tokens_seen:
+        raise ValueError("the history has no evaluation to plot: train for at least one step first")
+    figure, axes = new_axes(title, "training tokens seen", "loss (nats per token)")
+    labels = []
+    for name, losses, marker in (("train", history.train_losses, "o"), ("validation", history.val_losses, "s")):
+        colour = PALETTE["train" if name == "train" else "val"]
+        axes.plot(history.tokens_seen, losses, color=colour, marker=marker, markersize=3.5)
+        labels.append((losses[-1], name, colour))
+    for name, loss in (baselines or {}).items():
+        axes.axhline(loss, color=PALETTE["baseline"], linestyle=":")
+        labels.append((loss, name, PALETTE["baseline"]))
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    if tokens_per_epoch:
+        epochs = axes.secondary_xaxis("top", functions=(lambda t: t / tokens_per_epoch, lambda e: e * tokens_per_epoch))
+        epochs.xaxis.get_major_locator().set_params(integer=True)
+        epochs.set_xlabel("epochs")
+    label_lines(axes, labels)
+    return DescribedFigure(figure, title, _describe_losses(history, baselines))
+
+
+def _describe_losses(history, baselines):
+    train, val, tokens = history
+    best = min(range(len(val)), key=val.__getitem__)
+    words = (f"Over {tokens[-1]:,} training tokens the training loss goes from {train[0]:.3f} to {train[-1]:.3f} "
+             f"nats per token. The validation loss goes from {val[0]:.3f} to {val[-1]:.3f}; "
+             f"it was lowest, {val[best]:.3f}, at {tokens[best]:,} tokens.")
+    if baselines:
+        words += " Dotted lines: " + ", ".join(f"{name} {loss:.3f}" for name, loss in baselines.items()) + "."
+    return words

@@ -1,0 +1,35 @@
+"""One line that says how far a long computation has come."""
+import sys
+import time
+
+from IPython import get_ipython
+from IPython.display import display, update_display
+
+
+class Progress:
+    """A progress line for `train_model_simple(..., on_step=Progress(total_steps))`.
+
+    In a notebook the line rewrites itself and ends, and is stored, as the finished state without times, so that
+    a reader of the page sees no stale clock. In a terminal it is one line on stderr; written to a file, nothing.
+    """
+
+    def __init__(self, total):
+        self.total, self.start, self.shown, self.handle = total, time.perf_counter(), 0.0, None
+
+    def __call__(self, step, loss):
+        done, now = step + 1, time.perf_counter()
+        if done < self.total and now - self.shown < 0.2:      # five times a second is enough for an eye
+            return
+        self.shown = now
+        left = (now - self.start) / done * (self.total - done)
+        clock = f", {left // 60:.0f} min {left % 60:02.0f} s left" if done < self.total else ""
+        self._show(f"{done} of {self.total} steps, training loss {loss:.3f}{clock}")
+
+    def _show(self, line):
+        if get_ipython() and hasattr(get_ipython(), "kernel"):
+            if self.handle:
+                update_display({"text/plain": line}, raw=True, display_id=self.handle.display_id)
+            else:
+                self.handle = display({"text/plain": line}, raw=True, display_id=True)
+        elif sys.stderr.isatty():
+            print(f"\r{line:<78}", end="" if "left" in line else "\n", file=sys.stderr, flush=True)
