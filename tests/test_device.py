@@ -1,0 +1,92 @@
+"""The same code on any device. PyTorch's meta device refuses to mix with another one, so it stands in for a GPU."""
+import pytest
+import torch
+
+from gpt_helpers.data import create_dataloader
+from gpt_helpers.device import pick_device, rough_duration, step_seconds, training_memory
+from gpt_helpers.generate import generate_text_simple
+from gpt_helpers.loss import calc_loss_batch
+from gpt_helpers.model import GPT_CONFIG_124M, GPTModel
+
+SMALL = {"vocab_size": 97, "context_length": 16, "emb_dim": 24, "n_heads": 3, "n_layers": 2, "drop_rate": 0.1, "qkv_bias": False}
+
+
+@pytest.fixture
+def elsewhere():
+    """A model on the meta device. An embedding there would take ids from the CPU, so every module's input is watched."""
+    def stay_there(module, inputs):
+        assert all(tensor.is_meta for tensor in inputs), f"{module} was given a tensor from another device"
+
+    model = GPTModel(SMALL).to("meta")
+    for module in model.modules():
+        module.register_forward_pre_hook(stay_there)
+    return model
+
+
+def test_a_loader_feeds_a_model_that_lives_elsewhere(elsewhere):
+    [(x, y)] = create_dataloader(torch.arange(33), batch_size=2, context_length=16)
+    assert x.device.type == "cpu"
+    loss = calc_loss_batch(x, y, elsewhere, torch.device("meta"))
+    loss.backward()
+    assert loss.is_meta and all(p.grad.is_meta for p in elsewhere.parameters())
+
+
+def test_a_model_that_lives_elsewhere_generates_there(elsewhere):
+    idx = generate_text_simple(elsewhere, torch.zeros(1, 3, dtype=torch.int64, device="meta"), 4, 16)
+    assert idx.is_meta and idx.shape == (1, 7)
+
+
+def test_the_stand_in_notices_a_mix(elsewhere):
+    ids = torch.zeros(1, 3, dtype=torch.int64)
+    with pytest.raises(AssertionError, match="another device"):
+        elsewhere(ids)
+    logits = elsewhere(ids.to("meta"))
+    for mix in (lambda: torch.nn.functional.cross_entropy(logits[0], ids[0]), lambda: torch.cat([ids, logits.argmax(-1)])):
+        with pytest.raises(RuntimeError, match="device"):
+            mix()
+
+
+@pytest.mark.parametrize(("cuda", "mps", "expected"), [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"),
+                                                       (False, False, "cpu")])
+def test_cuda_comes_before_mps_before_cpu(monkeypatch, capsys, cuda, mps, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert pick_device() == torch.device(expected)
+    assert capsys.readouterr().out.startswith(f"Device: {expected} (PyTorch found ")
+
+
+def test_memory_is_counted_part_by_part():
+    memory = training_memory(GPT_CONFIG_124M | {"context_length": 256}, batch_size=2)
+    assert memory["weights"] == memory["gradients"] == 4 * 162_419_712
+    assert memory["AdamW's two averages"] == 8 * 162_419_712
+
+
+def test_the_activations_counted_are_those_that_backward_keeps():
+    """The count made without numbers against one made on the CPU, on tensors that exist."""
+    model = GPTModel(SMALL)
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    ids = torch.zeros(3, 16, dtype=torch.int64)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        calc_loss_batch(ids, ids, model, "cpu")
+    counted = sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in own)
+    assert training_memory(SMALL, batch_size=3)["activations"] == pytest.approx(counted, rel=0.02)
+
+
+def test_timing_a_step_changes_no_random_number_that_follows():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    assert step_seconds(SMALL, batch_size=2, device="cpu") > 0
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_durations_are_told_coarsely():
+    assert rough_duration(3) == "less than a minute"
+    assert rough_duration(400) == "5 to 15 minutes"
+    assert rough_duration(10**6) == "more than 4 hours"

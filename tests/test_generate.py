@@ -1,0 +1,85 @@
+"""Greedy and sampled text, and what counts as a quotation."""
+import pytest
+import torch
+
+from gpt_helpers.generate import generate, generate_text_simple, longest_match
+from gpt_helpers.model import GPTModel
+
+SMALL = {"vocab_size": 97, "context_length": 16, "emb_dim": 24, "n_heads": 3, "n_layers": 2, "drop_rate": 0.1, "qkv_bias": False}
+PROMPT = torch.tensor([[5, 6, 7], [8, 9, 10]])
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(123)
+    return GPTModel(SMALL).eval()
+
+
+def test_greedy_takes_the_likeliest_token_each_time(model):
+    idx = generate_text_simple(model, PROMPT, max_new_tokens=4, context_size=16)
+    assert idx.shape == (2, 7) and torch.equal(idx[:, :3], PROMPT)
+    for t in range(3, 7):
+        assert torch.equal(idx[:, t], model(idx[:, :t])[:, -1].argmax(-1))
+
+
+def test_the_model_sees_no_more_than_the_context(model):
+    idx = generate_text_simple(model, PROMPT, max_new_tokens=20, context_size=16)
+    assert torch.equal(idx[:, -1], model(idx[:, -17:-1])[:, -1].argmax(-1))
+
+
+def test_no_new_tokens_give_the_prompt_back(model):
+    assert torch.equal(generate_text_simple(model, PROMPT, 0, 16), PROMPT)
+
+
+def test_generating_keeps_no_graph_and_draws_no_random_number(model):
+    before = torch.get_rng_state()
+    assert not generate_text_simple(model, PROMPT, 3, 16).requires_grad
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_temperature_zero_and_top_1_are_greedy(model):
+    greedy = generate_text_simple(model, PROMPT, 6, 16)
+    assert torch.equal(generate(model, PROMPT, 6, 16, temperature=0), greedy)
+    assert torch.equal(generate(model, PROMPT, 6, 16, top_k=1), greedy)
+
+
+def test_sampling_follows_its_generator_and_leaves_the_global_state_alone(model):
+    before = torch.get_rng_state()
+    draws = [generate(model, PROMPT, 6, 16, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_samples_come_as_often_as_the_softmax_says(model):
+    prompt = PROMPT[:1].repeat(20_000, 1)
+    drawn = generate(model, prompt, 1, 16, temperature=2.0, top_k=3, generator=torch.Generator().manual_seed(1))[:, -1]
+    logits, tokens = model(PROMPT[:1])[0, -1].topk(3)
+    share = torch.stack([(drawn == token).float().mean() for token in tokens])
+    torch.testing.assert_close(share, (logits / 2).softmax(-1), atol=0.015, rtol=0)      # four standard errors
+
+
+def test_a_high_temperature_is_more_varied(model):
+    prompt = PROMPT[:1].repeat(2000, 1)
+    kinds = [generate(model, prompt, 1, 16, temperature=t, generator=torch.Generator().manual_seed(1))[:, -1].unique().numel()
+             for t in (0.05, 5.0)]
+    assert kinds[0] < kinds[1]
+
+
+@pytest.mark.parametrize(("setting", "bad"), [("temperature", -1), ("temperature", float("nan")), ("top_k", 0)])
+def test_impossible_settings_are_refused(model, setting, bad):
+    with pytest.raises(ValueError, match=f"got {setting}={bad}"):
+        generate(model, PROMPT, 1, 16, **{setting: bad})
+
+
+@pytest.mark.parametrize("context_size", [0, -1])
+def test_a_context_of_nothing_is_refused(model, context_size):
+    for write in (generate_text_simple, generate):
+        with pytest.raises(ValueError, match=f"got context_size={context_size}, need"):
+            write(model, PROMPT, 1, context_size)
+
+
+@pytest.mark.parametrize(("ids", "text", "length"), [
+    ([1, 2, 3], [9, 1, 2, 3, 9], 3), ([1, 2, 3], [1, 2, 9, 2, 3], 2), ([1, 2], [3, 4], 0), ([7], [7], 1),
+    ([5, 5, 5], [5, 5], 2), ([1, 2, 3, 4], [3, 4, 1, 2], 2), ([], [1], 0)])
+def test_the_longest_match_is_the_longest_run_in_common(ids, text, length):
+    assert longest_match(torch.tensor(ids, dtype=torch.int64), torch.tensor(text)) == length

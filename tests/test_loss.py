@@ -1,0 +1,124 @@
+"""The loss in nats per token, and the baselines of counting."""
+import itertools
+import math
+from collections import Counter
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gpt_helpers.data import create_dataloader
+from gpt_helpers.loss import bigram_loss, calc_loss_batch, calc_loss_loader, calc_token_losses, uniform_loss, unigram_loss
+
+IDS = torch.randint(11, (200,), generator=torch.Generator().manual_seed(7))
+
+
+class Table(torch.nn.Module):
+    """The smallest language model: a row of logits per token."""
+
+    def __init__(self, vocab_size=11):
+        super().__init__()
+        self.rows = torch.nn.Parameter(torch.randn(vocab_size, vocab_size, generator=torch.Generator().manual_seed(3)))
+
+    def forward(self, ids):
+        return self.rows[ids]
+
+
+def test_the_loss_is_the_mean_of_minus_log_p():
+    model, x, y = Table(), IDS[:12].view(3, 4), IDS[1:13].view(3, 4)
+    probs = model(x).softmax(-1)
+    by_hand = -sum(probs[b, t, y[b, t]].log() for b in range(3) for t in range(4)) / 12
+    torch.testing.assert_close(calc_loss_batch(x, y, model, "cpu"), by_hand)
+
+
+def test_the_loss_of_a_batch_is_attached_to_the_graph():
+    model = Table()
+    loss = calc_loss_batch(IDS[:4].view(1, 4), IDS[1:5].view(1, 4), model, "cpu")
+    loss.backward()
+    assert loss.shape == () and model.rows.grad.abs().sum() > 0
+
+
+def test_every_token_counts_the_same_whatever_the_batches():
+    model = Table()
+    losses = [calc_loss_loader(create_dataloader(IDS[:57], size, 4), model, "cpu") for size in (1, 4, 5, 14)]
+    assert losses == pytest.approx([losses[0]] * 4, rel=1e-6)      # 14 windows: batches of 5 leave one of 4
+
+
+def test_num_batches_takes_the_first_ones():
+    model, loader = Table(), create_dataloader(IDS, 2, 4)
+    first_two = [calc_loss_batch(x, y, model, "cpu").item() for x, y in list(loader)[:2]]
+    assert calc_loss_loader(loader, model, "cpu", num_batches=2) == pytest.approx(sum(first_two) / 2)
+    assert calc_loss_loader(loader, model, "cpu", num_batches=10**6) == calc_loss_loader(loader, model, "cpu")
+
+
+def test_token_losses_average_to_the_loader_loss():
+    model, loader = Table(), create_dataloader(IDS, 3, 4)
+    losses = calc_token_losses(loader, model, "cpu")
+    assert losses.shape == (49 * 4,) and not losses.requires_grad
+    assert losses.mean().item() == pytest.approx(calc_loss_loader(loader, model, "cpu"))
+    assert losses[0].item() == pytest.approx(F.cross_entropy(model(IDS[:1]), IDS[1:2]).item())
+
+
+def test_an_empty_loader_is_an_error_and_never_nan():
+    windows = create_dataloader(IDS, 2, 4).dataset
+    empty = torch.utils.data.DataLoader(windows, batch_size=1000, drop_last=True)
+    for measure in (calc_loss_loader, calc_token_losses):
+        with pytest.raises(ValueError, match="the loader has 0 batches"):
+            measure(empty, Table(), "cpu")
+
+
+@pytest.mark.parametrize("num_batches", [0, -1])
+def test_a_mean_over_no_batches_is_refused(num_batches):
+    with pytest.raises(ValueError, match=f"num_batches={num_batches}, need a whole number"):
+        calc_loss_loader(create_dataloader(IDS, 2, 4), Table(), "cpu", num_batches=num_batches)
+
+
+def test_uniform_is_log_v():
+    assert uniform_loss(50257) == math.log(50257)
+
+
+def unigram_by_hand(wanted, train, vocab_size):
+    counts = Counter(train)
+    return (counts[wanted] + len(counts) / vocab_size) / (len(train) + len(counts))
+
+
+def test_unigram_is_counting_and_nothing_is_impossible():
+    train, ids = IDS[:100].tolist(), [0, *IDS[100:140].tolist(), 12]      # 12 was never seen
+    by_hand = -sum(math.log(unigram_by_hand(b, train, 13)) for b in ids[1:]) / len(ids[1:])
+    assert unigram_loss(torch.tensor(ids), torch.tensor(train), 13) == pytest.approx(by_hand)
+    assert sum(unigram_by_hand(b, train, 13) for b in range(13)) == pytest.approx(1)
+
+
+def test_bigram_is_counting_pairs_mixed_with_the_unigram():
+    train, ids = IDS[:100].tolist(), [0, *IDS[100:140].tolist(), 12, 3]
+    followers = {a: Counter(y for x, y in itertools.pairwise(train) if x == a) for a in range(13)}
+
+    def p(b, a):
+        f, unigram = followers[a], unigram_by_hand(b, train, 13)
+        return (f[b] + len(f) * unigram) / (f.total() + len(f)) if f else unigram
+
+    by_hand = -sum(math.log(p(b, a)) for a, b in itertools.pairwise(ids)) / (len(ids) - 1)
+    assert bigram_loss(torch.tensor(ids), torch.tensor(train), 13) == pytest.approx(by_hand)
+    for a in range(13):
+        assert sum(p(b, a) for b in range(13)) == pytest.approx(1)
+
+
+def test_more_knowledge_means_less_surprise():
+    text = torch.tensor([0, 1, 2, 3, 0, 1, 2, 4] * 30)
+    assert bigram_loss(text, text, 9) < unigram_loss(text, text, 9) < uniform_loss(9)
+
+
+def test_the_first_token_is_nobodys_to_predict():
+    train = torch.tensor([1, 2, 1, 2])
+    assert unigram_loss(torch.tensor([5, 1]), train, 9) == unigram_loss(torch.tensor([7, 1]), train, 9)
+
+
+@pytest.mark.parametrize("baseline", [unigram_loss, bigram_loss])
+@pytest.mark.parametrize(("ids", "message"), [
+    (torch.tensor([3]), "at least 2 token ids"), (torch.zeros(2, 2, dtype=torch.int64), "one row"),
+    (torch.tensor([1, 11]), "the vocabulary has 0 to 10"), (torch.tensor([-1, 1]), "the vocabulary has 0 to 10")])
+def test_a_baseline_refuses_what_it_cannot_score(baseline, ids, message):
+    with pytest.raises(ValueError, match=message):
+        baseline(ids, IDS, 11)
+    with pytest.raises(ValueError, match=message):
+        baseline(IDS, ids, 11)

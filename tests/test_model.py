@@ -1,0 +1,169 @@
+"""The model: its shapes, its random numbers, its causality, its errors."""
+import math
+
+import pytest
+import torch
+
+from gpt_helpers.loss import calc_loss_batch
+from gpt_helpers.model import GPT_CONFIG_124M, GPT_CONFIG_TINY, GPTModel
+
+SMALL = {"vocab_size": 97, "context_length": 16, "emb_dim": 24, "n_heads": 3, "n_layers": 2, "drop_rate": 0.1, "qkv_bias": False}
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(123)
+    return GPTModel(SMALL).eval()
+
+
+@pytest.fixture
+def ids():
+    return torch.randint(97, (2, 16), generator=torch.Generator().manual_seed(1))
+
+
+def test_the_full_size_has_as_many_weights_as_published():
+    with torch.device("meta"):
+        model = GPTModel(GPT_CONFIG_124M | {"context_length": 256})
+    assert sum(p.numel() for p in model.parameters()) == 162_419_712
+
+
+def test_logits_have_one_row_of_the_vocabulary_per_token(model, ids):
+    assert model(ids).shape == (2, 16, 97)
+    assert model(ids[:, :5]).shape == (2, 5, 97)
+
+
+def test_last_only_gives_the_last_row_alone(model, ids):
+    assert model(ids, last_only=True).shape == (2, 1, 97)
+    torch.testing.assert_close(model(ids, last_only=True), model(ids)[:, -1:])
+
+
+def test_the_same_seed_gives_the_same_weights():
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(123)
+        weights.append(torch.cat([p.flatten() for p in GPTModel(SMALL).parameters()]))
+    assert torch.equal(*weights)
+
+
+def test_modules_draw_their_weights_in_the_published_order():
+    """Token embedding, position embedding, then per block q, k, v, output projection and feed-forward, then the head."""
+    torch.manual_seed(123)
+    model = GPTModel(SMALL)
+    torch.manual_seed(123)
+    width = SMALL["emb_dim"]
+    assert torch.equal(model.tok_emb.weight, torch.nn.Embedding(97, width).weight)
+    assert torch.equal(model.pos_emb.weight, torch.nn.Embedding(16, width).weight)
+    for block in model.trf_blocks:
+        q, k, v = (torch.nn.Linear(width, width, bias=False).weight for _ in range(3))
+        assert torch.equal(block.att.qkv.weight, torch.cat([q, k, v]))
+        for module, (inner, outer) in ((block.att.out_proj, (width, width)), (block.ff.fc_in, (width, 4 * width)),
+                                       (block.ff.fc_out, (4 * width, width))):
+            assert torch.equal(module.weight, (fresh := torch.nn.Linear(inner, outer)).weight)
+            assert torch.equal(module.bias, fresh.bias)
+    assert torch.equal(model.out_head.weight, torch.nn.Linear(width, 97, bias=False).weight)
+
+
+def test_attention_is_softmax_of_scaled_masked_products(model):
+    """The fused call against the formula written out. Source: Vaswani et al., "Attention Is All You Need", 2017."""
+    att, x = model.trf_blocks[0].att, torch.randn(2, 5, 24)
+    q, k, v = (part.view(2, 5, 3, 8).transpose(1, 2) for part in att.qkv(x).split(24, dim=-1))
+    scores = (q @ k.mT / math.sqrt(8)).masked_fill(torch.ones(5, 5).triu(1).bool(), -torch.inf)
+    heads = scores.softmax(-1) @ v
+    torch.testing.assert_close(att(x), att.out_proj(heads.transpose(1, 2).reshape(2, 5, 24)))
+
+
+def test_the_past_cannot_see_the_future(model, ids):
+    changed = ids.clone()
+    changed[:, 9:] = (changed[:, 9:] + 1) % 97
+    before, after = model(ids), model(changed)
+    assert torch.equal(before[:, :9], after[:, :9])
+    assert not torch.allclose(before[:, 9:], after[:, 9:])
+
+
+def test_one_sequence_of_a_batch_does_not_see_the_other(model, ids):
+    torch.testing.assert_close(model(ids)[:1], model(ids[:1]))
+
+
+def test_every_weight_gets_a_gradient(model, ids):
+    calc_loss_batch(ids, ids.roll(-1, 1), model, "cpu").backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_dropout_works_in_training_and_not_in_evaluation(model, ids):
+    assert torch.equal(model(ids), model(ids))
+    model.train()
+    assert not torch.equal(model(ids), model(ids))
+
+
+def test_dropout_reaches_the_attention_weights(model):
+    att, x = model.trf_blocks[0].att, torch.randn(1, 16, 24)
+    calm = att(x)
+    att.train()
+    assert not torch.allclose(att(x), calm)
+
+
+def test_one_batch_can_be_memorised(ids):
+    torch.manual_seed(123)
+    model = GPTModel(SMALL | {"drop_rate": 0.0})
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = calc_loss_batch(ids[:, :-1], ids[:, 1:], model, "cpu")
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
+
+
+def test_qkv_bias_adds_a_bias_and_nothing_else():
+    def count(cfg):
+        return sum(p.numel() for p in GPTModel(cfg).parameters())
+    assert count(SMALL | {"qkv_bias": True}) - count(SMALL) == 2 * 3 * 24
+
+
+def test_the_model_keeps_its_own_copy_of_the_configuration():
+    cfg = dict(SMALL)
+    model = GPTModel(cfg)
+    cfg["context_length"] = 1
+    assert model.cfg == SMALL
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"n_layer": 2}, "unknown 'n_layer'"),
+    ({"emb_dim": 768.0}, r"emb_dim=768\.0, need a whole number"),
+    ({"n_heads": True}, "n_heads=True, need a whole number"),
+    ({"n_layers": 0}, "n_layers=0, need a whole number of at least 1"),
+    ({"vocab_size": "50257"}, "vocab_size='50257'"),
+    ({"drop_rate": 1.0}, r"drop_rate=1\.0: need a number from 0"),
+    ({"drop_rate": -0.1}, r"drop_rate=-0\.1"),
+    ({"drop_rate": float("nan")}, "drop_rate=nan"),
+    ({"drop_rate": "0.1"}, r"drop_rate='0\.1'"),
+    ({"qkv_bias": 0}, "qkv_bias=0: need True or False"),
+    ({"n_heads": 5}, "emb_dim=128 and n_heads=5: emb_dim must be a multiple of n_heads"),
+])
+def test_a_wrong_configuration_is_refused_in_one_line(change, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        GPTModel(GPT_CONFIG_TINY | change)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", GPT_CONFIG_TINY)
+def test_a_missing_key_is_named(key):
+    with pytest.raises(ValueError, match=f"missing '{key}'"):
+        GPTModel({k: v for k, v in GPT_CONFIG_TINY.items() if k != key})
+
+
+def test_an_input_longer_than_the_context_is_refused(model):
+    with pytest.raises(ValueError, match="got 17 tokens, the model takes at most context_length 16"):
+        model(torch.zeros(1, 17, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("bad", [97, -1])
+def test_ids_out_of_the_vocabulary_are_refused(model, bad):
+    with pytest.raises(ValueError, match="the vocabulary of this model has 0 to 96"):
+        model(torch.tensor([[1, bad, 2]]))
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(4, dtype=torch.int64), torch.zeros(1, 0, dtype=torch.int64), torch.zeros(1, 4)])
+def test_ids_of_a_wrong_shape_or_type_are_refused(model, bad):
+    with pytest.raises(ValueError, match="need whole numbers of shape"):
+        model(bad)

@@ -1,0 +1,133 @@
+"""The package as a whole: small modules, no circle, nothing that runs on import, the names that lessons rely on."""
+import ast
+import graphlib
+import importlib
+import inspect
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = {path.stem: path for path in sorted((ROOT / "gpt_helpers").glob("*.py")) if path.stem != "__init__"}
+
+SIGNATURES = {
+    "text.load_text": "path=None",
+    "text.get_tokenizer": "",
+    "text.text_to_token_ids": "text, tokenizer",
+    "text.token_ids_to_text": "ids, tokenizer",
+    "data.split_tokens": "ids, train=0.8, val=0.1",
+    "data.TokenWindows": "ids, context_length, stride=None",
+    "data.create_dataloader": "ids, batch_size, context_length, stride=None, *, shuffle=False, drop_last=False",
+    "model.GPTModel": "cfg",
+    "loss.calc_loss_batch": "input_batch, target_batch, model, device",
+    "loss.calc_loss_loader": "data_loader, model, device, num_batches=None",
+    "generate.generate_text_simple": "model, idx, max_new_tokens, context_size",
+    "train.evaluate_model": "model, train_loader, val_loader, device, eval_iter",
+    "train.generate_and_print_sample": "model, tokenizer, device, start_context",
+    "train.train_model_simple": "model, train_loader, val_loader, optimizer, device, num_epochs, eval_freq, eval_iter, "
+                                "start_context, tokenizer",
+    "plot.plot_losses": "history",
+    "device.pick_device": "",
+}
+
+
+def imports(source):
+    """Top-level names of what a piece of Python imports, with gpt_helpers' modules as gpt_helpers.name."""
+    for node in ast.walk(ast.parse(source)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            yield ".".join(name.split(".")[: 2 if name.startswith("gpt_helpers") else 1])
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_names_and_signatures_are_as_the_lessons_use_them(name):
+    module, attribute = name.split(".")
+    signature = str(inspect.signature(getattr(importlib.import_module(f"gpt_helpers.{module}"), attribute)))
+    assert signature[1:].startswith(SIGNATURES[name]), signature
+
+
+def test_a_history_has_three_records():
+    from gpt_helpers.train import History
+    assert History._fields == ("train_losses", "val_losses", "tokens_seen")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_only_defines_things_when_imported(name):
+    harmless = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign)
+    for node in ast.parse(MODULES[name].read_text(encoding="utf-8")).body:
+        docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        assert docstring or isinstance(node, harmless), f"line {node.lineno} runs on import"
+
+
+def test_no_import_circle():
+    graph = {name: {module.removeprefix("gpt_helpers.") for module in imports(path.read_text(encoding="utf-8"))
+                    if module.startswith("gpt_helpers.")} for name, path in MODULES.items()}
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_importing_the_model_imports_torch_and_nothing_slower():
+    """By what it imports, itself and through its neighbours; a stopwatch would measure the machine."""
+    seen, queue = set(), ["gpt_helpers.model"]
+    while queue:
+        for name in imports(MODULES[queue.pop().split(".")[1]].read_text(encoding="utf-8")):
+            if name not in seen:
+                seen.add(name)
+                queue += [name] if name.startswith("gpt_helpers.") else []
+    assert {name for name in seen if not name.startswith("gpt_helpers")} - sys.stdlib_module_names == {"torch"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_short_and_says_what_it_does(name):
+    source = MODULES[name].read_text(encoding="utf-8")
+    assert source.count("\n") <= 160
+    tree = ast.parse(source)
+    assert ast.get_docstring(tree)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_") and node.name != "Split":
+            assert ast.get_docstring(node), f"{node.name} has no docstring"
+
+
+def requirements():
+    lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line]
+
+
+def sources():
+    yield from (path.read_text(encoding="utf-8") for folder in ("gpt_helpers", "scripts", "tests")
+                for path in (ROOT / folder).glob("*.py"))
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        yield "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
+
+
+def test_the_requirements_are_what_is_imported_and_nothing_else():
+    *listed, last = requirements()
+    assert last == "-e ."
+    listed = {re.match(r"[\w-]+", line).group().lower() for line in listed}
+    used = {name for source in sources() for name in imports(source)} - sys.stdlib_module_names
+    used = {name for name in used if not name.startswith("gpt_helpers") and not (ROOT / "tests" / f"{name}.py").exists()}
+    names = {"IPython": "ipython", "tiktoken_ext": "tiktoken"}
+    assert {names.get(name, name) for name in used} | {"jupyterlab"} == listed
+
+
+def test_the_requirements_pin_torch_and_cap_the_rest():
+    *listed, _ = requirements()
+    assert listed[0] == "torch==2.13.0"
+    assert all(re.fullmatch(r"[\w-]+>=[\d.]+,<[\d.]+", line) for line in listed[1:])
+
+
+def test_the_package_asks_for_no_more_than_the_requirements():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(project["dependencies"][1:]) <= set(requirements())
+
+
+def test_the_readme_has_the_two_commands_for_every_system():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"```(?:bash|powershell)\n(.*?)\n```", readme, flags=re.DOTALL)
+    for python in ("python3 -m venv", "py -m venv"):
+        for ending in ("jupyter lab", "pytest"):
+            assert any(re.fullmatch(f"{python} .* install -r requirements.txt.*{ending}", command) for command in commands)

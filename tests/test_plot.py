@@ -1,0 +1,90 @@
+"""Figures carry their description, label their lines, and put everything at its true place."""
+import base64
+import itertools
+
+import pytest
+
+from gpt_helpers import plot
+from gpt_helpers.plot import PALETTE, DescribedFigure, new_axes, plot_losses
+from gpt_helpers.train import History
+
+HISTORY = History([10.9, 5.5, 2.25], [10.8, 5.75, 6.125], [512, 25_600, 38_400])
+
+
+@pytest.fixture
+def figure():
+    return plot_losses(HISTORY, tokens_per_epoch=5120, baselines={"unigram": 5.7, "bigram": 4.5}, title="A run")
+
+
+def test_the_description_says_where_the_curves_begin_turn_and_end(figure):
+    assert repr(figure) == figure.description == (
+        "Over 38,400 training tokens the training loss goes from 10.900 to 2.250 nats per token. The validation loss goes "
+        "from 10.800 to 6.125; it was lowest, 5.750, at 25,600 tokens. Dotted lines: unigram 5.700, bigram 4.500.")
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What is displayed: (data, metadata) pairs."""
+    outputs = []
+    monkeypatch.setattr(plot, "display", lambda data, raw, metadata=None: outputs.append((data, metadata)))
+    return outputs
+
+
+def test_a_figure_is_shown_as_a_picture_with_alt_text_and_its_description_below(figure, shown):
+    figure._ipython_display_()
+    (picture, metadata), (words, _) = shown
+    assert base64.b64decode(picture["image/png"]).startswith(b"\x89PNG")
+    assert picture["text/plain"] == figure.description
+    assert metadata["image/png"]["alt"] == "A run; described in the text below"
+    assert words == {"text/markdown": f"*{figure.description}*"}
+
+
+def test_two_drawings_are_the_same_bytes(shown):
+    for _ in range(2):
+        plot_losses(HISTORY)._ipython_display_()
+    assert shown[0] == shown[2]
+
+
+def test_losses_stand_against_tokens_seen(figure):
+    axes = figure.figure.axes[0]
+    assert axes.get_xlabel() == "training tokens seen" and axes.get_ylabel() == "loss (nats per token)"
+    train, val, *_ = axes.lines
+    assert train.get_xdata().tolist() == val.get_xdata().tolist() == HISTORY.tokens_seen
+    assert train.get_ydata().tolist() == HISTORY.train_losses and val.get_ydata().tolist() == HISTORY.val_losses
+
+
+def test_epochs_stand_at_their_true_places(figure):
+    [epochs] = figure.figure.axes[0].child_axes
+    assert epochs.get_xlabel() == "epochs"
+    figure.figure.draw_without_rendering()
+    low, high = figure.figure.axes[0].get_xlim()
+    assert epochs.get_xlim() == pytest.approx((low / 5120, high / 5120))
+
+
+def test_every_line_is_named_at_its_end_and_no_two_names_touch(figure):
+    figure.figure.draw_without_rendering()
+    names = {text.get_text(): text.get_window_extent() for text in figure.figure.axes[0].texts}
+    assert set(names) == {"train", "validation", "unigram", "bigram"}
+    boxes = sorted(names.values(), key=lambda box: box.y0)
+    assert all(lower.y1 <= upper.y0 + 1 for lower, upper in itertools.pairwise(boxes))
+    assert figure.figure.axes[0].get_legend() is None
+
+
+@pytest.mark.parametrize("colour", PALETTE.values())
+def test_every_colour_is_dark_enough_for_text_on_white(colour):
+    """Contrast of at least 4.5 to 1. Source: Web Content Accessibility Guidelines 2.1, 2018, 1.4.3."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+              for c in (int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5))]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    assert 1.05 / (luminance + 0.05) >= 4.5
+
+
+def test_a_run_that_recorded_nothing_cannot_be_plotted():
+    with pytest.raises(ValueError, match="no evaluation to plot"):
+        plot_losses(History([], [], []))
+
+
+def test_any_figure_can_carry_a_description():
+    figure, axes = new_axes("Title", "x", "y")
+    axes.plot([0, 1])
+    assert repr(DescribedFigure(figure, "Title", "A line from 0 to 1.")) == "A line from 0 to 1."

@@ -1,0 +1,52 @@
+"""The script that stores outputs: the same bytes twice, and all or nothing."""
+import importlib.util
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "store_outputs.py"
+SOURCE = """
+import random, time
+from gpt_helpers.progress import Progress
+progress = Progress(30)
+for step in range(30):
+    time.sleep(0.01)
+    progress(step, 1.5)
+print("done", random.Random(1).random())
+"""
+
+
+@pytest.fixture
+def store():
+    spec = importlib.util.spec_from_file_location("store_outputs", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.run
+
+
+def write(path, source):
+    nbformat.write(new_notebook(cells=[new_code_cell(source, id="only")]), path)
+
+
+def test_two_runs_store_the_same_bytes_and_the_finished_progress_line(store, tmp_path):
+    stored = []
+    for _ in range(2):
+        write(tmp_path / "one.ipynb", SOURCE)
+        store(tmp_path / "one.ipynb")
+        stored.append((tmp_path / "one.ipynb").read_bytes())
+    assert stored[0] == stored[1]
+    line, words = nbformat.reads(stored[0].decode(), 4).cells[0].outputs
+    assert line.data == {"text/plain": "30 of 30 steps, training loss 1.500"}
+    assert words.text == "done 0.13436424411240122\n"
+
+
+def test_a_notebook_that_fails_stays_as_it_was(store, tmp_path):
+    write(tmp_path / "one.ipynb", "1 / 0")
+    before = (tmp_path / "one.ipynb").read_bytes()
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="ZeroDivisionError"):
+        store(tmp_path / "one.ipynb")
+    assert (tmp_path / "one.ipynb").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["one.ipynb"]

@@ -1,0 +1,117 @@
+"""Text, tokenizer, and errors that say what to do."""
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from gpt_helpers import text as text_module
+from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids, token_ids_to_text
+
+
+def test_the_story_has_the_length_that_the_lessons_count_on():
+    ids = text_to_token_ids(load_text(), get_tokenizer())
+    assert 5200 <= ids.shape[1] <= 5600
+
+
+def test_the_story_is_clean_text():
+    story = load_text()
+    assert story.isascii() and "\t" not in story and "  " not in story
+    assert all(line == line.strip() for line in story.split("\n"))
+    assert story.count('"') % 2 == 0
+
+
+def test_the_last_fifth_shares_its_words_with_the_rest():
+    words = [word.strip('.,;:!?"').lower() for word in load_text().split()]
+    cut = len(words) * 4 // 5
+    known = set(words[:cut])
+    assert sum(word in known for word in words[cut:]) > 0.8 * len(words[cut:])
+
+
+def test_the_tokenizer_is_gpt2s():
+    tokenizer = get_tokenizer()
+    assert tokenizer.name == "gpt2" and tokenizer.n_vocab == 50257
+    assert tokenizer.encode("Every effort moves you") == [6109, 3626, 6100, 345]
+
+
+def test_text_to_ids_and_back_is_the_same_text():
+    text = load_text() + " Größe, 温度, 🌊\x00\u200b"
+    ids = text_to_token_ids(text, get_tokenizer())
+    assert ids.dtype == torch.int64 and ids.shape[0] == 1
+    assert token_ids_to_text(ids, get_tokenizer()) == text
+    assert token_ids_to_text(ids[0], get_tokenizer()) == text
+
+
+def test_end_of_text_is_one_token():
+    assert text_to_token_ids("<|endoftext|>", get_tokenizer()).tolist() == [[50256]]
+
+
+def test_an_empty_text_is_a_batch_of_no_tokens():
+    ids = text_to_token_ids("", get_tokenizer())
+    assert ids.shape == (1, 0) and ids.dtype == torch.int64
+
+
+def test_the_tokenizer_needs_no_network(tmp_path):
+    code = ("import socket\n"
+            "def refuse(*args, **kwargs): raise OSError('network used')\n"
+            "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
+            "from gpt_helpers.text import get_tokenizer; print(get_tokenizer().encode('sea'))")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                         env={"TIKTOKEN_CACHE_DIR": str(tmp_path), "SYSTEMROOT": "C:\\Windows"})
+    assert run.stdout.strip() == "[8583]", run.stderr
+    assert not any(tmp_path.iterdir())
+
+
+def test_line_ends_and_a_byte_order_mark_change_nothing(tmp_path):
+    for raw in (b"one\ntwo\n", b"one\r\ntwo\r\n", b"one\rtwo\r", b"\xef\xbb\xbfone\ntwo\n"):
+        (tmp_path / "text.txt").write_bytes(raw)
+        assert load_text(tmp_path / "text.txt") == "one\ntwo\n"
+
+
+def test_a_missing_text_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no text file at .*story\.txt"):
+        load_text(tmp_path / "story.txt")
+
+
+def test_a_folder_is_not_a_text(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        load_text(tmp_path)
+
+
+@pytest.mark.parametrize("raw", [b"", b" \n\t\n", b"\xef\xbb\xbf"])
+def test_an_empty_text_file_is_refused(tmp_path, raw):
+    (tmp_path / "empty.txt").write_bytes(raw)
+    with pytest.raises(ValueError, match="has no text in it"):
+        load_text(tmp_path / "empty.txt")
+
+
+def test_a_file_that_is_not_utf8_is_refused_and_the_byte_named(tmp_path):
+    (tmp_path / "latin1.txt").write_bytes("eins\nzwei\nGröße".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"byte 0xf6 in line 3 \(offset 12\).*save the file as UTF-8"):
+        load_text(tmp_path / "latin1.txt")
+    (tmp_path / "utf16.txt").write_bytes("Every effort".encode("utf-16"))
+    with pytest.raises(ValueError, match=r"byte 0xff in line 1 \(offset 0\)"):
+        load_text(tmp_path / "utf16.txt")
+
+
+def test_a_damaged_vocabulary_is_refused(tmp_path, monkeypatch):
+    damaged = tmp_path / "gpt2.tiktoken"
+    damaged.write_bytes(text_module.RANKS.read_bytes()[:-1])
+    monkeypatch.setattr(text_module, "RANKS", damaged)
+    get_tokenizer.cache_clear()
+    with pytest.raises(ValueError, match=r"gpt2\.tiktoken is damaged: its sha256 is"):
+        get_tokenizer()
+    damaged.unlink()
+    with pytest.raises(FileNotFoundError, match="is missing"):
+        get_tokenizer()
+
+
+@pytest.mark.parametrize("ids", [torch.tensor([1, 50257]), torch.tensor([-1])])
+def test_an_unknown_id_is_refused(ids):
+    with pytest.raises(ValueError, match="is not in the vocabulary: ids go from 0 to 50256"):
+        token_ids_to_text(ids, get_tokenizer())
+
+
+def test_several_rows_are_not_one_text():
+    with pytest.raises(ValueError, match=r"shape \(2, 3\), need \(N,\) or \(1, N\)"):
+        token_ids_to_text(torch.zeros(2, 3, dtype=torch.int64), get_tokenizer())
