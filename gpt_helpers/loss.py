@@ -64,7 +64,7 @@ def uniform_loss(vocab_size):
 
 def unigram_loss(ids, train_ids, vocab_size):
     """Predict from how often each token occurs in train_ids. ids, train_ids: (N,) token ids; a float."""
-    _check_sequences(ids, train_ids, vocab_size)
+    check_sequences(ids, train_ids, vocab_size)
     return -_unigram_probs(train_ids, vocab_size)[ids[1:]].log().mean().item()
 
 
@@ -75,7 +75,7 @@ def bigram_loss(ids, train_ids, vocab_size):
     ids, train_ids: (N,) token ids; a float.
     Source: Witten and Bell, "The zero-frequency problem", 1991.
     """
-    _check_sequences(ids, train_ids, vocab_size)
+    check_sequences(ids, train_ids, vocab_size)
     pairs, counts = (train_ids[:-1] * vocab_size + train_ids[1:]).unique(return_counts=True)
     seen = torch.bincount(train_ids[:-1], minlength=vocab_size).double()                  # (V,) times it was followed
     kinds = torch.bincount(pairs // vocab_size, minlength=vocab_size).double()            # (V,) by how many different tokens
@@ -94,7 +94,8 @@ def _unigram_probs(train_ids, vocab_size):
     return (counts + kinds / vocab_size) / (counts.sum() + kinds)
 
 
-def _check_sequences(ids, train_ids, vocab_size):
+def check_sequences(ids, train_ids, vocab_size):
+    """ValueError in one line when ids or train_ids are not one row of at least two known token ids."""
     for name, row in (("ids", ids), ("train_ids", train_ids)):
         if row.ndim != 1 or len(row) < 2:
             raise ValueError(f"got {name} of shape {tuple(row.shape)}, need one row of at least 2 token ids")

@@ -1,0 +1,96 @@
+"""A lesson's definition and the package's are one: the same syntax tree.
+
+Aside: docstrings, comments, lines that only check their input (`check_…(…)`), and keyword-only extras of the package.
+"""
+import ast
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def definitions(source):
+    """{name: syntax tree} of the top-level functions and classes of a piece of Python."""
+    return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+def package():
+    return {name: node for path in (ROOT / "gpt_helpers").glob("*.py")
+            for name, node in definitions(path.read_text(encoding="utf-8")).items()}
+
+
+def lesson(path):
+    """The definitions of a lesson, cell by cell: (cell id, name, syntax tree)."""
+    for cell in nbformat.read(path, 4).cells:
+        if cell.cell_type == "code":
+            for name, node in definitions(cell.source).items():
+                yield cell.id, name, node
+
+
+def core(node, extras=True):
+    """A definition as text, reduced to what it does."""
+    node = ast.parse(ast.unparse(node)).body[0]
+    for part in ast.walk(node):
+        if isinstance(part, ast.FunctionDef | ast.ClassDef):
+            part.body = [line for line in part.body if not is_docstring(line) and not is_check(line)] or [ast.Pass()]
+    if not extras:
+        node.args.kwonlyargs, node.args.kw_defaults = [], []
+    return ast.unparse(node)
+
+
+def is_docstring(line):
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
+
+
+def is_check(line):
+    return (isinstance(line, ast.Expr) and isinstance(line.value, ast.Call)
+            and isinstance(line.value.func, ast.Name) and line.value.func.id.startswith("check_"))
+
+
+def same(ours, theirs):
+    """Whether a lesson's definition does what the package's does."""
+    extras = isinstance(ours, ast.ClassDef) or bool(ours.args.kwonlyargs)
+    return core(ours, extras) == core(theirs, extras)
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.name)
+def test_what_a_lesson_defines_is_what_the_package_has(path):
+    known = package()
+    for where, name, node in lesson(path):
+        if name in known:
+            assert same(node, known[name]), f"{where} defines {name} unlike gpt_helpers"
+
+
+def test_no_function_is_defined_in_two_lessons():
+    """A later lesson imports what an earlier one has defined."""
+    seen = {}
+    for path in LESSONS:
+        for where, name, _ in lesson(path):
+            assert seen.setdefault(name, path.name) == path.name, f"{name} in {where} of {path.name} and in {seen[name]}"
+
+
+def test_no_lines_are_copied_between_lessons():
+    """Six lines in a row, imports aside, stand in one lesson only."""
+    places = {}
+    for path in LESSONS:
+        for cell in nbformat.read(path, 4).cells:
+            lines = [line.strip() for line in cell.source.splitlines() if line.strip()]
+            lines = [line for line in lines if not line.startswith(("import ", "from "))] if cell.cell_type == "code" else []
+            for i in range(len(lines) - 5):
+                places.setdefault("\n".join(lines[i : i + 6]), set()).add(path.name)
+    assert [lines for lines, books in places.items() if len(books) > 1] == []
+
+
+ORIGINAL = "def f(x, *, extra=None):\n    '''Doc.'''\n    check_x(x)\n    return x + 1\n"
+
+
+@pytest.mark.parametrize(("copy", "agrees"), [
+    ("def f(x):\n    return x + 1\n", True), ("def f(x):\n    # a comment\n    return (x + 1)\n", True),
+    (ORIGINAL, True), ("def f(x):\n    return x + 2\n", False), ("def f(y):\n    return y + 1\n", False),
+    ("def f(x, *, other=None):\n    return x + 1\n", False), ("def f(x=0):\n    return x + 1\n", False),
+    ("def f(x):\n    log(x)\n    return x + 1\n", False)])
+def test_the_comparison_notices_a_drift(copy, agrees):
+    assert same(definitions(copy)["f"], definitions(ORIGINAL)["f"]) is agrees
