@@ -3,6 +3,7 @@
 Without names, all of them. Two runs on one machine give the same bytes. A notebook is written only when
 all of it ran, by way of a file beside it, so an error or a Ctrl-C leaves the stored one as it was.
 """
+import base64
 import os
 import sys
 import time
@@ -11,7 +12,9 @@ from pathlib import Path
 import nbclient
 import nbformat
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+README_CURVE = ("06_gpt2_124m.ipynb", "curve", ROOT / "images" / "06_curve.png")      # notebook, cell, copy of its picture
 
 
 def run(path):
@@ -34,6 +37,18 @@ def run(path):
         draft.unlink(missing_ok=True)
 
 
+def copy_curve():
+    """The README shows lesson 06's loss curve: copy it out of the stored notebook."""
+    name, cell_id, copy = README_CURVE
+    copy.write_bytes(picture(NOTEBOOKS / name, cell_id))
+
+
+def picture(path, cell_id):
+    """The first PNG in the outputs of a cell, as bytes."""
+    [cell] = [cell for cell in nbformat.read(path, as_version=4).cells if cell.id == cell_id]
+    return base64.b64decode(next(out.data["image/png"] for out in cell.outputs if "image/png" in out.get("data", {})))
+
+
 def main(names):
     paths = [Path(name) for name in names] or sorted(NOTEBOOKS.rglob("[0-9]*.ipynb"))
     for path in paths:
@@ -41,6 +56,7 @@ def main(names):
         print(f"{path.name} …", end=" ", flush=True)
         run(path)
         print(f"{time.perf_counter() - start:.0f} s")
+    copy_curve()
 
 
 if __name__ == "__main__":

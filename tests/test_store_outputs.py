@@ -20,11 +20,16 @@ print("done", random.Random(1).random())
 
 
 @pytest.fixture
-def store():
+def script():
     spec = importlib.util.spec_from_file_location("store_outputs", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.run
+    return module
+
+
+@pytest.fixture
+def store(script):
+    return script.run
 
 
 def write(path, source):
@@ -50,3 +55,9 @@ def test_a_notebook_that_fails_stays_as_it_was(store, tmp_path):
         store(tmp_path / "one.ipynb")
     assert (tmp_path / "one.ipynb").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["one.ipynb"]
+
+
+def test_the_readmes_curve_is_the_one_of_lesson_06(script):
+    name, cell_id, copy = script.README_CURVE
+    assert copy.read_bytes() == script.picture(script.NOTEBOOKS / name, cell_id)
+    assert f"images/{copy.name}" in (script.ROOT / "README.md").read_text(encoding="utf-8")
