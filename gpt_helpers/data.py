@@ -1,4 +1,6 @@
 """From one row of token ids to three parts, and from a part to batches of inputs and targets."""
+import math
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -70,8 +72,8 @@ def create_dataloader(ids, batch_size, context_length, stride=None, *, shuffle=F
 def check_positive(**numbers):
     """ValueError when one of the named numbers is not a whole number of at least 1."""
     for name, number in numbers.items():
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise ValueError(f"got {name}={number!r}, need a whole number of at least 1")
+        if not isinstance(number, Integral) or isinstance(number, bool) or number < 1:
+            raise ValueError(f"got {name}={number!r:.60}, need a whole number of at least 1")
 
 
 def check_row(ids):
@@ -100,14 +102,15 @@ def check_room(split, shares, context_length):
             raise ValueError(
                 f"the text has {total:,} tokens, so its {name} part ({share:.0%}) has {len(part):,}, too few for one window "
                 f"of {context_length + 1:,} (context_length {context_length:,} and its next token): use a text of about "
-                f"{round((context_length + 1) / share):,} tokens or more, or a shorter context_length")
+                f"{math.ceil((context_length + 1) / share):,} tokens or more, or a shorter context_length")
 
 
 def check_window(ids, context_length):
     """ValueError when ids are too few for one window."""
     if ids.numel() <= context_length:
-        raise ValueError(f"the text has {ids.numel():,} tokens, too few for one window of {context_length + 1:,} "
-                         f"(context_length {context_length:,} and its next token): use more text or a shorter context_length")
+        raise ValueError(f"the text, or this part of it, has {ids.numel():,} tokens, too few for one window of "
+                         f"{context_length + 1:,} (context_length {context_length:,} and its next token): "
+                         "use more text or a shorter context_length")
 
 
 def check_index(i, length):

@@ -35,19 +35,19 @@ def generate(model, idx, max_new_tokens, context_size, *, temperature=1.0, top_k
     if temperature == 0:
         return generate_text_simple(model, idx, max_new_tokens, context_size)
     for _ in range(max_new_tokens):
-        logits = model(idx[:, -context_size:], last_only=True)[:, -1] / temperature      # (B, V)
-        if top_k is not None and top_k < logits.shape[-1]:
-            smallest = logits.topk(top_k).values[:, -1:]                                 # (B, 1)
-            logits = logits.masked_fill(logits < smallest, float("-inf"))
-        drawn = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)        # (B, 1)
-        idx = torch.cat([idx, drawn], dim=1)
+        logits = model(idx[:, -context_size:], last_only=True)[:, -1]                    # (B, V)
+        best = logits.topk(min(top_k or logits.shape[-1], logits.shape[-1]))             # (B, k), falling
+        probs = ((best.values - best.values[:, :1]) / temperature).softmax(dim=-1)       # (B, k)
+        drawn = torch.multinomial(probs, 1, generator=generator)                         # (B, 1) places in best
+        idx = torch.cat([idx, best.indices.gather(1, drawn)], dim=1)
     return idx
 
 
 def longest_match(ids, text_ids):
-    """How many tokens of ids, at most, stand one after the other in text_ids too. Both (N,) token ids; an int."""
+    """How many tokens of ids, at most, stand one after the other in text_ids too. Both (N,) or (1, N) token ids; an int."""
+    text_ids = text_ids.flatten()
     run = longest = torch.zeros(len(text_ids) + 1, dtype=torch.int64)
-    for token in ids:
+    for token in ids.flatten():
         run = torch.where(text_ids == token, run[:-1] + 1, 0)      # (N,) the match that ends here
         run = torch.cat([run.new_zeros(1), run])
         longest = torch.maximum(longest, run)

@@ -4,15 +4,17 @@ import math
 import torch
 import torch.nn.functional as F
 
-from gpt_helpers.data import check_positive
+from gpt_helpers.data import check_positive, check_row
+from gpt_helpers.model import check_ids
 
 
 def calc_loss_batch(input_batch, target_batch, model, device):
     """Mean cross-entropy of one batch, in nats per token.
 
     input_batch, target_batch: (B, T) int64 token ids, the targets one step later.
-    Returns a scalar tensor that is still attached to the graph, so `.backward()` works on it.
+    Returns a scalar tensor that is still attached to the graph, so `.backward()` works on it. Raises ValueError.
     """
+    check_targets(input_batch, target_batch, model)
     logits = model(input_batch.to(device))                                                # (B, T, V)
     return F.cross_entropy(logits.flatten(0, 1), target_batch.to(device).flatten())      # (B·T, V), (B·T,)
 
@@ -43,6 +45,15 @@ def calc_token_losses(data_loader, model, device):
     return torch.cat([
         F.cross_entropy(model(inputs.to(device)).flatten(0, 1), targets.to(device).flatten(), reduction="none").cpu()
         for inputs, targets in data_loader])
+
+
+def check_targets(input_batch, target_batch, model):
+    """ValueError in one line when targets do not fit the inputs, or are not tokens that the model knows."""
+    if target_batch.shape != input_batch.shape or target_batch.dtype != torch.int64:
+        raise ValueError(f"got {target_batch.dtype} targets of shape {tuple(target_batch.shape)} for inputs of shape "
+                         f"{tuple(input_batch.shape)}, need int64 of the same shape: the inputs one step later")
+    if hasattr(model, "cfg"):
+        check_ids(target_batch, model.cfg)
 
 
 def check_batches(data_loader, num_batches=None):
@@ -97,6 +108,7 @@ def _unigram_probs(train_ids, vocab_size):
 def check_sequences(ids, train_ids, vocab_size):
     """ValueError in one line when ids or train_ids are not one row of at least two known token ids."""
     for name, row in (("ids", ids), ("train_ids", train_ids)):
+        check_row(row)
         if row.ndim != 1 or len(row) < 2:
             raise ValueError(f"got {name} of shape {tuple(row.shape)}, need one row of at least 2 token ids")
         if not 0 <= row.min() <= row.max() < vocab_size:

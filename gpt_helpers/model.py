@@ -5,6 +5,9 @@ Vaswani et al., "Attention Is All You Need", 2017 (attention); Xiong et al., "On
 in the Transformer Architecture", 2020 (norm before each branch).
 Shapes: B sequences of T tokens, C = emb_dim, H = n_heads, V = vocab_size.
 """
+from collections.abc import Mapping
+from numbers import Real
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -95,15 +98,17 @@ class FeedForward(nn.Module):
 
 def check_config(cfg):
     """ValueError in one line when a model configuration has a missing, unknown, wrong-typed or impossible value."""
+    if not isinstance(cfg, Mapping):
+        raise ValueError(f"got a model configuration of type {type(cfg).__name__}, need a dict like GPT_CONFIG_124M")
     missing, unknown = GPT_CONFIG_124M.keys() - cfg.keys(), cfg.keys() - GPT_CONFIG_124M.keys()
     if missing or unknown:
         wrong = [f"missing {key!r}" for key in sorted(missing)] + [f"unknown {key!r}" for key in sorted(unknown, key=str)]
         raise ValueError(f"model configuration with {', '.join(wrong)}: need exactly {', '.join(GPT_CONFIG_124M)}")
     check_positive(**{key: cfg[key] for key in ("vocab_size", "context_length", "emb_dim", "n_heads", "n_layers")})
-    if not isinstance(cfg["drop_rate"], (int, float)) or isinstance(cfg["drop_rate"], bool) or not 0 <= cfg["drop_rate"] < 1:
-        raise ValueError(f"model configuration with drop_rate={cfg['drop_rate']!r}: need a number from 0 up to, not including, 1")
+    if not isinstance(cfg["drop_rate"], Real) or isinstance(cfg["drop_rate"], bool) or not 0 <= cfg["drop_rate"] < 1:
+        raise ValueError(f"model configuration with drop_rate={cfg['drop_rate']!r:.60}: need a number from 0 to below 1")
     if not isinstance(cfg["qkv_bias"], bool):
-        raise ValueError(f"model configuration with qkv_bias={cfg['qkv_bias']!r}: need True or False")
+        raise ValueError(f"model configuration with qkv_bias={cfg['qkv_bias']!r:.60}: need True or False")
     if cfg["emb_dim"] % cfg["n_heads"]:
         raise ValueError(f"model configuration with emb_dim={cfg['emb_dim']} and n_heads={cfg['n_heads']}: "
                          "emb_dim must be a multiple of n_heads, so that every head gets the same width")
@@ -111,12 +116,12 @@ def check_config(cfg):
 
 def check_ids(ids, cfg):
     """ValueError in one line when ids are not (B, T) token ids that this model can take."""
-    if ids.ndim != 2 or ids.shape[1] == 0 or ids.is_floating_point():
-        raise ValueError(f"got {ids.dtype} ids of shape {tuple(ids.shape)}, need whole numbers of shape (batch, tokens) "
+    if ids.ndim != 2 or ids.numel() == 0 or ids.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"got {ids.dtype} ids of shape {tuple(ids.shape)}, need int64 of shape (batch, tokens) "
                          "with at least one token")
     if ids.shape[1] > cfg["context_length"]:
         raise ValueError(f"got {ids.shape[1]:,} tokens, the model takes at most context_length {cfg['context_length']:,}: "
                          "shorten the input or build the model with a longer context_length")
-    if ids.numel() and not ids.is_meta and not 0 <= ids.min() <= ids.max() < cfg["vocab_size"]:
+    if not ids.is_meta and not 0 <= ids.min() <= ids.max() < cfg["vocab_size"]:
         raise ValueError(f"got token ids from {ids.min()} to {ids.max()}, the vocabulary of this model has 0 to "
                          f"{cfg['vocab_size'] - 1}: use the tokenizer that the model was built for")

@@ -43,9 +43,13 @@ def label_lines(axes, labels):
     labels: (y, name, colour) triples. Use it when everything is drawn, since it reads the axes' limits.
     """
     low, high = axes.get_ylim()
-    gap, at = 0.055 * (high - low), float("-inf")
-    for y, name, colour in sorted(labels):
-        at = max(y, at + gap)
+    gap, labels = 0.055 * (high - low), sorted(labels)
+    places = [y for y, _, _ in labels]
+    for i in range(1, len(places)):                               # push up from below
+        places[i] = max(places[i], places[i - 1] + gap)
+    for i in range(len(places)):                                  # and back under the top
+        places[i] = min(places[i], high - gap * (len(places) - 1 - i))
+    for at, (_, name, colour) in zip(places, labels, strict=True):
         axes.annotate(name, (1, at), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
                       color=colour, va="center", annotation_clip=False)
 

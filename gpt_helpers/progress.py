@@ -9,8 +9,8 @@ from IPython.display import display, update_display
 class Progress:
     """A progress line for `train_model_simple(..., on_step=Progress(total_steps))`.
 
-    In a notebook the line rewrites itself and ends, and is stored, as the finished state without times, so that
-    a reader of the page sees no stale clock. In a terminal it is one line on stderr; written to a file, nothing.
+    In a notebook the line rewrites itself. After the last step it stands, and is stored, without times, so that a
+    reader of the page sees no stale clock. In a terminal it is one line on stderr; written to a file, nothing.
     """
 
     def __init__(self, total):
@@ -21,8 +21,8 @@ class Progress:
         if done < self.total and now - self.shown < 0.2:      # five times a second is enough for an eye
             return
         self.shown = now
-        left = (now - self.start) / done * (self.total - done)
-        clock = f", {left // 60:.0f} min {left % 60:02.0f} s left" if done < self.total else ""
+        minutes, seconds = divmod(round((now - self.start) / done * (self.total - done)), 60)
+        clock = f", {minutes} min {seconds:02} s left" if done < self.total else ""
         self._show(f"{done} of {self.total} steps, training loss {loss:.3f}{clock}")
 
     def _show(self, line):

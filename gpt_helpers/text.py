@@ -29,12 +29,13 @@ def load_text(path=None):
         raise FileNotFoundError(f"no text file at {path} (looked from {Path.cwd()}): check the name and the folder")
     raw = path.read_bytes()
     try:
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        text = raw.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} in line {raw[:error.start].count(10) + 1} "
-            f"(offset {error.start:,}) fits no character; save the file as UTF-8 and load it again"
-        ) from None
+        line = len((raw[:error.start] + b".").splitlines())
+        raise ValueError(f"{path} is not UTF-8: byte 0x{raw[error.start]:02x} in line {line} (offset {error.start:,}) "
+                         "fits no character; save the file as UTF-8 and load it again") from None
+    if "\0" in text:
+        raise ValueError(f"{path} has NUL characters, as UTF-16 and programs have: save it as a UTF-8 text and load it again")
     if not text.strip():
         raise ValueError(f"{path} has no text in it ({len(raw)} bytes): choose a file with at least a few thousand words")
     return text

@@ -7,6 +7,7 @@ import torch
 from gpt_helpers.data import check_positive
 from gpt_helpers.generate import generate_text_simple
 from gpt_helpers.loss import calc_loss_batch, calc_loss_loader, check_batches
+from gpt_helpers.model import check_ids
 from gpt_helpers.text import text_to_token_ids, token_ids_to_text
 
 
@@ -30,6 +31,8 @@ def train_model_simple(model, train_loader, val_loader, optimizer, device, num_e
     check_batches(train_loader)
     check_batches(val_loader, eval_iter)
     check_positive(num_epochs=num_epochs, eval_freq=eval_freq)
+    check_start(start_context, tokenizer, model)
+    check_optimizer(optimizer, model)
     history = History([], [], [])
     tokens_seen, global_step = 0, -1
 
@@ -50,7 +53,7 @@ def train_model_simple(model, train_loader, val_loader, optimizer, device, num_e
             if global_step % eval_freq == 0:
                 train_loss, val_loss = evaluate_model(model, train_loader, val_loader, device, eval_iter)
                 if not math.isfinite(train_loss + val_loss):
-                    return stop(history, global_step, f"evaluated loss is {train_loss + val_loss}")
+                    return stop(history, global_step, f"evaluated losses are {train_loss} and {val_loss}")
                 history.train_losses.append(train_loss)
                 history.val_losses.append(val_loss)
                 history.tokens_seen.append(tokens_seen)
@@ -64,7 +67,7 @@ def train_model_simple(model, train_loader, val_loader, optimizer, device, num_e
 
 def stop(history, step, reason):
     """Say at which step a training stopped and why; hand back what it had recorded by then."""
-    print(f"Stopped at step {step}: the {reason}, so no later step can mend it. Start again with a smaller learning rate.")
+    print(f"Stopped at step {step}: the {reason}. No later step can mend that; most often a smaller learning rate prevents it.")
     return history
 
 
@@ -88,3 +91,18 @@ def generate_and_print_sample(model, tokenizer, device, start_context):
     print(sample.replace("\n", " "))
     model.train()
     return sample
+
+
+def check_start(start_context, tokenizer, model):
+    """ValueError before the training, and not after its first epoch, when no sample can start with start_context."""
+    ids = text_to_token_ids(start_context, tokenizer)
+    if ids.shape[1] == 0:
+        raise ValueError(f"got start_context={start_context!r}, need at least one token to start a sample with")
+    check_ids(ids[:, -model.cfg["context_length"]:], model.cfg)
+
+
+def check_optimizer(optimizer, model):
+    """ValueError when the optimizer would train something else: it was made for another model, or before this one."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if held.isdisjoint(map(id, model.parameters())):
+        raise ValueError("the optimizer holds none of this model's weights: make it from model.parameters(), after the model")

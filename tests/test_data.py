@@ -83,7 +83,7 @@ def test_impossible_shares_are_refused(shares):
 
 
 def test_a_text_too_short_for_one_window_says_what_was_needed():
-    with pytest.raises(ValueError, match=r"120 tokens, too few for one window of 257 \(context_length 256 and its next token\)"):
+    with pytest.raises(ValueError, match=r" 120 tokens, too few for one window of 257 \(context_length 256 and its next token\)"):
         TokenWindows(torch.arange(120), 256)
     with pytest.raises(ValueError, match="too few for one window"):
         create_dataloader(torch.arange(256), batch_size=2, context_length=256)
@@ -102,6 +102,7 @@ def test_a_drop_last_that_leaves_nothing_is_refused():
 
 
 @pytest.mark.parametrize("ids", [torch.rand(9), torch.tensor([True, False]), [1, 2, 3], torch.zeros(2, 9, dtype=torch.int64),
+                                 torch.arange(9, dtype=torch.int32),
                                  torch.tensor(3)])
 def test_ids_that_are_not_one_row_of_whole_numbers_are_refused(ids):
     for use in (split_tokens, lambda ids: TokenWindows(ids, 1)):
@@ -116,6 +117,21 @@ def test_sizes_below_one_are_refused(name, bad):
         create_dataloader(torch.arange(9), **sizes)
 
 
-def test_a_window_out_of_range_is_an_index_error():
-    with pytest.raises(IndexError, match="window 2 of 2"):
-        TokenWindows(torch.arange(9), 4)[2]
+@pytest.mark.parametrize("i", [2, -1])
+def test_a_window_out_of_range_is_an_index_error(i):
+    with pytest.raises(IndexError, match=f"window {i} of 2"):
+        TokenWindows(torch.arange(9), 4)[i]
+
+
+def test_the_split_needs_one_token_more_than_the_context_in_each_part():
+    split_tokens(torch.arange(50), context_length=4)                             # 40, 5, 5
+    with pytest.raises(ValueError, match="its val part"):
+        split_tokens(torch.arange(40), context_length=4)                         # 32, 4, 4
+    with pytest.raises(ValueError, match="got context_length=0"):
+        split_tokens(torch.arange(50), context_length=0)
+
+
+def test_whole_numbers_of_any_kind_are_whole_numbers():
+    class Whole(int):
+        pass
+    assert len(create_dataloader(torch.arange(9), Whole(1), Whole(4))) == 2

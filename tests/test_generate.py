@@ -58,6 +58,19 @@ def test_samples_come_as_often_as_the_softmax_says(model):
     torch.testing.assert_close(share, (logits / 2).softmax(-1), atol=0.015, rtol=0)      # four standard errors
 
 
+def test_sampling_too_sees_no_more_than_the_context_and_keeps_no_graph(model):
+    idx = generate(model, PROMPT, 20, 16, temperature=1e-30)
+    assert torch.equal(idx, generate_text_simple(model, PROMPT, 20, 16)) and not idx.requires_grad
+
+
+def test_top_k_draws_among_k_tokens_even_when_many_are_equally_likely(model):
+    torch.nn.init.zeros_(model.out_head.weight)
+    prompt = PROMPT[:1].repeat(500, 1)
+    for top_k, kinds in ((1, 1), (3, 3), (1000, 97)):
+        drawn = generate(model, prompt.repeat(4, 1), 1, 16, top_k=top_k, generator=torch.Generator().manual_seed(1))
+        assert drawn[:, -1].unique().numel() == kinds
+
+
 def test_a_high_temperature_is_more_varied(model):
     prompt = PROMPT[:1].repeat(2000, 1)
     kinds = [generate(model, prompt, 1, 16, temperature=t, generator=torch.Generator().manual_seed(1))[:, -1].unique().numel()

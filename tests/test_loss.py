@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from gpt_helpers.data import create_dataloader
 from gpt_helpers.loss import bigram_loss, calc_loss_batch, calc_loss_loader, calc_token_losses, uniform_loss, unigram_loss
+from gpt_helpers.model import GPTModel
 
 IDS = torch.randint(11, (200,), generator=torch.Generator().manual_seed(7))
 
@@ -57,6 +58,16 @@ def test_token_losses_average_to_the_loader_loss():
     assert losses.shape == (49 * 4,) and not losses.requires_grad
     assert losses.mean().item() == pytest.approx(calc_loss_loader(loader, model, "cpu"))
     assert losses[0].item() == pytest.approx(F.cross_entropy(model(IDS[:1]), IDS[1:2]).item())
+
+
+@pytest.mark.parametrize(("targets", "message"), [
+    (torch.full((1, 4), 97), "the vocabulary of this model has 0 to 96"), (torch.full((1, 4), -100), "got token ids from -100"),
+    (torch.zeros(1, 3, dtype=torch.int64), "the inputs one step later"), (torch.zeros(1, 4), "got torch.float32 targets")])
+def test_targets_that_cannot_be_scored_are_refused(targets, message):
+    model = GPTModel({"vocab_size": 97, "context_length": 16, "emb_dim": 8, "n_heads": 1, "n_layers": 1, "drop_rate": 0.0,
+                      "qkv_bias": False})
+    with pytest.raises(ValueError, match=message):
+        calc_loss_batch(torch.zeros(1, 4, dtype=torch.int64), targets, model, "cpu")
 
 
 def test_an_empty_loader_is_an_error_and_never_nan():
@@ -116,6 +127,7 @@ def test_the_first_token_is_nobodys_to_predict():
 @pytest.mark.parametrize("baseline", [unigram_loss, bigram_loss])
 @pytest.mark.parametrize(("ids", "message"), [
     (torch.tensor([3]), "at least 2 token ids"), (torch.zeros(2, 2, dtype=torch.int64), "one row"),
+    ([1, 2], "need a tensor of int64"), (torch.tensor([1, 2], dtype=torch.int32), "need a tensor of int64"),
     (torch.tensor([1, 11]), "the vocabulary has 0 to 10"), (torch.tensor([-1, 1]), "the vocabulary has 0 to 10")])
 def test_a_baseline_refuses_what_it_cannot_score(baseline, ids, message):
     with pytest.raises(ValueError, match=message):

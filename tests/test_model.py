@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import GPT_CONFIG_124M, GPT_CONFIG_TINY, GPTModel
@@ -61,6 +62,62 @@ def test_modules_draw_their_weights_in_the_published_order():
             assert torch.equal(module.weight, (fresh := torch.nn.Linear(inner, outer)).weight)
             assert torch.equal(module.bias, fresh.bias)
     assert torch.equal(model.out_head.weight, torch.nn.Linear(width, 97, bias=False).weight)
+
+
+def test_the_published_sizes():
+    assert GPT_CONFIG_124M == {"vocab_size": 50257, "context_length": 1024, "emb_dim": 768, "n_heads": 12, "n_layers": 12,
+                               "drop_rate": 0.1, "qkv_bias": False}
+    assert GPT_CONFIG_TINY == GPT_CONFIG_124M | {"context_length": 64, "emb_dim": 128, "n_heads": 4, "n_layers": 2}
+
+
+def written_out(model, ids, drop):
+    """GPT-2's forward pass as a recipe, from the model's weights alone; drop says what happens where dropout stands.
+
+    Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019, section 2.3.
+    """
+    W = dict(model.named_parameters())
+
+    def norm(x, name):
+        z = (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + 1e-5).sqrt()
+        return z * W[f"{name}.weight"] + W[f"{name}.bias"]
+
+    def linear(x, name):
+        return x @ W[f"{name}.weight"].T + W[f"{name}.bias"]
+
+    B, T = ids.shape
+    x = drop(W["tok_emb.weight"][ids] + W["pos_emb.weight"][:T])
+    for i in range(2):
+        block = f"trf_blocks.{i}"
+        q, k, v = (part.view(B, T, 3, 8).transpose(1, 2) for part in
+                   (norm(x, f"{block}.norm1") @ W[f"{block}.att.qkv.weight"].T).split(24, dim=-1))
+        scores = (q @ k.mT / math.sqrt(8)).masked_fill(torch.ones(T, T).triu(1).bool(), -torch.inf)
+        heads = (drop(scores.softmax(-1)) @ v).transpose(1, 2).reshape(B, T, 24)
+        x = x + drop(linear(heads, f"{block}.att.out_proj"))
+        u = linear(norm(x, f"{block}.norm2"), f"{block}.ff.fc_in")
+        u = 0.5 * u * (1 + torch.tanh(math.sqrt(2 / math.pi) * (u + 0.044715 * u**3)))
+        x = x + drop(linear(u, f"{block}.ff.fc_out"))
+    return norm(x, "final_norm") @ W["out_head.weight"].T
+
+
+def spread(model):
+    """Norms and biases start at 1 and 0; other values let a missing or misplaced one show."""
+    for p in model.parameters():
+        torch.nn.init.normal_(p, mean=0.5 * (p.ndim == 1), std=0.3)
+    return model
+
+
+def test_the_model_is_gpt2s_forward_pass_written_out(model, ids):
+    spread(model.double())
+    torch.testing.assert_close(model(ids), written_out(model, ids, drop=lambda x: x), atol=1e-9, rtol=1e-6)
+
+
+def test_dropout_stands_where_gpt2_has_it_and_at_the_same_rate(model, ids):
+    """After the embeddings, on the attention weights, and on both branches: the same random numbers in the same places."""
+    spread(model.double()).train()
+    torch.manual_seed(7)
+    ours = model(ids)
+    torch.manual_seed(7)
+    torch.testing.assert_close(ours, written_out(model, ids, drop=lambda x: F.dropout(x, 0.1)), atol=1e-9, rtol=1e-6)
 
 
 def test_attention_is_softmax_of_scaled_masked_products(model):
@@ -163,7 +220,14 @@ def test_ids_out_of_the_vocabulary_are_refused(model, bad):
         model(torch.tensor([[1, bad, 2]]))
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(4, dtype=torch.int64), torch.zeros(1, 0, dtype=torch.int64), torch.zeros(1, 4)])
+@pytest.mark.parametrize("bad", [torch.zeros(4, dtype=torch.int64), torch.zeros(1, 0, dtype=torch.int64), torch.zeros(1, 4),
+                                 torch.zeros(0, 4, dtype=torch.int64), torch.zeros(1, 4, dtype=torch.uint8)])
 def test_ids_of_a_wrong_shape_or_type_are_refused(model, bad):
-    with pytest.raises(ValueError, match="need whole numbers of shape"):
+    with pytest.raises(ValueError, match="need int64 of shape"):
         model(bad)
+
+
+@pytest.mark.parametrize("cfg", [None, "124M"])
+def test_a_configuration_that_is_no_dict_is_refused(cfg):
+    with pytest.raises(ValueError, match="need a dict like GPT_CONFIG_124M"):
+        GPTModel(cfg)

@@ -4,7 +4,7 @@ import json
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
-from nbval_tolerance import STORED_DROPOUT, agree, as_seen_at_the_end, dropped
+from nbval_tolerance import STORED_DROPOUT, adopt_close_texts, agree, as_seen_at_the_end, dropped, tolerance
 
 RTOL, ATOL = 1e-3, 1e-6
 
@@ -42,6 +42,29 @@ def test_everything_else_must_be_the_same(stored, fresh):
 def test_the_tolerance_is_the_callers():
     assert agree("1.00000", "1.00900", 1e-2, 0) and not agree("1.00000", "1.00900", 1e-3, 0)
     assert agree("0.000100", "0.000900", 0, 1e-3) and not agree("0.000100", "0.000900", 0, 1e-4)
+
+
+class Ini:
+    """pytest's configuration, with different settings so that a mix-up shows."""
+
+    def getini(self, name):
+        return {"nbval_rtol": "0.25", "nbval_atol": "0.5"}[name]
+
+
+def test_settings_and_tags_reach_the_right_tolerance():
+    assert tolerance([], Ini()) == (0.25, 0.5)
+    assert tolerance(["nbval-rtol=0.1"], Ini()) == (0.1, 0.5)
+    assert tolerance(["nbval-atol=0.1", "device-dependent"], Ini()) == (0.25, 0.1)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "text/html", "text/markdown"])
+def test_every_kind_of_text_is_compared_with_the_tolerance(kind):
+    stored, fresh = ([new_output("display_data", {kind: text})] for text in ("loss 9.781", "loss 9.782"))
+    assert adopt_close_texts(fresh, stored, lambda text: text, RTOL, ATOL)[0].data == {kind: "loss 9.781"}
+
+
+def test_the_slack_of_the_last_digit_is_one_and_no_more():
+    assert agree("9.781", "9.782", 0, 0) and not agree("9.781", "9.783", 0, 0)
 
 
 def message(kind, content, parent="ours"):

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from gpt_helpers import plot
-from gpt_helpers.plot import PALETTE, DescribedFigure, new_axes, plot_losses
+from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes, plot_losses
 from gpt_helpers.train import History
 
 HISTORY = History([10.9, 5.5, 2.25], [10.8, 5.75, 6.125], [512, 25_600, 38_400])
@@ -59,6 +59,25 @@ def test_epochs_stand_at_their_true_places(figure):
     figure.figure.draw_without_rendering()
     low, high = figure.figure.axes[0].get_xlim()
     assert epochs.get_xlim() == pytest.approx((low / 5120, high / 5120))
+
+
+def test_lines_and_baselines_stand_at_their_values_in_their_colours(figure):
+    axes = figure.figure.axes[0]
+    train, val, *baselines = axes.lines
+    assert (train.get_color(), val.get_color()) == (PALETTE["train"], PALETTE["val"])
+    assert [set(line.get_ydata()) for line in baselines] == [{5.7}, {4.5}]
+    assert axes.get_xlim()[0] == axes.get_ylim()[0] == 0
+
+
+def test_names_stand_at_the_ends_where_there_is_room_and_never_above_the_axes():
+    def places(*ys):
+        _, axes = new_axes("Title", "x", "y")
+        axes.set_ylim(0, 10)
+        label_lines(axes, [(y, str(i), "black") for i, y in enumerate(ys)])
+        return [text.xy[1] for text in axes.texts]
+    assert places(1, 5, 9) == [1, 5, 9]
+    assert max(places(9.9, 9.9, 9.9)) <= 10
+    assert places(3, 3) == [3, pytest.approx(3.55)]
 
 
 def test_every_line_is_named_at_its_end_and_no_two_names_touch(figure):

@@ -17,3 +17,15 @@ def test_a_terminal_gets_one_line_that_ends_finished(capsys, monkeypatch):
     lines = capsys.readouterr().err.split("\r")
     assert lines[1].startswith("1 of 2 steps, training loss 2.500, 0 min 0") and "left" in lines[1]
     assert lines[2].rstrip(" \n") == "2 of 2 steps, training loss 1.500" and lines[2].endswith("\n")
+
+
+def test_the_time_left_is_what_the_steps_so_far_took_each_times_the_steps_to_come(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    clock = iter([0.0, 59.9, 60.0, 180.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    progress = Progress(4)
+    progress(0, 1.0)      # 59.9 s for one step, three to come
+    progress(1, 1.0)      # shown 0.1 s ago: too soon to show again
+    progress(2, 1.0)      # 180 s for three steps, one to come
+    lines = capsys.readouterr().err.split("\r")[1:]
+    assert [line.strip().split(", ")[-1] for line in lines] == ["3 min 00 s left", "1 min 00 s left"]

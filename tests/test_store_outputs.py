@@ -43,6 +43,8 @@ def test_two_runs_store_the_same_bytes_and_the_finished_progress_line(store, tmp
         store(tmp_path / "one.ipynb")
         stored.append((tmp_path / "one.ipynb").read_bytes())
     assert stored[0] == stored[1]
+    assert set(nbformat.reads(stored[0].decode(), 4).metadata) == {"kernelspec", "language_info"}
+    assert "version" not in nbformat.reads(stored[0].decode(), 4).metadata.language_info
     line, words = nbformat.reads(stored[0].decode(), 4).cells[0].outputs
     assert line.data == {"text/plain": "30 of 30 steps, training loss 1.500"}
     assert words.text == "done 0.13436424411240122\n"

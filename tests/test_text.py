@@ -35,7 +35,7 @@ def test_the_tokenizer_is_gpt2s():
 
 
 def test_text_to_ids_and_back_is_the_same_text():
-    text = load_text() + " Größe, 温度, 🌊\x00\u200b"
+    text = load_text() + " Größe, 温度, 🌊\u200b"
     ids = text_to_token_ids(text, get_tokenizer())
     assert ids.dtype == torch.int64 and ids.shape[0] == 1
     assert token_ids_to_text(ids, get_tokenizer()) == text
@@ -89,9 +89,19 @@ def test_a_file_that_is_not_utf8_is_refused_and_the_byte_named(tmp_path):
     (tmp_path / "latin1.txt").write_bytes("eins\nzwei\nGröße".encode("latin-1"))
     with pytest.raises(ValueError, match=r"byte 0xf6 in line 3 \(offset 12\).*save the file as UTF-8"):
         load_text(tmp_path / "latin1.txt")
+    (tmp_path / "bom.txt").write_bytes(b"\xef\xbb\xbfab\r\xf6")
+    with pytest.raises(ValueError, match=r"byte 0xf6 in line 2 \(offset 6\)"):
+        load_text(tmp_path / "bom.txt")
     (tmp_path / "utf16.txt").write_bytes("Every effort".encode("utf-16"))
     with pytest.raises(ValueError, match=r"byte 0xff in line 1 \(offset 0\)"):
         load_text(tmp_path / "utf16.txt")
+
+
+@pytest.mark.parametrize("raw", ["Every effort".encode("utf-16-le"), bytes(5000)])
+def test_a_file_that_only_looks_like_text_is_refused(tmp_path, raw):
+    (tmp_path / "text.txt").write_bytes(raw)
+    with pytest.raises(ValueError, match="has NUL characters"):
+        load_text(tmp_path / "text.txt")
 
 
 def test_a_damaged_vocabulary_is_refused(tmp_path, monkeypatch):

@@ -119,6 +119,66 @@ def test_progress_hears_of_every_step():
     assert all(isinstance(loss, float) for _, loss in heard)
 
 
+def watch(model):
+    """(training mode, gradients on) of every forward pass of a model."""
+    seen = []
+    model.register_forward_pre_hook(lambda module, inputs: seen.append((module.training, torch.is_grad_enabled())))
+    return seen
+
+
+def test_each_loss_is_measured_on_its_own_loader_in_eval_mode_without_gradients():
+    model, _, val_loader, _ = setup()
+    plain = create_dataloader(IDS, batch_size=2, context_length=8)
+    model.eval()
+    expected = tuple(calc_loss_loader(loader, model, "cpu", num_batches=2) for loader in (plain, val_loader))
+    seen = watch(model)
+    other = create_dataloader(IDS[40:], batch_size=2, context_length=8)
+    assert evaluate_model(model, plain, val_loader, "cpu", eval_iter=2) == expected
+    assert evaluate_model(model, plain, other, "cpu", eval_iter=2)[1] != expected[1]
+    assert set(seen) == {(False, False)}
+
+
+def test_a_sample_is_written_in_eval_mode_without_gradients():
+    model, *_ = setup()
+    seen = watch(model)
+    generate_and_print_sample(model, Bytes(), "cpu", "Every effort")
+    assert seen == [(False, False)] * 50
+
+
+def test_every_step_is_taken_in_training_mode():
+    model, *rest = setup()
+    seen = watch(model)
+    train(model, *rest, eval_freq=100, on_sample=lambda epoch, text: model.eval())
+    assert seen.count((True, True)) == 10
+
+
+@pytest.mark.parametrize("bad", ["inf", "-inf", "nan"])
+def test_any_training_loss_that_is_no_number_stops(bad, monkeypatch, capsys):
+    parts = setup()
+    monkeypatch.setattr("gpt_helpers.train.calc_loss_batch", lambda *args: torch.tensor(float(bad), requires_grad=True))
+    assert train(*parts) == ([], [], [])
+    assert f"Stopped at step 0: the training loss is {bad}." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("bad", [(float("inf"), 1.0), (1.0, float("nan"))])
+def test_any_evaluated_loss_that_is_no_number_stops(bad, monkeypatch, capsys):
+    parts = setup()
+    monkeypatch.setattr("gpt_helpers.train.evaluate_model", lambda *args: bad)
+    assert train(*parts) == ([], [], [])
+    assert f"Stopped at step 0: the evaluated losses are {bad[0]} and {bad[1]}." in capsys.readouterr().out
+
+
+def test_what_cannot_work_is_refused_before_the_first_step():
+    model, train_loader, val_loader, optimizer = setup()
+    before = [p.clone() for p in model.parameters()]
+    other = torch.optim.AdamW(GPTModel(SMALL).parameters())
+    with pytest.raises(ValueError, match="the optimizer holds none of this model's weights"):
+        train(model, train_loader, val_loader, other)
+    with pytest.raises(ValueError, match="got start_context='', need at least one token"):
+        train_model_simple(model, train_loader, val_loader, optimizer, "cpu", 1, 1, 1, "", Bytes())
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_stops_the_training_and_keeps_the_record(poison, capsys):
     model, train_loader, val_loader, optimizer = setup()
@@ -138,7 +198,7 @@ def test_a_step_that_ruins_the_weights_is_not_recorded_as_a_loss(capsys):
     model, train_loader, val_loader, optimizer = setup(lr=float("inf"))
     history = train(model, train_loader, val_loader, optimizer)
     assert history == ([], [], [])
-    assert "Stopped at step 0: the evaluated loss is nan" in capsys.readouterr().out
+    assert "Stopped at step 0: the evaluated losses are nan and nan" in capsys.readouterr().out
 
 
 def test_no_step_is_taken_with_a_gradient_that_is_no_number():
