@@ -128,6 +128,7 @@ def test_the_package_asks_for_no_more_than_the_requirements():
 def test_the_readme_has_the_two_commands_for_every_system():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"```(?:bash|powershell)\n(.*?)\n```", readme, flags=re.DOTALL)
-    for python in ("python3 -m venv", "py -m venv"):
-        for ending in ("jupyter lab", "pytest"):
-            assert any(re.fullmatch(f"{python} .* install -r requirements.txt.*{ending}", command) for command in commands)
+    for python, end in (("python3 -m venv", ""), ('cmd /c "py -m venv', '"')):
+        for program in ("jupyter lab", "pytest"):
+            assert any(re.fullmatch(f"{python} .venv && .* install -r requirements.txt && .*{program}{end}", command)
+                       for command in commands)
