@@ -3,6 +3,7 @@ import ast
 import graphlib
 import importlib
 import inspect
+import json
 import re
 import sys
 import tomllib
@@ -129,6 +130,11 @@ def test_the_readme_has_the_two_commands_for_every_system():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"```(?:bash|powershell)\n(.*?)\n```", readme, flags=re.DOTALL)
     for python, end in (("python3 -m venv", ""), ('cmd /c "py -m venv', '"')):
-        for program in ("jupyter lab", "pytest"):
+        for program in ("jupyter lab --config=jupyter_lab_config.json", "pytest"):
             assert any(re.fullmatch(f"{python} .venv && .* install -r requirements.txt && .*{program}{end}", command)
                        for command in commands)
+
+
+def test_jupyterlab_asks_nobody_for_news_or_updates():
+    lab = json.loads((ROOT / "jupyter_lab_config.json").read_text(encoding="utf-8"))["LabApp"]
+    assert lab["news_url"] is None and lab["check_for_updates_class"] == "jupyterlab.NeverCheckForUpdate"
