@@ -56,7 +56,8 @@ def main(names):
         print(f"{path.name} …", end=" ", flush=True)
         run(path)
         print(f"{time.perf_counter() - start:.0f} s")
-    copy_curve()
+        if path.name == README_CURVE[0]:
+            copy_curve()
 
 
 if __name__ == "__main__":
