@@ -28,7 +28,7 @@ STORED_DROPOUT = [8, 26, 45, 48, 54, 58, 61]      # what `dropped()` gives where
 
 
 def pytest_addoption(parser):
-    parser.addini("nbval_rtol", "relative tolerance for decimals in notebook outputs", default="1e-3")
+    parser.addini("nbval_rtol", "relative tolerance for decimals in notebook outputs", default="1e-4")
     parser.addini("nbval_atol", "absolute tolerance for decimals in notebook outputs", default="1e-6")
 
 
