@@ -67,6 +67,7 @@ def test_lines_and_baselines_stand_at_their_values_in_their_colours(figure):
     assert (train.get_color(), val.get_color()) == (PALETTE["train"], PALETTE["val"])
     assert [set(line.get_ydata()) for line in baselines] == [{5.7}, {4.5}]
     assert axes.get_xlim()[0] == axes.get_ylim()[0] == 0
+    assert {text.get_text(): text.xy[1] for text in axes.texts}["train"] == 2.25      # beside the line's last point
 
 
 def test_names_stand_at_the_ends_where_there_is_room_and_never_above_the_axes():

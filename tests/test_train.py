@@ -112,6 +112,12 @@ def test_a_sample_is_the_prompt_and_fifty_tokens(capsys):
     assert capsys.readouterr().out == text.replace("\n", " ") + "\n"
 
 
+def test_a_sample_is_printed_on_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("gpt_helpers.train.token_ids_to_text", lambda ids, tokenizer: "Every\neffort\n")
+    assert generate_and_print_sample(setup()[0], Bytes(), "cpu", "Every") == "Every\neffort\n"
+    assert capsys.readouterr().out == "Every effort \n"
+
+
 def test_progress_hears_of_every_step():
     heard = []
     train(*setup(), on_step=lambda step, loss: heard.append((step, loss)))
