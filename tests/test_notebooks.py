@@ -38,6 +38,8 @@ def cell_faults(cell, count, levels, folder):
     if cell.cell_type == "code":
         if cell.execution_count != count:
             yield f"execution count {cell.execution_count}, expected {count}"
+        if cell.source.rstrip().endswith(";"):
+            yield "a semicolon hides the value from a reader, and not from nbval"
         yield from output_faults(cell.outputs)
         return
     text = re.sub(r"```.*?```", "", cell.source, flags=re.DOTALL)
@@ -114,6 +116,7 @@ def test_a_clean_notebook_has_no_faults(tmp_path):
     (lambda nb: nb.cells[1].update(id="print"), "used twice"),
     (lambda nb: nb.cells[1].update(id="7f3A"), "not made of words"),
     (lambda nb: nb.cells[2].update(source=" "), "nothing in it"),
+    (lambda nb: nb.cells[2].update(source="print(1);"), "a semicolon hides the value"),
     (lambda nb: nb.cells[2].update(execution_count=3), "execution count 3, expected 2"),
     (lambda nb: nb.cells[2].update(execution_count=None), "execution count None"),
     (lambda nb: nb.cells[2].metadata.update(collapsed=True), "metadata ['collapsed']"),
