@@ -64,8 +64,8 @@ def plot_losses(history, *, tokens_per_epoch=None, baselines=None, title="Loss a
         raise ValueError("the history has no evaluation to plot: train for at least one step first")
     figure, axes = new_axes(title, "training tokens seen", "loss (nats per token)")
     labels = []
-    for name, losses, marker in (("train", history.train_losses, "o"), ("validation", history.val_losses, "s")):
-        colour = PALETTE["train" if name == "train" else "val"]
+    for name, losses, colour, marker in (("train", history.train_losses, PALETTE["train"], "o"),
+                                         ("validation", history.val_losses, PALETTE["val"], "s")):
         axes.plot(history.tokens_seen, losses, color=colour, marker=marker, markersize=3.5)
         labels.append((losses[-1], name, colour))
     for name, loss in (baselines or {}).items():
