@@ -1,4 +1,5 @@
 """Where to compute, and what a training will cost there."""
+import os
 import time
 
 import torch
@@ -49,20 +50,49 @@ def step_seconds(cfg, batch_size, device, steps=2):
 
     Trains a throwaway model on one made-up batch; the random state is put back, so nothing that follows changes.
     """
-    with torch.random.fork_rng():
-        model = GPTModel(cfg).to(device)
-        optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-        ids = torch.randint(cfg["vocab_size"], (batch_size, cfg["context_length"]))
-        times = []
-        for _ in range(1 + steps):                # the first one also sets things up: not counted
-            start = time.perf_counter()
+    step, times = throwaway_step(cfg, batch_size, device), []
+    for _ in range(1 + steps):                    # the first one also sets things up: not counted
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def throwaway_step(cfg, batch_size, device):
+    """A function that makes one training step of a model that nobody keeps, and leaves the random state as it was."""
+    def step():
+        with torch.random.fork_rng():
             optimizer.zero_grad()
             loss = calc_loss_batch(ids, ids, model, device)
             loss.backward()
             optimizer.step()
             model.out_head.weight[0, 0].item()    # wait until the device has finished
-            times.append(time.perf_counter() - start)
-    return min(times[1:])
+
+    with torch.random.fork_rng():
+        model = GPTModel(cfg).to(device)
+        optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+        ids = torch.randint(cfg["vocab_size"], (batch_size, cfg["context_length"]))
+    return step
+
+
+def step_shares(cfg, batch_size, device):
+    """Where the time of one training step goes: {part: its share of the whole}, by PyTorch's profiler.
+
+    Parts: matrix products, optimizer, dropout, the rest (norms, GELU, softmax, embedding, copies).
+    """
+    kinds = {"mm": "matrix products", "addmm": "matrix products", "bmm": "matrix products", "baddbmm": "matrix products",
+             "_fused_adamw_": "optimizer", "bernoulli_": "dropout", "native_dropout": "dropout"}
+    step = throwaway_step(cfg, batch_size, device)
+    step()                                        # the first one also sets things up
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")      # or the profiler writes its own log onto the page
+    with torch.profiler.profile() as profiler:
+        step()
+    shares = dict.fromkeys(["matrix products", "optimizer", "dropout", "the rest"], 0.0)
+    for event in profiler.key_averages():
+        name = event.key.removeprefix("aten::")
+        time = event.self_device_time_total if torch.device(device).type == "cuda" else event.self_cpu_time_total
+        shares[kinds.get(name, "the rest")] += time
+    return {part: time / sum(shares.values()) for part, time in shares.items()}
 
 
 def rough_duration(seconds):

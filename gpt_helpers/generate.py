@@ -4,21 +4,15 @@ import torch
 from gpt_helpers.data import check_positive
 
 
-@torch.no_grad()
 def generate_text_simple(model, idx, max_new_tokens, context_size):
     """Append the most likely token, max_new_tokens times (greedy decoding).
 
     idx: (B, T) token ids, T at least 1. Returns (B, T + max_new_tokens). The model sees the last context_size
     tokens; put it in `eval()` mode first, or dropout will change its mind.
     """
-    check_positive(context_size=context_size)
-    for _ in range(max_new_tokens):
-        logits = model(idx[:, -context_size:], last_only=True)[:, -1]      # (B, V)
-        idx = torch.cat([idx, logits.argmax(dim=-1, keepdim=True)], dim=1)
-    return idx
+    return extend(model, idx, max_new_tokens, context_size, lambda logits: logits.argmax(dim=-1, keepdim=True))
 
 
-@torch.no_grad()
 def generate(model, idx, max_new_tokens, context_size, *, temperature=1.0, top_k=None, generator=None):
     """Append tokens drawn from the model's distribution, sharpened or flattened, max_new_tokens times.
 
@@ -31,15 +25,32 @@ def generate(model, idx, max_new_tokens, context_size, *, temperature=1.0, top_k
         raise ValueError(f"got temperature={temperature}, need 0 (greedy) or more")
     if top_k is not None:
         check_positive(top_k=top_k)
-    check_positive(context_size=context_size)
     if temperature == 0:
         return generate_text_simple(model, idx, max_new_tokens, context_size)
-    for _ in range(max_new_tokens):
-        logits = model(idx[:, -context_size:], last_only=True)[:, -1]                    # (B, V)
+
+    def draw(logits):
         best = logits.topk(min(top_k or logits.shape[-1], logits.shape[-1]))             # (B, k), falling
         probs = ((best.values - best.values[:, :1]) / temperature).softmax(dim=-1)       # (B, k)
-        drawn = torch.multinomial(probs, 1, generator=generator)                         # (B, 1) places in best
-        idx = torch.cat([idx, best.indices.gather(1, drawn)], dim=1)
+        return best.indices.gather(1, torch.multinomial(probs, 1, generator=generator))  # (B, 1)
+
+    return extend(model, idx, max_new_tokens, context_size, draw)
+
+
+@torch.no_grad()
+def extend(model, idx, max_new_tokens, context_size, choose):
+    """Append choose(logits) to idx, max_new_tokens times; logits: (B, V), those of the last position.
+
+    As long as everything fits into the context, each new token alone goes through the model, and the past is
+    remembered. Then the window slides, every position in it changes, and nothing that is remembered holds.
+    """
+    check_positive(context_size=context_size)
+    cache, new = model.new_cache(), idx
+    for _ in range(max_new_tokens):
+        if idx.shape[1] > context_size:
+            cache, new = None, idx[:, -context_size:]
+        logits = model(new, last_only=True, cache=cache)[:, -1]                          # (B, V)
+        new = choose(logits)                                                             # (B, 1)
+        idx = torch.cat([idx, new], dim=1)
     return idx
 
 

@@ -40,15 +40,25 @@ class GPTModel(nn.Module):
         self.final_norm = nn.LayerNorm(cfg["emb_dim"])
         self.out_head = nn.Linear(cfg["emb_dim"], cfg["vocab_size"], bias=False)
 
-    def forward(self, in_idx, last_only=False):
-        """in_idx: (B, T) token ids. Returns logits (B, T, V), or with last_only those of the last position, (B, 1, V)."""
-        check_ids(in_idx, self.cfg)
-        positions = torch.arange(in_idx.shape[1], device=in_idx.device)
-        x = self.tok_emb(in_idx) + self.pos_emb(positions)      # (B, T, C) + (T, C)
-        x = self.trf_blocks(self.drop_emb(x))
+    def forward(self, in_idx, last_only=False, cache=None):
+        """in_idx: (B, T) token ids. Returns logits (B, T, V), or with last_only those of the last position, (B, 1, V).
+
+        cache: `new_cache()`, in which every layer's keys and values stay; the next call then takes one new token, (B, 1).
+        """
+        cache = cache or [None] * len(self.trf_blocks)
+        past = cache[0][0].shape[2] if cache[0] else 0          # tokens seen in earlier calls
+        check_ids(in_idx, self.cfg, past)
+        positions = torch.arange(past, past + in_idx.shape[1], device=in_idx.device)
+        x = self.drop_emb(self.tok_emb(in_idx) + self.pos_emb(positions))      # (B, T, C) + (T, C)
+        for block, kept in zip(self.trf_blocks, cache, strict=True):
+            x = block(x, kept)
         if last_only:
             x = x[:, -1:]                                       # (B, 1, C)
         return self.out_head(self.final_norm(x))
+
+    def new_cache(self):
+        """An empty cache for `forward`: a list for each layer, for its keys and values, each (B, H, T, C/H)."""
+        return [[] for _ in self.trf_blocks]
 
 
 class TransformerBlock(nn.Module):
@@ -62,8 +72,8 @@ class TransformerBlock(nn.Module):
         self.ff = FeedForward(cfg)
         self.drop = nn.Dropout(cfg["drop_rate"])
 
-    def forward(self, x):                                       # (B, T, C)
-        x = x + self.drop(self.att(self.norm1(x)))
+    def forward(self, x, kept=None):                            # (B, T, C)
+        x = x + self.drop(self.att(self.norm1(x), kept))
         return x + self.drop(self.ff(self.norm2(x)))
 
 
@@ -76,11 +86,14 @@ class CausalAttention(nn.Module):
         self.qkv = nn.Linear(cfg["emb_dim"], 3 * cfg["emb_dim"], bias=cfg["qkv_bias"])
         self.out_proj = nn.Linear(cfg["emb_dim"], cfg["emb_dim"])
 
-    def forward(self, x):                                       # (B, T, C)
+    def forward(self, x, kept=None):                            # (B, T, C)
         q, k, v = (part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)      # each (B, H, T, C/H)
                    for part in self.qkv(x).chunk(3, dim=-1))
+        if kept is not None:                                    # one token can look back without computing the past again
+            kept[:] = [torch.cat(pair, dim=2) for pair in zip(kept, (k, v), strict=True)] if kept else [k, v]
+            k, v = kept
         drop_rate = self.drop_rate if self.training else 0.0
-        heads = F.scaled_dot_product_attention(q, k, v, dropout_p=drop_rate, is_causal=True)
+        heads = F.scaled_dot_product_attention(q, k, v, dropout_p=drop_rate, is_causal=q.shape[2] > 1)
         return self.out_proj(heads.transpose(1, 2).flatten(2))
 
 
@@ -114,13 +127,15 @@ def check_config(cfg):
                          "emb_dim must be a multiple of n_heads, so that every head gets the same width")
 
 
-def check_ids(ids, cfg):
-    """ValueError in one line when ids are not (B, T) token ids that this model can take."""
+def check_ids(ids, cfg, past=0):
+    """ValueError in one line when ids are not (B, T) token ids that this model can take after `past` others."""
     if ids.ndim != 2 or ids.numel() == 0 or ids.dtype not in (torch.int64, torch.int32):
         raise ValueError(f"got {ids.dtype} ids of shape {tuple(ids.shape)}, need int64 of shape (batch, tokens) "
                          "with at least one token")
-    if ids.shape[1] > cfg["context_length"]:
-        raise ValueError(f"got {ids.shape[1]:,} tokens, the model takes at most context_length {cfg['context_length']:,}: "
+    if past and ids.shape[1] > 1:
+        raise ValueError(f"got {ids.shape[1]:,} tokens with a cache of {past:,}, need the one that is new: ids[:, -1:]")
+    if past + ids.shape[1] > cfg["context_length"]:
+        raise ValueError(f"got {past + ids.shape[1]:,} tokens, the model takes at most context_length {cfg['context_length']:,}: "
                          "shorten the input or build the model with a longer context_length")
     if not ids.is_meta and not 0 <= ids.min() <= ids.max() < cfg["vocab_size"]:
         raise ValueError(f"got token ids from {ids.min()} to {ids.max()}, the vocabulary of this model has 0 to "

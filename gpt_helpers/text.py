@@ -4,6 +4,7 @@ import functools
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import tiktoken
 import torch
 from tiktoken_ext.openai_public import r50k_pat_str
@@ -64,8 +65,16 @@ def _load_ranks(path):
 
 
 def text_to_token_ids(text, tokenizer):
-    """Token ids of a text as a (1, N) int64 tensor: a batch of one. `<|endoftext|>` counts as its one token."""
-    return torch.tensor(tokenizer.encode(text, allowed_special={END_OF_TEXT})).long().unsqueeze(0)
+    """Token ids of a text as a (1, N) int64 tensor: a batch of one. `<|endoftext|>` counts as its one token.
+
+    Half a surrogate pair, which no UTF-8 file can hold, counts as the replacement character.
+    """
+    encode = getattr(tokenizer, "encode_to_numpy", None) or tokenizer.encode      # not into a list: 4 bytes a token, and not 36
+    try:
+        ids = encode(text, allowed_special={END_OF_TEXT})
+    except UnicodeEncodeError:
+        ids = encode(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), allowed_special={END_OF_TEXT})
+    return torch.from_numpy(np.asarray(ids, dtype=np.int64)).unsqueeze(0)
 
 
 def token_ids_to_text(ids, tokenizer):

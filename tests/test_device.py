@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from gpt_helpers.data import create_dataloader
-from gpt_helpers.device import pick_device, rough_duration, step_seconds, training_memory
+from gpt_helpers.device import pick_device, rough_duration, step_seconds, step_shares, training_memory
 from gpt_helpers.generate import generate_text_simple
 from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import GPT_CONFIG_124M, GPTModel
@@ -15,7 +15,7 @@ SMALL = {"vocab_size": 97, "context_length": 16, "emb_dim": 24, "n_heads": 3, "n
 def elsewhere():
     """A model on the meta device. An embedding there would take ids from the CPU, so every module's input is watched."""
     def stay_there(module, inputs):
-        assert all(tensor.is_meta for tensor in inputs), f"{module} was given a tensor from another device"
+        assert all(t.is_meta for t in inputs if isinstance(t, torch.Tensor)), f"{module} was given a tensor from another device"
 
     model = GPTModel(SMALL).to("meta")
     for module in model.modules():
@@ -34,6 +34,15 @@ def test_a_loader_feeds_a_model_that_lives_elsewhere(elsewhere):
 def test_a_model_that_lives_elsewhere_generates_there(elsewhere):
     idx = generate_text_simple(elsewhere, torch.zeros(1, 3, dtype=torch.int64, device="meta"), 4, 16)
     assert idx.is_meta and idx.shape == (1, 7)
+
+
+def test_the_shares_of_a_step_are_parts_of_one_and_leave_no_trace(capfd):
+    before = torch.get_rng_state()
+    shares = step_shares(SMALL, 2, "cpu")
+    assert list(shares) == ["matrix products", "optimizer", "dropout", "the rest"]
+    assert sum(shares.values()) == pytest.approx(1) and all(share > 0 for share in shares.values())
+    assert torch.equal(torch.get_rng_state(), before)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_stand_in_notices_a_mix(elsewhere):

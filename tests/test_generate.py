@@ -27,6 +27,25 @@ def test_the_model_sees_no_more_than_the_context(model):
     assert torch.equal(idx[:, -1], model(idx[:, -17:-1])[:, -1].argmax(-1))
 
 
+def test_remembering_the_past_changes_no_token(model):
+    """Also past the context length, where nothing remembered holds, and for prompts longer than the context."""
+    model.double()                                    # so that no two tokens are equally likely but for rounding
+    for prompt in (PROMPT[:, :1], PROMPT, PROMPT.repeat(1, 5), PROMPT.repeat(1, 7)):
+        for context_size in (16, 11, 1):
+            idx = prompt
+            for _ in range(40):
+                idx = torch.cat([idx, model(idx[:, -context_size:])[:, -1].argmax(-1, keepdim=True)], dim=1)
+            assert torch.equal(generate_text_simple(model, prompt, 40, context_size), idx)
+
+
+def test_each_new_token_goes_through_the_model_once_and_alone(model):
+    """Until the context is full."""
+    widths = []
+    model.register_forward_pre_hook(lambda module, args: widths.append(args[0].shape[1]))
+    generate_text_simple(model, PROMPT, 16, 16)
+    assert widths == [3] + [1] * 13 + [16, 16]
+
+
 def test_no_new_tokens_give_the_prompt_back(model):
     assert torch.equal(generate_text_simple(model, PROMPT, 0, 16), PROMPT)
 

@@ -33,6 +33,23 @@ def test_logits_have_one_row_of_the_vocabulary_per_token(model, ids):
     assert model(ids[:, :5]).shape == (2, 5, 97)
 
 
+def test_a_cache_gives_the_logits_of_the_whole(model, ids):
+    cache = model.new_cache()
+    parts = [model(ids[:, :3], cache=cache), *(model(ids[:, t:t + 1], cache=cache) for t in range(3, ids.shape[1]))]
+    torch.testing.assert_close(torch.cat(parts, dim=1), model(ids))
+
+
+def test_a_cache_takes_one_token_at_a_time_and_no_more_than_the_context(model, ids):
+    cache = model.new_cache()
+    model(ids[:, :3], cache=cache)
+    with pytest.raises(ValueError, match="got 2 tokens with a cache of 3, need the one that is new"):
+        model(ids[:, :2], cache=cache)
+    for _ in range(model.cfg["context_length"] - 3):
+        model(ids[:, :1], cache=cache)
+    with pytest.raises(ValueError, match="the model takes at most context_length"):
+        model(ids[:, :1], cache=cache)
+
+
 def test_last_only_gives_the_last_row_alone(model, ids):
     assert model(ids, last_only=True).shape == (2, 1, 97)
     torch.testing.assert_close(model(ids, last_only=True), model(ids)[:, -1:])

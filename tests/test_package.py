@@ -13,7 +13,8 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MODULES = {path.stem: path for path in sorted((ROOT / "gpt_helpers").glob("*.py")) if path.stem != "__init__"}
+MODULES = {".".join(path.relative_to(ROOT / "gpt_helpers").with_suffix("").parts): path
+           for path in sorted((ROOT / "gpt_helpers").rglob("*.py")) if path.stem != "__init__"}
 
 SIGNATURES = {
     "text.load_text": "path=None",
@@ -37,12 +38,12 @@ SIGNATURES = {
 
 
 def imports(source):
-    """Top-level names of what a piece of Python imports, with gpt_helpers' modules as gpt_helpers.name."""
+    """Top-level names of what a piece of Python imports, with gpt_helpers' modules in full."""
     for node in ast.walk(ast.parse(source)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module] if isinstance(node, ast.ImportFrom) else []
         for name in names:
-            yield ".".join(name.split(".")[: 2 if name.startswith("gpt_helpers") else 1])
+            yield name if name.startswith("gpt_helpers.") else name.split(".")[0]
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
@@ -75,7 +76,7 @@ def test_importing_the_model_imports_torch_and_nothing_slower():
     """By what it imports, itself and through its neighbours; a stopwatch would measure the machine."""
     seen, queue = set(), ["gpt_helpers.model"]
     while queue:
-        for name in imports(MODULES[queue.pop().split(".")[1]].read_text(encoding="utf-8")):
+        for name in imports(MODULES[queue.pop().removeprefix("gpt_helpers.")].read_text(encoding="utf-8")):
             if name not in seen:
                 seen.add(name)
                 queue += [name] if name.startswith("gpt_helpers.") else []
@@ -85,7 +86,7 @@ def test_importing_the_model_imports_torch_and_nothing_slower():
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_is_short_and_says_what_it_does(name):
     source = MODULES[name].read_text(encoding="utf-8")
-    assert source.count("\n") <= 160
+    assert source.count("\n") <= 160 or name.startswith("checks.")
     tree = ast.parse(source)
     assert ast.get_docstring(tree)
     for node in tree.body:
@@ -93,32 +94,43 @@ def test_a_module_is_short_and_says_what_it_does(name):
             assert ast.get_docstring(node), f"{node.name} has no docstring"
 
 
-def requirements():
-    lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()]
+def requirements(name="requirements.txt"):
+    lines = [line.split("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
     return [line for line in lines if line]
 
 
-def sources():
-    yield from (path.read_text(encoding="utf-8") for folder in ("gpt_helpers", "scripts", "tests")
-                for path in (ROOT / folder).glob("*.py"))
-    for path in (ROOT / "notebooks").glob("*.ipynb"):
-        yield "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
+def names(lines):
+    """The distributions of a list of requirements."""
+    return {re.match(r"[\w-]+", line).group().lower() for line in lines}
+
+
+def used(*folders):
+    """The distributions that are imported below these folders, in .py files and notebooks."""
+    found = set()
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*")):
+        if path.suffix == ".py":
+            found.update(imports(path.read_text(encoding="utf-8")))
+        elif path.suffix == ".ipynb" and ".ipynb_checkpoints" not in path.parts:
+            code = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
+            found.update(imports(code))
+    own = {path.stem for folder in ("tests", "scripts") for path in (ROOT / folder).rglob("*")} | sys.stdlib_module_names
+    distribution = {"IPython": "ipython", "tiktoken_ext": "tiktoken"}
+    return {distribution.get(name, name) for name in found if name not in own and not name.startswith("gpt_helpers")}
 
 
 def test_the_requirements_are_what_is_imported_and_nothing_else():
     *listed, last = requirements()
-    assert last == "-e ."
-    listed = {re.match(r"[\w-]+", line).group().lower() for line in listed}
-    used = {name for source in sources() for name in imports(source)} - sys.stdlib_module_names
-    used = {name for name in used if not name.startswith("gpt_helpers") and not (ROOT / "tests" / f"{name}.py").exists()}
-    names = {"IPython": "ipython", "tiktoken_ext": "tiktoken"}
-    assert {names.get(name, name) for name in used} | {"jupyterlab"} == listed
+    first, *more = requirements("requirements-test.txt")
+    assert (last, first) == ("-e .", "-r requirements.txt")
+    assert used("gpt_helpers", "notebooks") <= names(listed)
+    assert used("gpt_helpers", "notebooks", "scripts", "tests") | {"jupyterlab"} == names(listed) | names(more)
+    assert names(listed).isdisjoint(names(more))
 
 
 def test_the_requirements_pin_torch_and_cap_the_rest():
-    *listed, _ = requirements()
-    assert listed[0] == "torch==2.13.0"
-    assert all(re.fullmatch(r"[\w-]+>=[\d.]+,<[\d.]+", line) for line in listed[1:])
+    torch, *listed, _ = requirements()
+    assert torch == "torch==2.13.0"
+    assert all(re.fullmatch(r"[\w-]+>=[\d.]+,<[\d.]+", line) for line in listed + requirements("requirements-test.txt")[1:])
 
 
 def test_the_package_asks_for_no_more_than_the_requirements():
@@ -130,8 +142,8 @@ def test_the_readme_has_the_two_commands_for_every_system():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"```(?:bash|powershell)\n(.*?)\n```", readme, flags=re.DOTALL)
     for python, end in (("python3 -m venv", ""), ('cmd /c "py -m venv', '"')):
-        for program in ("jupyter lab --config=jupyter_lab_config.json", "pytest"):
-            assert any(re.fullmatch(f"{python} .venv && .* install -r requirements.txt && .*{program}{end}", command)
+        for file, program in (("requirements", "jupyter lab --config=jupyter_lab_config.json"), ("requirements-test", "pytest")):
+            assert any(re.fullmatch(f"{python} .venv && .* install -r {file}.txt && .*{program}{end}", command)
                        for command in commands)
 
 

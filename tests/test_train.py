@@ -113,7 +113,7 @@ def test_a_sample_is_the_prompt_and_fifty_tokens(capsys):
 
 
 def test_a_sample_is_printed_on_one_line(monkeypatch, capsys):
-    monkeypatch.setattr("gpt_helpers.train.token_ids_to_text", lambda ids, tokenizer: "Every\neffort\n")
+    monkeypatch.setattr("gpt_helpers.evaluate.token_ids_to_text", lambda ids, tokenizer: "Every\neffort\n")
     assert generate_and_print_sample(setup()[0], Bytes(), "cpu", "Every") == "Every\neffort\n"
     assert capsys.readouterr().out == "Every effort \n"
 

@@ -1,0 +1,238 @@
+"""Checkpoints: all or nothing, nothing executed, and one line for whatever is wrong with one."""
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gpt_helpers.checkpoint import VERSION, describe_data, load_checkpoint, read_checkpoint, save_checkpoint
+from gpt_helpers.data import create_dataloader
+from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
+from gpt_helpers.weights import load_weights, save_weights, writable_folder, write_whole
+
+CFG = GPT_CONFIG_TINY | {"vocab_size": 20, "emb_dim": 8, "n_heads": 1, "n_layers": 1, "context_length": 8}
+
+
+def trained(cfg=CFG, optimizer_class=torch.optim.AdamW, seed=1):
+    """A model and its optimizer after one step."""
+    torch.manual_seed(seed)
+    model = GPTModel(cfg)
+    optimizer = optimizer_class(model.parameters(), lr=1e-2)
+    model(torch.randint(20, (2, 8))).square().mean().backward()
+    optimizer.step()
+    return model, optimizer
+
+
+def state(model, optimizer):
+    return [*model.state_dict().values(), *(value for s in optimizer.state_dict()["state"].values() for value in s.values())]
+
+
+def same(ours, theirs):
+    return len(ours) == len(theirs) and all(map(torch.equal, ours, theirs))
+
+
+@pytest.fixture
+def kept(tmp_path):
+    path = tmp_path / "run.pt"
+    save_checkpoint(path, *trained(), {"step": 1, "losses": [[1.5], [2.5], [16]]}, data={"batches": 3})
+    return path
+
+
+def test_a_checkpoint_gives_back_what_was_kept(kept):
+    model, optimizer = trained(seed=2)
+    assert load_checkpoint(kept, model, optimizer, data={"batches": 3}) == {"step": 1, "losses": [[1.5], [2.5], [16]]}
+    assert same(state(model, optimizer), state(*trained()))
+    assert [path.name for path in kept.parent.iterdir()] == ["run.pt"]
+
+
+def refused(path, message, model=None, optimizer=None, data=None):
+    """Loading fails with this message, in one line, and changes nothing."""
+    fresh = trained(seed=2)
+    model, optimizer = model or fresh[0], optimizer or fresh[1]
+    before = copy.deepcopy(state(model, optimizer))
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+        load_checkpoint(path, model, optimizer, data=data or {"batches": 3})
+    assert "\n" not in str(caught.value)
+    assert same(state(model, optimizer), before)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    refused(tmp_path / "no.pt", "there is no file .*no.pt")
+    refused(tmp_path, "there is no file")
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"PK\x03\x04", b"\x00" * 1000, "grüße".encode()])
+def test_a_file_that_is_something_else_is_refused(content, tmp_path):
+    (tmp_path / "run.pt").write_bytes(content)
+    refused(tmp_path / "run.pt", "damaged, cut short or no checkpoint")
+
+
+def test_a_file_cut_short_anywhere_is_refused(kept):
+    whole = kept.read_bytes()
+    for length in range(0, len(whole), len(whole) // 40):
+        kept.write_bytes(whole[:length])
+        refused(kept, "damaged")
+
+
+def test_a_damaged_byte_is_refused_or_harmless(kept):
+    whole, right = kept.read_bytes(), state(*trained())
+    refusals, places = 0, range(0, len(whole), 61)
+    model, optimizer = trained(seed=2)
+    for place in places:
+        spoiled = bytearray(whole)
+        spoiled[place] ^= 0x41
+        kept.write_bytes(spoiled)
+        try:
+            load_checkpoint(kept, model, optimizer, data={"batches": 3})
+        except ValueError as error:
+            refusals += 1
+            assert "\n" not in str(error)
+        else:
+            assert same(state(model, optimizer), right), place
+    assert refusals > len(places) / 3
+
+
+def test_nothing_in_a_file_is_executed(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    torch.save({"format": Evil()}, tmp_path / "zip.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Evil()))
+    for name in ("zip.pt", "plain.pt"):
+        refused(tmp_path / name, "damaged, cut short or no checkpoint")
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("content", [1, [], {}, {"model": {}}, {"format": "other"}, torch.ones(3)])
+def test_a_foreign_file_of_torch_is_refused(content, tmp_path):
+    torch.save(content, tmp_path / "run.pt")
+    refused(tmp_path / "run.pt", "not a checkpoint of gpt_helpers")
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda saved: saved.update(version=VERSION + 1), f"version {VERSION + 1}, this gpt_helpers reads version {VERSION}"),
+    (lambda saved: saved.pop("version"), "version None"),
+    (lambda saved: saved["config"].update(drop_rate=0.5), "another model configuration .drop_rate was 0.5, and is 0.1"),
+    (lambda saved: saved["config"].pop("n_heads"), "n_heads was None"),
+    (lambda saved: saved.update(config=None), "another model configuration"),
+    (lambda saved: saved.update(data={"batches": 4}), "other training data .batches was 4, and is 3"),
+    (lambda saved: saved.update(optimizer_class="SGD"), "another optimizer .it was 'SGD', and is 'AdamW'"),
+    (lambda saved: saved.pop("model"), "does not hold the weights"),
+    (lambda saved: saved["model"].pop("out_head.weight"), "does not hold the weights"),
+    (lambda saved: saved["model"].update({"out_head.weight": torch.ones(2, 2)}), "does not hold the weights"),
+    (lambda saved: saved["model"].update({"out_head.weight": 3}), "does not hold the weights"),
+    (lambda saved: saved["optimizer"].pop("state"), "does not hold the weights"),
+    (lambda saved: saved["optimizer"]["state"][0].update(exp_avg=torch.ones(3)), "does not hold the weights"),
+    (lambda saved: saved["optimizer"]["param_groups"].pop(), "does not hold the weights"),
+])
+def test_a_checkpoint_that_does_not_fit_is_refused(kept, change, message):
+    saved = read_checkpoint(kept)
+    change(saved)
+    torch.save(saved, kept)
+    refused(kept, message)
+
+
+def test_another_optimizer_is_refused(kept):
+    model, optimizer = trained(optimizer_class=torch.optim.SGD)
+    refused(kept, "it was 'AdamW', and is 'SGD'", model, optimizer)
+
+
+def test_weights_that_are_no_numbers_are_not_kept(kept):
+    before = kept.read_bytes()
+    model, optimizer = trained()
+    with torch.no_grad():
+        model.final_norm.bias[3] = float("inf")
+    with pytest.raises(ValueError, match=r"the weights final_norm.bias hold nan or infinity"):
+        save_checkpoint(kept, model, optimizer, {})
+    assert kept.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size")
+@pytest.mark.parametrize("what", ["save_checkpoint({path!r}, *trained(), {{}})", "save_weights({path!r}, trained()[0])"])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(kept, what):
+    """For real: the system lets the process write no more than 4 kB to a file."""
+    before = kept.read_bytes()
+    code = ("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)); from test_checkpoint import *\n"
+            f"try: {what.format(path=str(kept))}\nexcept OSError as error: print(error)")
+    out = subprocess.run([sys.executable, "-c", code], cwd=os.path.dirname(__file__), capture_output=True, encoding="utf-8",
+                         check=True).stdout
+    assert out.startswith("run.pt could not be written (") and out.count("\n") == 1
+    assert kept.read_bytes() == before
+    assert [path.name for path in kept.parent.iterdir()] == ["run.pt"]
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(OSError, match="folder missing"):
+        save_weights(tmp_path / "no" / "w.safetensors", trained()[0])
+
+
+def test_a_draft_left_by_a_killed_process_is_in_nobodys_way(kept):
+    (kept.parent / "run.pt.draft").write_bytes(b"half")
+    save_checkpoint(kept, *trained(seed=3), {"step": 2}, data={"batches": 3})
+    assert read_checkpoint(kept)["training"] == {"step": 2}
+    assert [path.name for path in kept.parent.iterdir()] == ["run.pt"]
+
+
+def test_what_is_written_takes_the_place_of_the_old_file_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write(draft):
+        draft.write_text("new")
+        assert path.read_text() == "old"
+
+    write_whole(path, write)
+    assert path.read_text() == "new"
+
+
+def test_weights_are_safetensors_that_anyone_can_load(tmp_path):
+    model, _ = trained()
+    save_weights(tmp_path / "w.safetensors", model)
+    found = load_file(tmp_path / "w.safetensors")
+    assert found.keys() == model.state_dict().keys() and all(torch.equal(found[key], w) for key, w in model.state_dict().items())
+    loaded = load_weights(tmp_path / "w.safetensors")
+    assert loaded.cfg == CFG and not loaded.training and same([*loaded.state_dict().values()], [*model.state_dict().values()])
+
+
+@pytest.mark.parametrize("spoil", [lambda data: b"", lambda data: data[:100], lambda data: data[:-1], lambda data: b"x" * 500,
+                                   lambda data: data.replace(b"n_heads", b"m_heads")])
+def test_damaged_weights_are_refused(spoil, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, trained()[0])
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"w\.safetensors is damaged") as caught:
+        load_weights(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_data_are_told_apart_by_tokens_and_settings():
+    ids = torch.arange(50)
+    loaders = [create_dataloader(ids, 2, 4), create_dataloader(ids, 3, 4), create_dataloader(ids, 2, 5),
+               create_dataloader(ids, 2, 4, 2), create_dataloader(ids, 2, 4, shuffle=True), create_dataloader(ids + 1, 2, 4)]
+    facts = [describe_data(loader) for loader in loaders]
+    assert all(a != b for i, a in enumerate(facts) for b in facts[:i])
+    assert facts[0] == describe_data(create_dataloader(ids.clone(), 2, 4))
+    assert describe_data([1, 2])["batches"] == 2
+
+
+def test_files_go_to_this_folder_or_where_it_is_read_only_to_a_temporary_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert writable_folder() == Path() and capsys.readouterr().out == ""
+    make = tempfile.TemporaryFile
+
+    def read_only(**options):
+        if options.get("dir") == ".":
+            raise PermissionError
+        return make(**options)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+    folder = writable_folder()
+    assert folder.is_dir() and not list(tmp_path.iterdir()) and str(folder) in capsys.readouterr().out
+    folder.rmdir()

@@ -1,0 +1,353 @@
+"""The loop for real work: looking leaves no trace, a stop loses nothing, and what goes on ends at the same bits."""
+import contextlib
+import errno
+import io
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy
+import pytest
+import torch
+
+import gpt_helpers.train
+from gpt_helpers.checkpoint import load_checkpoint, read_checkpoint
+from gpt_helpers.data import create_dataloader
+from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
+from gpt_helpers.resume import random_state, set_random_state, undisturbed, uninterrupted
+from gpt_helpers.train import History, train_model, train_model_simple
+from gpt_helpers.weights import load_weights
+
+CFG = GPT_CONFIG_TINY | {"vocab_size": 60, "emb_dim": 16, "n_heads": 2, "n_layers": 1, "context_length": 16}
+STEPS = 12      # of two epochs
+TOKENIZER = SimpleNamespace(encode_to_numpy=lambda text, **_: numpy.array([len(word) for word in text.split()]),
+                            decode=lambda ids: " ".join(map(str, ids)), n_vocab=60)
+
+
+def training(epochs=2, generator=None, device="cpu"):
+    """The ten arguments of both loops: a tiny model with dropout, and batches in a new order every epoch."""
+    torch.set_num_threads(1)      # two threads may add in another order than one
+    torch.manual_seed(1)
+    ids = torch.randint(60, (190,))
+    train_loader, val_loader = create_dataloader(ids, 4, 8, shuffle=True), create_dataloader(ids[:50], 2, 8)
+    if generator:
+        train_loader = torch.utils.data.DataLoader(train_loader.dataset, batch_size=4, shuffle=True, generator=generator)
+    model = GPTModel(CFG)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
+    return [model, train_loader, val_loader, optimizer, device, epochs, 3, 1, "every effort moves", TOKENIZER]
+
+
+def weights(parts):
+    return torch.cat([p.detach().flatten() for p in parts[0].parameters()])
+
+
+def averages(parts):
+    return torch.cat([value.flatten().double() for state in parts[3].state_dict()["state"].values() for value in state.values()])
+
+
+def quiet(function, *args, **kwargs):
+    with contextlib.redirect_stdout(io.StringIO()):
+        return function(*args, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """A training of two epochs that nothing stops, and its History."""
+    threads = torch.get_num_threads()
+    parts = training()
+    history = quiet(train_model, *parts)
+    torch.set_num_threads(threads)
+    assert len(parts[1]) * 2 == STEPS and len(history.tokens_seen) == 6
+    return parts, history
+
+
+def assert_same(parts, history, whole):
+    assert torch.equal(weights(parts), weights(whole[0]))
+    assert torch.equal(averages(parts), averages(whole[0]))
+    assert history == whole[1]
+
+
+def test_without_its_extras_it_walks_the_path_of_the_simple_loop(capsys):
+    ours = training()
+    history = train_model(*ours, eval_ends=False, disturb=True)
+    simple = training()
+    assert train_model_simple(*simple) == history and isinstance(history, History)
+    assert torch.equal(weights(ours), weights(simple)) and torch.equal(averages(ours), averages(simple))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[: len(lines) // 2] == lines[len(lines) // 2:] and len(lines) == 12
+
+
+def test_looking_more_often_changes_no_bit(whole):
+    for eval_freq in (1, 50):
+        parts = training()
+        parts[6] = eval_freq
+        history = quiet(train_model, *parts)
+        assert torch.equal(weights(parts), weights(whole[0]))
+        assert len(history.tokens_seen) == {1: STEPS + 1, 50: 3}[eval_freq]
+
+
+def test_it_looks_before_the_first_update_and_after_the_last(whole):
+    history = whole[1]
+    per_step = 4 * 8
+    assert history.tokens_seen[:3] == [0, per_step, 4 * per_step]
+    assert history.tokens_seen[-1] == sum(x.numel() for x, _ in training()[1]) * 2
+    assert abs(history.val_losses[0] - (math.log(60) + 1 / 6)) < 0.3
+
+
+@pytest.mark.parametrize("stop", range(STEPS + 1))
+def test_a_training_stopped_after_any_step_ends_at_the_same_bits(whole, stop, tmp_path):
+    quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", max_steps=stop)
+    parts = training()
+    torch.manual_seed(stop), random.seed(stop)      # what has happened since does not matter
+    history = quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True)
+    assert_same(parts, history, whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("stop", [1, 6, 8])
+def test_it_goes_on_in_a_new_process(whole, stop, tmp_path):
+    code = (f"from test_resume import *; parts = training(); "
+            f"train_model(*parts, checkpoint_path={str(tmp_path / 'run.pt')!r}, resume=True, max_steps=int(sys.argv[1]))")
+    for steps in (stop, STEPS):
+        subprocess.run([sys.executable, "-c", f"import torch; torch.set_num_threads(1); {code}", str(steps)],
+                       check=True, cwd=os.path.dirname(__file__), capture_output=True)
+    parts = training()
+    history = quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True)
+    assert_same(parts, history, whole)
+
+
+def test_a_loader_with_its_own_generator_goes_on_too(tmp_path):
+    straight = training(generator=torch.Generator().manual_seed(3))
+    history = quiet(train_model, *straight)
+    quiet(train_model, *training(generator=torch.Generator().manual_seed(3)), checkpoint_path=tmp_path / "run.pt", max_steps=8)
+    parts = training(generator=torch.Generator().manual_seed(77))
+    assert quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True) == history
+    assert torch.equal(weights(parts), weights(straight))
+
+
+def test_more_epochs_can_be_added_later(tmp_path):
+    straight = training(epochs=3)
+    history = quiet(train_model, *straight)
+    quiet(train_model, *training(epochs=1), checkpoint_path=tmp_path / "run.pt")
+    parts = training(epochs=3)
+    assert quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True) == history
+    assert torch.equal(weights(parts), weights(straight))
+
+
+def test_samples_of_before_the_stop_are_told_again(tmp_path):
+    told = [{}, {}]
+    quiet(train_model, *training(), on_sample=told[0].__setitem__)
+    quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", max_steps=8)
+    quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", resume=True, on_sample=told[1].__setitem__)
+    assert told[0] == told[1] and list(told[0]) == [1, 2]
+
+
+def test_a_finished_training_that_is_resumed_only_looks(whole, tmp_path):
+    quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt")
+    parts, steps = training(), []
+    history = quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True, on_step=lambda *_: steps.append(1))
+    assert_same(parts, history, whole)
+    assert steps == []
+
+
+@pytest.mark.parametrize(("limits", "steps"), [
+    ({"max_steps": 5}, 5), ({"max_tokens": 5 * 32}, 5), ({"max_tokens": 5 * 32 + 1}, 6), ({}, STEPS)])
+def test_it_stops_at_a_number_of_steps_or_tokens(limits, steps):
+    seen = []
+    history = quiet(train_model, *training(), **limits, on_step=lambda step, loss: seen.append(step))
+    assert seen == list(range(steps)) and history.tokens_seen[-1] >= limits.get("max_tokens", 0)
+
+
+def test_the_best_weights_are_those_of_the_lowest_validation_loss(tmp_path):
+    parts = training(epochs=6)
+    parts[3] = torch.optim.AdamW(parts[0].parameters(), lr=0.1)
+    history, seen = quiet(train_model, *parts, best_path=tmp_path / "best.safetensors"), []
+    best = load_weights(tmp_path / "best.safetensors")
+    assert not best.training and not torch.equal(weights([best]), weights(parts))
+    again = training(epochs=6)
+    again[3] = torch.optim.AdamW(again[0].parameters(), lr=0.1)
+    quiet(train_model, *again, on_eval=lambda history: seen.append(weights(again)))
+    assert torch.equal(weights([best]), seen[history.val_losses.index(min(history.val_losses))])
+
+
+# The stop button.
+
+def interrupted_at(where, nth):
+    """(arguments, keyword arguments) of a training in which the nth call of a part is interrupted."""
+    parts, calls = training(), iter(range(1, 1000))
+
+    def interrupt(*_):
+        if next(calls) == nth:
+            raise KeyboardInterrupt
+
+    model, optimizer = parts[0], parts[3]
+    if where == "forward":
+        model.register_forward_pre_hook(interrupt)
+    if where == "inside forward":
+        model.trf_blocks[0].ff.register_forward_hook(interrupt)
+    if where == "backward":
+        model.tok_emb.weight.register_hook(interrupt)
+    if where == "step":
+        optimizer.register_step_pre_hook(interrupt)
+    if where == "progress":
+        return parts, {"on_step": interrupt}
+    if where == "sample":
+        return parts, {"on_sample": interrupt}
+    return parts, {}
+
+
+PLACES = [("forward", 1), ("forward", 2), ("forward", 3), ("forward", 17), ("forward", 40), ("inside forward", 5),
+          ("inside forward", 60), ("backward", 1), ("backward", 8), ("step", 1), ("step", 9), ("progress", 4), ("sample", 1)]
+
+
+@pytest.mark.parametrize(("where", "nth"), PLACES)
+def test_the_stop_button_in_the_simple_loop_returns_what_was_recorded(where, nth, capsys):
+    parts, extras = interrupted_at(where, nth)
+    history = train_model_simple(*parts, **extras)
+    assert isinstance(history, History) and len(set(map(len, history))) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("Stopped at step ") and last.endswith(": by hand.")
+    assert all(module.training for module in parts[0].modules())
+    quiet(train_model_simple, *parts)      # model and optimizer can still be used
+
+
+@pytest.mark.parametrize(("where", "nth"), PLACES)
+def test_the_stop_button_keeps_the_last_whole_step_and_the_rest_follows_with_the_same_bits(whole, where, nth, tmp_path, capsys):
+    parts, extras = interrupted_at(where, nth)
+    stopped = train_model(*parts, checkpoint_path=tmp_path / "run.pt", **extras)
+    assert [row == full[: len(row)] for row, full in zip(stopped, whole[1], strict=True)] == [True] * 3
+    assert "Stopped at step" in capsys.readouterr().out.splitlines()[-1]
+    assert all(module.training for module in parts[0].modules())
+    parts = training()
+    history = quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True)
+    assert_same(parts, history, whole)
+
+
+@pytest.fixture
+def ctrl_c():
+    """SIGINT as in a terminal or a kernel; a shell starts what runs in its background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
+def test_ctrl_c_during_an_update_waits_until_it_is_whole(whole, ctrl_c, tmp_path):
+    parts = training()
+    count = iter(range(100))
+
+    def press(*_):
+        if next(count) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    parts[3].register_step_pre_hook(press)
+    quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt")
+    assert read_checkpoint(tmp_path / "run.pt")["training"]["step"] == 5
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    parts = training()
+    assert_same(parts, quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True), whole)
+
+
+def test_an_uninterrupted_piece_of_work_is_done_before_the_interrupt_arrives(ctrl_c):
+    done = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        done.append("all")
+    assert done == ["all"]
+
+
+# What must not happen to a file that is there.
+
+def test_a_training_that_is_there_is_not_overwritten(tmp_path):
+    quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", max_steps=1)
+    before = (tmp_path / "run.pt").read_bytes()
+    with pytest.raises(FileExistsError, match="resume=True"):
+        train_model(*training(), checkpoint_path=tmp_path / "run.pt")
+    assert (tmp_path / "run.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("options", [{"resume": True}, {"checkpoint_freq": 5}])
+def test_what_is_to_be_kept_needs_a_file(options):
+    with pytest.raises(ValueError, match="checkpoint_path"):
+        train_model(*training(), **options)
+
+
+@pytest.mark.parametrize("freq", [0, -1, 1.5, True])
+def test_how_often_it_is_kept_is_a_whole_number(freq, tmp_path):
+    with pytest.raises(ValueError, match="checkpoint_freq"):
+        train_model(*training(), checkpoint_path=tmp_path / "run.pt", checkpoint_freq=freq)
+
+
+def test_a_full_disk_stops_neither_the_training_nor_spoils_the_file(whole, tmp_path, monkeypatch, capsys):
+    save, saved = torch.save, []
+
+    def save_until_the_disk_is_full(content, path):
+        saved.append(path)
+        if len(saved) > 1:
+            path.write_bytes(b"half of it")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(content, path)
+
+    monkeypatch.setattr(torch, "save", save_until_the_disk_is_full)
+    parts = training()
+    history = train_model(*parts, checkpoint_path=tmp_path / "run.pt", checkpoint_freq=4)
+    assert_same(parts, history, whole)
+    assert "Not kept: run.pt could not be written (No space left on device)" in capsys.readouterr().out
+    assert read_checkpoint(tmp_path / "run.pt")["training"]["step"] == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_a_ruined_training_is_not_kept(tmp_path, capsys):
+    """The loss of the step that ruins the weights is still a number; the file keeps the weights before it."""
+    parts = training()
+
+    def ruin(step, loss):
+        if step == 5:
+            with torch.no_grad():
+                parts[0].out_head.weight[0, 0] = math.nan
+
+    history = train_model(*parts, checkpoint_path=tmp_path / "run.pt", checkpoint_freq=1, on_step=ruin)
+    lines = capsys.readouterr().out
+    assert "Not kept: the weights out_head.weight hold nan" in lines and "Stopped at step 6: the training loss is nan" in lines
+    assert len(history.tokens_seen) == 3
+    assert read_checkpoint(tmp_path / "run.pt")["training"]["step"] == 5
+
+
+def test_a_checkpoint_of_another_text_is_refused_before_anything_changes(tmp_path):
+    quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", max_steps=1)
+    parts = training()
+    ids = parts[1].dataset.ids.clone()
+    ids[7] += 1
+    parts[1] = create_dataloader(ids, 4, 8, shuffle=True)
+    before = weights(parts)
+    with pytest.raises(ValueError, match=r"run\.pt was made with other training data \(sha256 was"):
+        train_model(*parts, checkpoint_path=tmp_path / "run.pt", resume=True)
+    assert torch.equal(weights(parts), before) and parts[3].state_dict()["state"] == {}
+
+
+# Random states.
+
+def test_every_random_state_is_kept():
+    state = random_state()
+    drawn = [torch.rand(3).tolist(), random.random(), numpy.random.rand()]
+    set_random_state(state)
+    assert [torch.rand(3).tolist(), random.random(), numpy.random.rand()] == drawn
+
+
+def test_looking_puts_random_states_and_mode_back_even_after_an_error():
+    model = GPTModel(CFG).train()
+    before = torch.get_rng_state()
+    with pytest.raises(RuntimeError), undisturbed(model):
+        model.eval()
+        torch.rand(1)
+        raise RuntimeError
+    assert model.training and torch.equal(torch.get_rng_state(), before)
+
+
+def test_both_loops_are_found_where_the_lessons_look():
+    assert gpt_helpers.train.train_model is train_model and load_checkpoint.__module__ == "gpt_helpers.checkpoint"
