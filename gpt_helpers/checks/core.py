@@ -1,0 +1,444 @@
+"""What all checks share: call an answer safely, compare what it returns, and put what is wrong into one line."""
+import contextlib
+import copy
+import ctypes
+import functools
+import itertools
+import linecache
+import math
+import os
+import random
+import secrets
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from numbers import Integral, Real
+
+import torch
+
+SECONDS = 5.0      # after which an answer is cut off; a right one takes a few milliseconds
+
+
+class NotYet(Exception):
+    """Why an answer is not right yet, in one line; IPython shows that line alone, without a traceback.
+
+    named: False when only numbers are told, and no mistake is named.
+    """
+
+    def __init__(self, words, named=True):
+        super().__init__(words)
+        self.named = named
+
+    def _render_traceback_(self):
+        return [str(self)]
+
+
+class ToDo(Exception):
+    """The stub is as it was handed out."""
+
+
+class TooSlow(BaseException):
+    """The time is up. Not an Exception, so that an answer's own `except Exception` lets it through."""
+
+
+def exercise(number, title, see):
+    """Turn checker(answer, draw) into a check of one answer that prints one line.
+
+    number, title: as in the exercise's heading. see: (lesson, section), where the answer is explained.
+    The check never raises, so that Run All goes on; only while nbgrader grades or validates (it sets
+    NBGRADER_EXECUTION) does it raise NotYet with that line, since nbgrader gives points for cells without an error.
+    """
+    def decorate(checker):
+        @functools.wraps(checker)
+        def check(answer, *, seed=None):
+            mark, words = judge(checker, answer, Draw(secrets.randbits(62) if seed is None else seed))
+            if mark == "✘":
+                words = f'{words}{"" if words[-1] in ".?!" else "."} See lesson {see[0]}, "{see[1]}".'
+            line = f"{mark} Exercise {number}, {title}: {words}"
+            if mark != "✔" and os.environ.get("NBGRADER_EXECUTION"):
+                raise NotYet(line)
+            say(line)
+
+        del check.__wrapped__                       # help() shows how to call the check, not the checker
+        check.number, check.title, check.see = number, title, see
+        return check
+    return decorate
+
+
+def judge(checker, answer, draw):
+    """(mark, words): ✔ right, ✘ and what is wrong, or ◦ to do. Leaves PyTorch's random state and modes as they were."""
+    try:
+        with time_limit(SECONDS), torch.random.fork_rng(devices=[]), torch.enable_grad():
+            checker(answer := Answer(answer), draw)
+    except ToDo:
+        return "◦", "to do"
+    except NotYet as error:
+        if not error.named and is_constant(checker, answer, draw):
+            return "✘", f"{answer.name} gives {short(answer.results[0])} whatever it is given; compute it from the inputs"
+        return "✘", one_line(error)
+    except TooSlow:
+        return "✘", f"still running after {SECONDS:g} seconds, so it was stopped. Is there a loop that never ends?"
+    except Exception as error:      # an odd answer that no check foresaw: refuse it in the same way
+        return "✘", f"what came back could not be judged ({type(error).__name__}: {one_line(error)}); compare it with the stub"
+    return "✔", "right"
+
+
+def is_constant(checker, answer, draw):
+    """Whether an answer gives the same in all cases of the check, and for other draws too."""
+    results = list(answer.results)
+    for _ in range(3):
+        fresh = Answer(answer.function)
+        with contextlib.suppress(Exception), time_limit(SECONDS), torch.random.fork_rng(devices=[]), torch.enable_grad():
+            checker(fresh, draw)
+        results += fresh.results
+    return len(results) > 3 and results[0] is not None and all(same(other, results[0], 0, 0) for other in results)
+
+
+def say(line):
+    """Print a line; on a terminal that cannot show the marks, with plain ones."""
+    try:
+        print(line)
+    except UnicodeEncodeError:
+        print(line.translate({ord("✔"): "OK", ord("✘"): "NO", ord("◦"): "--"}).encode("ascii", "replace").decode())
+
+
+def one_line(error):
+    """The first line of an error's message, not too long."""
+    text = next(iter(str(error).strip().splitlines()), "no message")
+    return text if len(text) <= 400 else text[:400] + " …"
+
+
+@contextlib.contextmanager
+def time_limit(seconds):
+    """Raise TooSlow in the body when it takes longer.
+
+    In the main thread on Linux and macOS by a timer signal, which also ends a sleep; elsewhere from a second thread,
+    which ends what runs in Python, but neither a sleep nor one long call into a library. An import is waited for: PyTorch's
+    first optimizer makes a long one, and half of it would be worse than none.
+    """
+    if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
+        def expire(_, frame):
+            if not importing(frame):
+                raise TooSlow
+
+        before = signal.signal(signal.SIGALRM, expire)
+        signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)      # and again every half second
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        return
+
+    thread, done = threading.get_ident(), threading.Event()
+
+    def watch():
+        wait = seconds
+        while not done.wait(wait):
+            if not importing(sys._current_frames().get(thread)):
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TooSlow))
+                return
+            wait = 0.5
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def importing(frame):
+    """Whether a frame runs inside an import."""
+    while frame:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+class Draw(random.Random):
+    """Fresh inputs: Python's Random, and tensors from the same seed. PyTorch's global random state is not touched."""
+
+    def __init__(self, seed):
+        super().__init__(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape, dtype=torch.float32):
+        """A tensor of standard normal numbers."""
+        return torch.randn(*shape, generator=self.generator, dtype=torch.float64).to(dtype)
+
+    def ids(self, *shape, vocab_size):
+        """A tensor of token ids from 0 to vocab_size − 1."""
+        return torch.randint(vocab_size, shape, generator=self.generator)
+
+
+class Answer:
+    """A student's function: what it raises becomes one line with its own line number, and its inputs must survive.
+
+    may_change: what the answer is allowed to change in place, as positions of arguments.
+    """
+
+    def __init__(self, function, name="the answer"):
+        self.function = function.function if isinstance(function, Answer) else function
+        self.name = getattr(self.function, "__name__", name) if callable(self.function) else name
+        self.results = []                           # of all calls
+
+    def __call__(self, *args, may_change=(), **kwargs):
+        if not callable(self.function):
+            given = short(self.function) + ("" if self.function is None else f", of type {type(self.function).__name__}")
+            raise NotYet(f"the check got {given}; give it the function itself, by its name and without parentheses")
+        before = [copy_of(arg) for arg in args]
+        try:
+            result = self.function(*args, **kwargs)
+            if isinstance(result, Iterator):      # a generator: what it would yield, and not for ever
+                result = list(itertools.islice(result, 100_000))
+        except (NotYet, ToDo, KeyboardInterrupt, TooSlow):
+            raise
+        except BaseException as error:      # SystemExit too
+            raise explain(error, self.name) from None
+        self.results.append(result)
+        for i, (old, new) in enumerate(zip(before, args, strict=True)):
+            if i not in may_change and not unchanged(old, new):
+                raise NotYet(f"{self.name} changes its input {parameter_name(self.function, i)} in place, and whoever called it "
+                             "still needs that: make a new one (x = x - 1 and not x -= 1, or x.clone() first)")
+        return result
+
+
+def explain(error, name):
+    """ToDo for the stub's own NotImplementedError; otherwise NotYet with the line of the answer that failed."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    if not frames:
+        return NotYet(f"{name} could not be called as in the stub: {type(error).__name__}: {one_line(error)}")
+    own = [frame for frame in frames if frame.filename == frames[0].filename]
+    if isinstance(error, NotImplementedError) and frames[-1] is own[-1]:
+        return ToDo()
+    source = linecache.getline(own[-1].filename, own[-1].lineno).strip()
+    return NotYet(f"line {own[-1].lineno} of your cell{f' ({source})' if source else ''} stopped with "
+                  f"{type(error).__name__}: {one_line(error)}")
+
+
+def copy_of(value):
+    """A copy of tensors, numbers and containers of them; everything else (models, loaders) is not compared."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, list | tuple):
+        return [copy_of(part) for part in value]
+    if isinstance(value, dict):
+        return {key: copy_of(part) for key, part in value.items()}
+    return copy.copy(value) if isinstance(value, Real | str) else None
+
+
+def unchanged(old, new):
+    """Whether an argument still is what copy_of found before the call."""
+    if isinstance(old, torch.Tensor):
+        return old.shape == new.shape and torch.equal(old.nan_to_num(), new.detach().nan_to_num())
+    if isinstance(old, list):
+        return len(old) == len(new) and all(map(unchanged, old, new))
+    if isinstance(old, dict):
+        return old.keys() == new.keys() and all(unchanged(old[key], new[key]) for key in old)
+    return old is None or old == new or (old != old and new != new)      # nan is not even equal to itself
+
+
+def parameter_name(function, i):
+    """The name of a function's i-th parameter, as its author wrote it."""
+    code = getattr(function, "__code__", None)
+    return f"`{code.co_varnames[i]}`" if code and i < code.co_argcount else f"number {i + 1}"
+
+
+# Comparing: `compare` is what a check mostly needs.
+
+def compare(answer, args, want, mistakes=(), *, scales=(), rtol=1e-4, atol=1e-6, name=None, case=None):
+    """Call answer(*args), and raise NotYet with the best explanation there is unless the result is `want`.
+
+    want: a number, a tensor, a string, None, or a tuple or list of these. A whole number asks for a whole number, a
+    float accepts every number or tensor of one element without dimensions.
+    mistakes: {what is wrong, in words: the result that this mistake gives, or a function of args that computes it}.
+    scales: {what it is, in words: number}, to name a constant factor between the result and want.
+    name: what the result is called in words. case: in words, what is special about these inputs.
+    Returns the result.
+    """
+    got = answer(*args)
+    expect(got, want, mistakes, call=call_text(answer, args), args=args, scales=scales, rtol=rtol, atol=atol, name=name,
+           case=case)
+    return got
+
+
+def expect(got, want, mistakes=(), *, call=None, args=(), scales=(), rtol=1e-4, atol=1e-6, name=None, case=None):
+    """As `compare`, for a result that is already there; call: the call in words, when it is short enough to be read."""
+    name = name or "the result"
+    if same(got, want, rtol, atol):
+        return
+    for words, wrong in dict(mistakes).items():
+        if is_mistake(got, wrong, args, rtol, atol):
+            raise_not_yet(words, case)
+    check_kind(got, want, name, case)
+    words = generic(got, want, dict(scales), name, rtol, atol)
+    raise_not_yet(words or values(got, want, call, name), case, named=bool(words))
+
+
+def is_mistake(got, wrong, args, rtol, atol):
+    """Whether a result is what a known mistake gives; one that cannot be computed for these inputs explains nothing."""
+    try:
+        return same(got, wrong(*args) if callable(wrong) else wrong, rtol, atol, lenient=True)
+    except Exception:
+        return False
+
+
+def raise_not_yet(words, case=None, named=True):
+    """Raise NotYet; `case` in words goes first."""
+    raise NotYet(f"{case}: {words}" if case else words, named)
+
+
+def want_that(condition, words, case=None):
+    """Raise NotYet with these words unless the condition holds."""
+    if not condition:
+        raise_not_yet(words, case)
+
+
+def same(got, want, rtol=1e-4, atol=1e-6, lenient=False):
+    """Whether two values agree: kinds, shapes and numbers. lenient: kinds aside, and nan equals nan, to recognise a mistake."""
+    if isinstance(want, str | bool) or want is None:
+        return type(got) is type(want) and got == want
+    if isinstance(want, list | tuple):
+        return isinstance(got, list | tuple) and len(got) == len(want) and all(
+            same(g, w, rtol, atol, lenient) for g, w in zip(got, want, strict=True))
+    if not lenient and kind_fault(got, want):
+        return False
+    got, want = as_tensor(got), as_tensor(want)
+    if got is None or want is None or got.shape != want.shape:
+        return False
+    return torch.allclose(got.double(), want.double(), rtol, atol, equal_nan=lenient)
+
+
+def as_tensor(value):
+    """A detached tensor on the CPU of a number or tensor; None for anything else."""
+    if isinstance(value, torch.Tensor) and not value.is_complex() and value.layout == torch.strided and not value.is_meta:
+        return value.detach().cpu()
+    if isinstance(value, Integral) and abs(int(value)) >= 2**63:
+        return torch.tensor(float("inf"))
+    if isinstance(value, Real):
+        return torch.tensor(value if isinstance(value, bool) else int(value) if isinstance(value, Integral) else float(value))
+    return None
+
+
+def kind_fault(got, want):
+    """What is wrong with the kind of a result (type, shape, dtype), in words; None when nothing is."""
+    if got is None:
+        return "is None: is a `return` missing?"
+    if isinstance(want, str | bool | type(None)):
+        return None if isinstance(got, type(want)) else f"is {short(got)}, of type {type(got).__name__}; need {short(want)} here"
+    if isinstance(want, list | tuple):
+        if not isinstance(got, list | tuple):
+            return f"is of type {type(got).__name__}; need {len(want)} values, as a {type(want).__name__}"
+        if len(got) != len(want):
+            return f"has {len(got)} values; need {len(want)}"
+        return next((f"has a value, number {i + 1}, that {fault}" for i, (g, w) in enumerate(zip(got, want, strict=True))
+                     if (fault := kind_fault(g, w))), None)
+    if isinstance(got, bool):
+        return f"is {got}; need a number"
+    if as_tensor(got) is None or (isinstance(want, torch.Tensor) and want.ndim and not isinstance(got, torch.Tensor)):
+        needed = f"a tensor of shape {tuple(want.shape)}" if isinstance(want, torch.Tensor) and want.ndim else "a number"
+        return f"is of type {type(got).__name__}; need {needed}"
+    tensor, wanted = as_tensor(got), as_tensor(want)
+    if tensor.shape != wanted.shape:
+        return f"has shape {tuple(tensor.shape)}; need {f'shape {tuple(wanted.shape)}' if wanted.ndim else 'a single number'}"
+    if wanted.dtype == torch.bool or tensor.dtype == torch.bool:
+        return None if tensor.dtype == wanted.dtype else f"has dtype {tensor.dtype}; need {wanted.dtype}"
+    if not wanted.is_floating_point() and tensor.is_floating_point():
+        return f"is {short(got)}, a float; need whole numbers (// or round, or dtype=torch.int64)"
+    return None
+
+
+def check_kind(got, want, name, case):
+    """Raise NotYet when the kind of a result is wrong."""
+    if fault := kind_fault(got, want):
+        raise_not_yet(f"{name} {fault}", case)
+
+
+def generic(got, want, scales, name, rtol, atol):
+    """What numbers tell without knowing the exercise: a sign, a factor, an offset, a place; None when they tell nothing."""
+    if isinstance(want, list | tuple):
+        i = next(i for i, (g, w) in enumerate(zip(got, want, strict=True)) if not same(g, w, rtol, atol))
+        return generic(got[i], want[i], scales, f"number {i + 1} of {len(want)} in {name}", rtol, atol)
+    if isinstance(want, str | bool | type(None)):
+        return None
+    got, want = as_tensor(got).double(), as_tensor(want).double()
+
+    def close(a, b):
+        return a.shape == b.shape and torch.allclose(a, b, rtol, atol)
+
+    if not got.isfinite().all() and want.isfinite().all():
+        what = "nan" if got.isnan().any() else "infinite"
+        return f"{name} is {what}: look for exp of a large number, log of 0, or a division by 0"
+    if close(got, -want):
+        return f"{name} has the wrong sign: a minus is missing, or one too many"
+    if got.numel() == 1 and any(math.isclose(got.item(), round(want.item(), digits), rel_tol=1e-7) for digits in range(5)):
+        return f"{name} is rounded; return it as it is"
+    if want.abs().max() > 10 * atol and (factor := factor_between(got, want, rtol)):
+        for words, scale in scales.items():
+            for power, direction in ((1, "large"), (-1, "small")):
+                if scale not in (0, 1) and math.isclose(factor, float(scale) ** power, rel_tol=10 * rtol):
+                    return f"{name} is too {direction} by a factor of {float(scale):.4g}, which is {words}"
+        if want.numel() > 2:
+            return f"{name} is {factor:.4g} times what it should be"
+    if want.ndim == 2 and close(got.T, want):
+        return f"{name} is transposed: rows and columns are exchanged"
+    if want.ndim and want.numel() > 1:
+        return places(got, want, name, close)
+    return None
+
+
+def factor_between(got, want, rtol):
+    """The number that want must be multiplied by to give got; None when there is none."""
+    factor = ((got * want).sum() / want.square().sum()).item()
+    fits = torch.allclose(got, factor * want, rtol, 1e-12 + rtol * want.abs().max().item())
+    return factor if fits and factor and math.isfinite(factor) else None
+
+
+def places(got, want, name, close):
+    """What is wrong with where the numbers of a tensor stand; None when it does not show."""
+    if (got - want).std() < 1e-5 * (1 + want.abs().max()):
+        return f"{name} is off by the same {(got - want).mean():.4g} everywhere"
+    if close(got.flatten().sort().values, want.flatten().sort().values):
+        return f"{name} has the right numbers at the wrong places"
+    right = torch.isclose(got, want, 1e-4, 1e-6)
+    rows = right.flatten(1).all(1) if want.ndim > 1 else right
+    if rows.sum() == len(rows) - 1 and len(rows) > 2 and not (rows[0] and rows[-1]):
+        return f"{name} is right except in the {'first' if not rows[0] else 'last'} place"
+    return None
+
+
+def values(got, want, call, name):
+    """The plain statement: what came back, and what would be right."""
+    if isinstance(want, list | tuple) and not call:
+        i = next((i for i, (g, w) in enumerate(zip(got, want, strict=True)) if not same(g, w)), 0)
+        return values(got[i], want[i], None, f"number {i + 1} of {len(want)} in {name}")
+    if isinstance(as_tensor(want), torch.Tensor) and as_tensor(want).numel() > 8:
+        off = (as_tensor(got).double() - as_tensor(want).double()).abs()
+        place = tuple(int(i) for i in torch.unravel_index(off.argmax(), off.shape))
+        return (f"{name} is wrong, most at place {list(place)}: {short(as_tensor(got)[place].item())}, "
+                f"where {short(as_tensor(want)[place].item())} is right")
+    return f"{f'{call} gives' if call else f'{name} is'} {short(got)}, and {short(want)} is right"
+
+
+def call_text(answer, args):
+    """A call as one would write it, when all its arguments are short; otherwise None."""
+    texts = [short(arg) for arg in args]
+    return f"{answer.name}({', '.join(texts)})" if sum(map(len, texts)) <= 60 and "…" not in "".join(texts) else None
+
+
+def short(value):
+    """A value in a few characters."""
+    if isinstance(value, torch.Tensor):
+        if value.numel() > 8 or value.is_meta or value.layout != torch.strided:
+            return f"a tensor of shape {tuple(value.shape)} …"
+        value = value.tolist()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple) and len(value) <= 8:
+        inside = ", ".join(map(short, value))
+        return f"[{inside}]" if isinstance(value, list) else f"({inside})"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:60] + "…"

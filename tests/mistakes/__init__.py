@@ -1,0 +1,29 @@
+"""A bank of answers, right ones and wrong ones, as students write them; tests/test_checks.py runs each against its check."""
+from collections import defaultdict
+from typing import NamedTuple
+
+
+class Wrong(NamedTuple):
+    """A wrong answer, and words that its message must contain."""
+
+    answer: object
+    words: tuple
+
+
+RIGHT, WRONG = defaultdict(list), defaultdict(list)      # {check: answers}
+
+
+def right(check):
+    """Enter a function as a right answer to an exercise."""
+    def enter(answer):
+        RIGHT[check].append(answer)
+        return answer
+    return enter
+
+
+def wrong(check, *words):
+    """Enter a function as a wrong answer, whose message must contain all these words."""
+    def enter(answer):
+        WRONG[check].append(Wrong(answer, words))
+        return answer
+    return enter

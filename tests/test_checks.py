@@ -1,0 +1,252 @@
+"""The checks of the exercises: they accept what is right, and name what is wrong."""
+import contextlib
+import importlib
+import io
+import re
+import threading
+from pathlib import Path
+
+import nbformat
+import numpy
+import pytest
+import torch
+from mistakes import RIGHT, WRONG
+
+import gpt_helpers.checks
+from gpt_helpers.checks import core
+
+ROOT = Path(__file__).parent.parent
+for path in sorted((ROOT / "tests" / "mistakes").glob("[a-z]*.py")):
+    importlib.import_module(f"mistakes.{path.stem}")
+MODULES = [importlib.import_module(f"gpt_helpers.checks.{path.stem}")
+           for path in sorted((ROOT / "gpt_helpers" / "checks").glob("[a-z]*.py")) if path.stem != "core"]
+CHECKS = {name: check for module in MODULES for name, check in vars(module).items() if hasattr(check, "number")}
+FEW, MANY = range(2), range(2, 20)      # draws for every answer: while one works, and in the full run
+
+
+def verdict(capsys, check, answer, seed=None):
+    """The one line that a check prints."""
+    capsys.readouterr()
+    assert check(answer, seed=seed) is None
+    [line] = capsys.readouterr().out.splitlines()
+    return line
+
+
+def named(bank):
+    """pytest parameters: check, entry, with a readable id."""
+    return [pytest.param(check, entry, id=f"{check.__name__}-{getattr(getattr(entry, 'answer', entry), '__name__', i)}")
+            for check, entries in bank.items() for i, entry in enumerate(entries)]
+
+
+seeds = pytest.mark.parametrize("seeds", [pytest.param(FEW, id="few"),
+                                          pytest.param(MANY, id="many", marks=pytest.mark.notebooks)])
+
+
+@seeds
+@pytest.mark.parametrize(("check", "answer"), named(RIGHT))
+def test_a_right_answer_gets_a_tick_whatever_is_drawn(check, answer, seeds, capsys):
+    for seed in seeds:
+        assert verdict(capsys, check, answer, seed) == f"✔ Exercise {check.number}, {check.title}: right"
+
+
+@seeds
+@pytest.mark.parametrize(("check", "wrong"), named(WRONG))
+def test_a_mistake_is_refused_and_named_whatever_is_drawn(check, wrong, seeds, capsys):
+    for seed in seeds:
+        line = verdict(capsys, check, wrong.answer, seed)
+        assert line.startswith(f"✘ Exercise {check.number}, {check.title}: "), line
+        assert line.endswith(f'See lesson {check.see[0]}, "{check.see[1]}".'), line
+        assert not [words for words in wrong.words if words not in line], line
+        assert "could not be judged" not in line
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_bank_has_several_right_answers_and_at_least_five_mistakes(name):
+    assert len(RIGHT[CHECKS[name]]) >= 2 and len(WRONG[CHECKS[name]]) >= 5
+
+
+def test_every_exercise_has_its_number_once():
+    numbers = [check.number for check in CHECKS.values()]
+    assert len(set(numbers)) == len(numbers) >= 24
+
+
+def test_the_package_offers_every_check():
+    offered = {name: check for name, check in vars(gpt_helpers.checks).items() if name.startswith("check_")}
+    assert offered == CHECKS
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_check_points_to_a_section_that_the_lesson_has(name):
+    lesson, section = CHECKS[name].see
+    [path] = (ROOT / "notebooks").glob(f"{lesson}_*.ipynb")
+    text = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown")
+    assert re.search(rf"^##+ {re.escape(section)}$", text.replace("`", ""), flags=re.MULTILINE)
+
+
+# Odd answers: one line, never a crash, never a tick.
+
+def stub(*args):
+    raise NotImplementedError
+
+
+def endless(*args):
+    while True:
+        pass
+
+
+def zero_all(*args):
+    for arg in args:
+        if isinstance(arg, torch.Tensor):
+            arg.zero_()
+    return args[0]
+
+
+def recursive(*args):
+    return recursive(*args)
+
+
+class Strange:
+    """Whatever it is asked, it fails."""
+
+    def __getattr__(self, name):
+        raise RuntimeError("strange")
+
+    def __bool__(self):
+        raise RuntimeError("strange")
+
+    def __eq__(self, other):
+        raise RuntimeError("strange")
+
+    __hash__ = None
+
+
+ODD = {
+    "None itself": None, "a number": 3, "a string": "softmax", "a tensor": torch.ones(3), "a type": int, "an object": Strange(),
+    "takes nothing": lambda: 1, "takes too much": lambda a, b, c, d, e, f, g, h, i, j: 1, "builtin": len, "print": print,
+    "raises": lambda *args: 1 / 0, "raises without words": lambda *args: [][0], "exits": lambda *args: exit(),
+    "recursive": recursive, "zeroes its inputs": zero_all, "gives its inputs back": lambda *args: args,
+    "gives its first input": lambda *args: args[0],
+} | {f"gives {value!r:.30}": lambda *args, value=value: value for value in (
+    None, True, False, 0, 1, -1, 1.5, float("nan"), float("inf"), 10**400, 1j, "text", b"text", [], (), {}, set(), [None],
+    [[1, 2], [3]], (1,), (1, 2), (1, 2, 3), (None, None), (None, None, None), ("a", "b"), torch.tensor([]), torch.tensor(1),
+    torch.tensor(1.5), torch.tensor(float("nan")), torch.tensor(True), torch.zeros(3), torch.zeros(4, 4),
+    torch.zeros(1, 1, 1, 1, 1), torch.tensor(1j), torch.zeros(3, dtype=torch.float16), torch.zeros(2, device="meta"),
+    torch.zeros(2, 2).to_sparse(), object(), Strange(), torch, int, (x for x in ()), len, Exception("no"))}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_an_odd_answer_is_refused_in_one_line(name, capsys):
+    for what, odd in ODD.items():
+        capsys.readouterr()
+        CHECKS[name](odd)
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("✔", "✘", "◦"))]
+        assert len(lines) == 1 and lines[0].startswith("✘") and len(lines[0]) < 700, (what, lines)
+        assert "could not be judged" not in lines[0], (what, lines)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_stub_is_to_do(name, capsys):
+    assert verdict(capsys, CHECKS[name], stub) == f"◦ Exercise {CHECKS[name].number}, {CHECKS[name].title}: to do"
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_an_endless_loop_is_cut(name, capsys, monkeypatch):
+    monkeypatch.setattr(core, "SECONDS", 0.1)
+    assert "still running" in verdict(capsys, CHECKS[name], endless)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_check_leaves_pytorchs_random_state_as_it_was(name, capsys):
+    before = torch.random.get_rng_state()
+    verdict(capsys, CHECKS[name], lambda *args: torch.rand(3))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+# What `compare` says where no mistake is known: the numbers themselves tell something.
+
+def told(got, want, **options):
+    with pytest.raises(core.NotYet) as caught:
+        core.expect(got, want, **options)
+    return str(caught.value)
+
+
+X = torch.tensor([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0], [3.0, 5.0, 7.0]])
+
+
+@pytest.mark.parametrize(("got", "want", "words"), [
+    (-X, X, "wrong sign"), (6 * X, X, "too large by a factor of 6, which is rows"), (X / 6, X, "too small by a factor of 6"),
+    (X * 1.7, X, "1.7 times"), (X.T, X, "transposed"), (X + 0.5, X, "off by the same 0.5"), (X.flip(1), X, "at the wrong places"),
+    (X * float("nan"), X, "is nan"), (X / 0, X, "is infinite"),
+    (torch.cat([X[:2], X[2:] + X[2:] ** 2]), X, "except in the last place"),
+    (X[:2], X, "has shape (2, 3); need shape (3, 3)"), (X.tolist(), X, "is of type list; need a tensor"),
+    (None, X, "`return`"), (2.5, 3.5, "the result is 2.5, and 3.5 is right"), (3.0, 3, "a float; need whole numbers"),
+    (True, 1, "is True; need a number"), ((1, 2), (1, 3), "number 2 of 2 in the result is 2, and 3 is right"),
+    ((1,), (1, 2), "has 1 values; need 2"), ("b", "a", "'b'"),
+    (X.long(), X > 2, "need torch.bool"), (X > 2, X, "has dtype torch.bool"), ([X, X + X**2], [X, X], "number 2 of 2")])
+def test_what_numbers_alone_tell(got, want, words):
+    assert words in told(got, want, scales={"rows": 6})
+
+
+@pytest.mark.parametrize(("got", "want"), [
+    (torch.tensor(3), 3), (numpy.int64(3), 3), (numpy.float32(2.5), 2.5), (torch.tensor(2.5).double(), 2.5), (2, 2.0),
+    ([1, 2], (1, 2)), (X.double(), X), (X.clone().requires_grad_(), X)])
+def test_a_right_value_in_another_kind_is_right(got, want):
+    core.expect(got, want)
+
+
+def test_what_an_answer_raises_is_told_with_its_own_line(capsys):
+    source = "def perplexity(loss):\n    x = 1\n    return missing + x\n"
+    space = {}
+    exec(compile(source, "<cell>", "exec"), space)
+    line = verdict(capsys, CHECKS["check_perplexity"], space["perplexity"])
+    assert "line 3 of your cell stopped with NameError: name 'missing' is not defined" in line
+
+
+def test_while_nbgrader_grades_a_mistake_is_an_error_of_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    with pytest.raises(core.NotYet, match="to do") as caught:
+        CHECKS["check_perplexity"](stub)
+    assert caught.value._render_traceback_() == [str(caught.value)] and capsys.readouterr().out == ""
+    with pytest.raises(core.NotYet, match="bits"):
+        CHECKS["check_perplexity"](lambda loss: 2**loss)
+    CHECKS["check_perplexity"](lambda loss: 2.718281828459045**loss)
+
+
+def test_a_terminal_without_the_marks_gets_plain_ones(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+    core.say("✘ Exercise 2.2: σ")
+    assert raw.getvalue() == b"NO Exercise 2.2: ?\n"
+
+
+def test_outside_the_main_thread_an_endless_loop_is_cut_too(monkeypatch):
+    monkeypatch.setattr(core, "SECONDS", 0.1)
+    said = []
+    monkeypatch.setattr(core, "say", said.append)
+    thread = threading.Thread(target=CHECKS["check_perplexity"], args=(endless,), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert "still running" in said[0]
+
+
+def test_an_import_is_waited_for(monkeypatch, tmp_path, capsys):
+    """Cut off in the middle, it would leave half a module to whoever comes next."""
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(0.5)\nwhole = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(core, "SECONDS", 0.1)
+
+    def perplexity(loss):
+        return 2.718281828459045**loss if importlib.import_module("slow_to_import").whole else None
+
+    assert verdict(capsys, CHECKS["check_perplexity"], perplexity).startswith("✔")
+
+
+def test_an_endless_loop_that_swallows_every_error_is_cut(monkeypatch, capsys):
+    monkeypatch.setattr(core, "SECONDS", 0.1)
+
+    def perplexity(loss):
+        for _ in range(2):
+            with contextlib.suppress(BaseException):
+                endless()
+
+    assert "None" in verdict(capsys, CHECKS["check_perplexity"], perplexity)
