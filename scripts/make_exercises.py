@@ -1,0 +1,40 @@
+"""Make notebooks/exercises/ from notebooks/solutions/: python scripts/make_exercises.py
+
+The solutions are taken out by nbgrader's own preprocessor, so that a teacher who uses nbgrader hands out the same
+notebooks. Outputs come from running them: every exercise says "to do".
+"""
+import copy
+import sys
+from pathlib import Path
+
+import nbformat
+import store_outputs
+from nbgrader.preprocessors import ClearSolutions
+
+ROOT = Path(__file__).resolve().parent.parent
+SOLUTIONS, EXERCISES = ROOT / "notebooks" / "solutions", ROOT / "notebooks" / "exercises"
+
+
+def exercises_of(solutions):
+    """A notebook of solutions without them, and without outputs."""
+    notebook, _ = ClearSolutions().preprocess(copy.deepcopy(solutions), {})
+    notebook.metadata = copy.deepcopy(solutions.metadata)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
+def main():
+    EXERCISES.mkdir(exist_ok=True)
+    for path in sorted(SOLUTIONS.glob("[0-9]*.ipynb")):
+        notebook = exercises_of(nbformat.read(path, as_version=4))
+        store_outputs.store(notebook, EXERCISES / path.name)
+        print(f"exercises/{path.name}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except OSError as error:
+        sys.exit(str(error))

@@ -1,0 +1,160 @@
+"""The exercise notebooks: made from the solutions, complete, and gradable with and without nbgrader."""
+import copy
+import csv
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbgrader.api import Gradebook
+from nbgrader.preprocessors import ClearSolutions
+
+import gpt_helpers.checks
+
+ROOT = Path(__file__).parent.parent
+SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
+EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb"))
+SOLVED, HANDED_OUT = (ROOT / "notebooks" / folder / "02_loss.ipynb" for folder in ("solutions", "exercises"))
+CHECKS = {name: check for name, check in vars(gpt_helpers.checks).items() if name.startswith("check_")}
+HEADING = re.compile(r"## Exercise (\d\.\d): (.+) \(\d+ minutes, level [123] of 3\)\n")
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def kinds(notebook):
+    """(kind, cell): words, code, solution or check."""
+    for cell in notebook.cells:
+        marks = cell.metadata.get("nbgrader", {})
+        yield ("check" if marks.get("grade") else "solution" if marks.get("solution") else cell.cell_type), cell
+
+
+def test_every_lesson_from_01_to_05_has_four_exercises_or_more():
+    assert [path.stem[:2] for path in SOLUTIONS] == ["01", "02", "03", "04", "05"]
+    assert all((ROOT / "notebooks" / path.name).is_file() for path in SOLUTIONS)
+    counts = [sum(kind == "check" for kind, _ in kinds(read(path))) for path in SOLUTIONS]
+    assert all(count >= 4 for count in counts) and sum(counts) >= 24
+
+
+def test_the_exercises_are_the_solutions_without_the_solutions():
+    """If this fails: python scripts/make_exercises.py"""
+    assert [path.name for path in EXERCISES] == [path.name for path in SOLUTIONS]
+    for solved, path in zip(map(read, SOLUTIONS), EXERCISES, strict=True):
+        wanted, _ = ClearSolutions().preprocess(copy.deepcopy(solved), {})
+        handed_out = read(path)
+        assert [(cell.cell_type, cell.id, cell.source, cell.metadata) for cell in handed_out.cells] == [
+            (cell.cell_type, cell.id, cell.source, cell.metadata) for cell in wanted.cells], path.name
+        assert "SOLUTION" not in "".join(cell.source for cell in handed_out.cells)
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.name)
+def test_an_exercise_has_four_parts_a_hint_and_a_section(path):
+    cells, asked = list(kinds(read(path))), set()
+    for (kind, cell), before, words in zip(cells[2:], cells[1:], cells, strict=False):
+        if kind != "check":
+            continue
+        [name] = re.findall(r"^(check_\w+)\((\w+)\)$", cell.source)
+        check, heading = CHECKS[name[0]], HEADING.match(words[1].source)
+        assert (words[0], before[0]) == ("markdown", "solution")
+        assert (check.number, check.title) == heading.groups()
+        assert f'(Lesson {check.see[0]}, "{check.see[1]}")' in words[1].source.replace("`", "").replace("\n", " ")
+        assert re.search(r"<details><summary>Hint</summary>\n\n.+\n\n</details>$", words[1].source, flags=re.DOTALL)
+        stub, solution, rest = re.split(r"    ### (?:BEGIN|END) SOLUTION\n?", before[1].source)
+        assert stub.count('"""') == 2 and re.match(rf'(?:def|class) {name[1]}\b.*\n    """.+"""\n$', stub, flags=re.DOTALL)
+        assert solution.strip() and not rest
+        assert cell.metadata.nbgrader.points >= 1 and cell.metadata.nbgrader.locked
+        asked.add(check.number)
+    assert len(asked) == sum(kind == "check" for kind, _ in cells)
+
+
+def test_every_check_has_its_exercise():
+    sources = [cell.source for path in SOLUTIONS for kind, cell in kinds(read(path)) if kind == "check"]
+    assert sorted(source.split("(")[0] for source in sources) == sorted(CHECKS)
+
+
+@pytest.mark.parametrize(("folder", "mark"), [("solutions", "✔"), ("exercises", "◦")])
+def test_the_stored_outputs_are_ticks_in_solutions_and_to_do_in_exercises(folder, mark):
+    for path in (ROOT / "notebooks" / folder).glob("*.ipynb"):
+        for kind, cell in kinds(read(path)):
+            if kind == "check":
+                [output] = cell.outputs
+                assert output.text.startswith(f"{mark} Exercise") and output.text.count("\n") == 1
+
+
+# Grading, on copies of one notebook: all right, and with a wrong, a missing and a spoiled answer.
+
+def submissions():
+    right, released = read(SOLVED), read(HANDED_OUT)
+    mixed = copy.deepcopy(released)
+    for cell in mixed.cells:
+        if cell.id == "perplexity":
+            cell.source = "def perplexity(loss):\n    return 2**loss"
+        if cell.id == "check-perplexity":
+            cell.source = "print('✔ Exercise 2.1, perplexity: right')"
+        if cell.id == "untrained-loss":
+            solution = next(solved.source for solved in right.cells if solved.id == cell.id)
+            cell.source = solution.replace("    variance", "    print('my note', end='')\n    variance")
+        if cell.id == "standard-error":
+            cell.source = "def standard_error(losses:"
+    return {"right": right, "mixed": mixed}
+
+
+def points(notebook):
+    return {cell.id: cell.metadata.nbgrader.points for kind, cell in kinds(notebook) if kind == "check"}
+
+
+@pytest.mark.notebooks
+def test_grading_without_nbgrader(tmp_path):
+    for name, notebook in submissions().items():
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+    (tmp_path / "broken.ipynb").write_text("{", encoding="utf-8")
+    shutil.copy(EXERCISES[0], tmp_path / "other.ipynb")
+    command = [sys.executable, ROOT / "scripts" / "grade.py", SOLVED, tmp_path]
+    out = subprocess.run(command, capture_output=True, encoding="utf-8-sig", check=True).stdout
+    rows = list(csv.DictReader(io.StringIO(out)))
+    got = {(Path(row["file"]).stem, row["exercise"]): row for row in rows}
+    for exercise, full in points(read(SOLVED)).items():
+        assert float(got["right", exercise]["points"]) == full == float(got["right", exercise]["out of"])
+        assert float(got["mixed", exercise]["points"]) == (full if exercise == "check-untrained-loss" else 0)
+    assert "bits" in got["mixed", "check-perplexity"]["message"]
+    assert got["mixed", "check-bigram-loss"]["message"].endswith("to do")
+    assert "NameError" in got["mixed", "check-standard-error"]["message"]
+    assert "could not be run" in got["broken", "total"]["message"]
+    assert "another lesson" in got["other", "total"]["message"]
+    assert float(got["right", "total"]["points"]) == sum(points(read(SOLVED)).values())
+
+
+@pytest.mark.notebooks
+def test_grading_with_nbgrader(tmp_path, monkeypatch):
+    """generate_assignment and autograde on a course made here."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)      # nbgrader calls its neighbour alembic
+    (tmp_path / "nbgrader_config.py").write_text('c = get_config()\nc.CourseDirectory.course_id = "course"\n', encoding="utf-8")
+    (tmp_path / "source" / "02_loss").mkdir(parents=True)
+    shutil.copy(SOLVED, tmp_path / "source" / "02_loss")
+
+    def nbgrader(*command):
+        done = subprocess.run([sys.executable, "-m", "nbgrader", *command], cwd=tmp_path, capture_output=True, encoding="utf-8",
+                              check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+    nbgrader("generate_assignment", "02_loss")
+    released = read(tmp_path / "release" / "02_loss" / "02_loss.ipynb")
+    assert [cell.source for cell in released.cells] == [cell.source for cell in read(HANDED_OUT).cells]
+
+    for name, notebook in submissions().items():
+        folder = tmp_path / "submitted" / name / "02_loss"
+        folder.mkdir(parents=True)
+        nbformat.write(notebook, folder / "02_loss.ipynb")
+    nbgrader("autograde", "02_loss")
+    with Gradebook(f"sqlite:///{tmp_path}/gradebook.db") as gradebook:
+        grades = {(name, grade.name): grade.score for name in ("right", "mixed")
+                  for grade in gradebook.find_submission_notebook("02_loss", "02_loss", name).grades}
+    for exercise, full in points(read(SOLVED)).items():
+        assert grades["right", exercise] == full
+        assert grades["mixed", exercise] == (full if exercise == "check-untrained-loss" else 0)
