@@ -17,8 +17,8 @@ NOTEBOOKS = ROOT / "notebooks"
 README_CURVE = ("06_gpt2_124m.ipynb", "curve", ROOT / "images" / "06_curve.png")      # notebook, cell, copy of its picture
 
 
-def run(path):
-    notebook = nbformat.read(path, as_version=4)
+def store(notebook, path):
+    """Run a notebook in the folder of path, and write it there when all of it ran."""
     nbclient.NotebookClient(
         notebook, timeout=None, kernel_name="python3", store_widget_state=False, record_timing=False,
         coalesce_streams=True, resources={"metadata": {"path": str(path.parent)}},
@@ -54,7 +54,7 @@ def main(names):
     for path in paths:
         start = time.perf_counter()
         print(f"{path.name} …", end=" ", flush=True)
-        run(path)
+        store(nbformat.read(path, as_version=4), path)
         print(f"{time.perf_counter() - start:.0f} s")
         if path.name == README_CURVE[0]:
             copy_curve()

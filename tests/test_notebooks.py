@@ -11,6 +11,7 @@ NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").rglob("*.ipynb") if ".i
 METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"}}
 TAGS = re.compile(r"device-dependent|nbval-ignore-output|nbval-(rtol|atol)=[\d.e-]+")
+NBGRADER = {"grade", "grade_id", "locked", "points", "schema_version", "solution", "task"}
 MACHINE = re.compile(r"(?<![\w.])/(?:home|root|tmp|usr|Users|work|var|mnt|opt)/|\b[A-Z]:\\\\?\w"
                      r"|site-packages|\w*Warning\b|\bnan\b")
 
@@ -30,8 +31,11 @@ def faults(notebook, folder):
 def cell_faults(cell, count, levels, folder):
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", cell.id):
         yield "the id is not made of words"
-    if set(cell.metadata) - {"tags"}:
+    if set(cell.metadata) - {"tags", "nbgrader"}:
         yield f"metadata {sorted(cell.metadata)}"
+    if "nbgrader" in cell.metadata and (folder.name not in ("solutions", "exercises") or set(cell.metadata.nbgrader) - NBGRADER
+                                        or cell.metadata.nbgrader.get("grade_id") != cell.id):
+        yield f"nbgrader's metadata {dict(cell.metadata.nbgrader)}"
     yield from (f"unknown tag {tag!r}" for tag in cell.metadata.get("tags", []) if not TAGS.fullmatch(tag))
     if not cell.source.strip():
         yield "nothing in it"
@@ -116,6 +120,7 @@ def test_a_clean_notebook_has_no_faults(tmp_path):
     (lambda nb: nb.cells[1].update(id="print"), "used twice"),
     (lambda nb: nb.cells[1].update(id="7f3A"), "not made of words"),
     (lambda nb: nb.cells[2].update(source=" "), "nothing in it"),
+    (lambda nb: nb.cells[2].metadata.update(nbgrader=nbformat.from_dict({"grade_id": "print"})), "nbgrader's metadata"),
     (lambda nb: nb.cells[2].update(source="print(1);"), "a semicolon hides the value"),
     (lambda nb: nb.cells[2].update(execution_count=3), "execution count 3, expected 2"),
     (lambda nb: nb.cells[2].update(execution_count=None), "execution count None"),

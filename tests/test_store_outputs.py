@@ -29,7 +29,7 @@ def script():
 
 @pytest.fixture
 def store(script):
-    return script.run
+    return lambda path: script.store(nbformat.read(path, as_version=4), path)
 
 
 def write(path, source):
