@@ -1,5 +1,7 @@
 """Where to compute, and what a training will cost there."""
+import ctypes
 import os
+import sys
 import time
 
 import torch
@@ -9,15 +11,32 @@ from gpt_helpers.model import GPTModel
 
 
 def pick_device():
-    """The best device this machine offers, as a torch.device: cuda, then mps, then cpu. Prints which, and why."""
+    """The best device this machine offers, as a torch.device: cuda, then mps, then cpu. Prints which, and why.
+
+    It is also made ready: on cuda, matrix products use TF32; on the cpu, `keep_freed_memory`.
+    """
     if torch.cuda.is_available():
         device, why = "cuda", f"PyTorch found {torch.cuda.get_device_name()}"
+        torch.set_float32_matmul_precision("high")
     elif torch.backends.mps.is_available():
         device, why = "mps", "PyTorch found an Apple GPU and no CUDA"
     else:
         device, why = "cpu", "PyTorch found no GPU"
+        keep_freed_memory()
     print(f"Device: {device} ({why})")
     return torch.device(device)
+
+
+def keep_freed_memory():
+    """On Linux, let this process keep the large pieces of memory that it frees, for its next training step.
+
+    Otherwise each step gets them from the system page by page: with GPT-2's smallest size, at context 256 and batch 2,
+    220,000 page faults and 1.15 times the time, against 6,000. The process holds up to a tenth more memory at its peak.
+    Elsewhere, and with a C library other than GNU's, it does nothing.
+    """
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(-3, 2**30)             # M_MMAP_THRESHOLD: pieces below 1 GiB come from the heap
+        mallopt(-1, 2**31 - 1)         # M_TRIM_THRESHOLD: which does not shrink
 
 
 def training_memory(cfg, batch_size):

@@ -38,7 +38,7 @@ class GPTModel(nn.Module):
         self.drop_emb = nn.Dropout(cfg["drop_rate"])
         self.trf_blocks = nn.Sequential(*[TransformerBlock(cfg) for _ in range(cfg["n_layers"])])
         self.final_norm = nn.LayerNorm(cfg["emb_dim"])
-        self.out_head = nn.Linear(cfg["emb_dim"], cfg["vocab_size"], bias=False)
+        self.out_head = Linear(cfg["emb_dim"], cfg["vocab_size"], bias=False)
 
     def forward(self, in_idx, last_only=False, cache=None):
         """in_idx: (B, T) token ids. Returns logits (B, T, V), or with last_only those of the last position, (B, 1, V).
@@ -83,8 +83,8 @@ class CausalAttention(nn.Module):
     def __init__(self, cfg):
         super().__init__()
         self.n_heads, self.drop_rate = cfg["n_heads"], cfg["drop_rate"]
-        self.qkv = nn.Linear(cfg["emb_dim"], 3 * cfg["emb_dim"], bias=cfg["qkv_bias"])
-        self.out_proj = nn.Linear(cfg["emb_dim"], cfg["emb_dim"])
+        self.qkv = Linear(cfg["emb_dim"], 3 * cfg["emb_dim"], bias=cfg["qkv_bias"])
+        self.out_proj = Linear(cfg["emb_dim"], cfg["emb_dim"])
 
     def forward(self, x, kept=None):                            # (B, T, C)
         q, k, v = (part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)      # each (B, H, T, C/H)
@@ -102,11 +102,24 @@ class FeedForward(nn.Module):
 
     def __init__(self, cfg):
         super().__init__()
-        self.fc_in = nn.Linear(cfg["emb_dim"], 4 * cfg["emb_dim"])
-        self.fc_out = nn.Linear(4 * cfg["emb_dim"], cfg["emb_dim"])
+        self.fc_in = Linear(cfg["emb_dim"], 4 * cfg["emb_dim"])
+        self.fc_out = Linear(4 * cfg["emb_dim"], cfg["emb_dim"])
 
     def forward(self, x):                                       # (B, T, C)
         return self.fc_out(F.gelu(self.fc_in(x), approximate="tanh"))
+
+
+class Linear(nn.Linear):
+    """nn.Linear; while no gradients are asked for, in float32 on a PC's processor, its products are oneDNN's.
+
+    PyTorch's default there, MKL, uses a single thread for the products of a single token.
+    """
+
+    def forward(self, x):                                       # (…, inputs) to (…, outputs)
+        plain = torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32
+        if plain or torch.is_autocast_enabled("cpu") or not torch.backends.mkl.is_available():
+            return super().forward(x)
+        return F.linear(x.to_mkldnn(), self.weight, self.bias).to_dense()
 
 
 def check_config(cfg):

@@ -14,14 +14,16 @@ class Progress:
     """
 
     def __init__(self, total):
-        self.total, self.start, self.shown, self.handle = total, time.perf_counter(), 0.0, None
+        self.total, self.start, self.first, self.shown, self.handle = total, time.perf_counter(), None, 0.0, None
 
     def __call__(self, step, loss):
         done, now = step + 1, time.perf_counter()
+        if self.first is None:
+            self.first = step                                 # a resumed training does not begin at 0
         if done < self.total and now - self.shown < 0.2:      # five times a second is enough for an eye
             return
         self.shown = now
-        minutes, seconds = divmod(round((now - self.start) / done * (self.total - done)), 60)
+        minutes, seconds = divmod(round((now - self.start) / (done - self.first) * (self.total - done)), 60)
         clock = f", {minutes} min {seconds:02} s left" if done < self.total else ""
         self._show(f"{done} of {self.total} steps, training loss {loss:.3f}{clock}")
 

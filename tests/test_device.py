@@ -1,4 +1,8 @@
 """The same code on any device. PyTorch's meta device refuses to mix with another one, so it stands in for a GPU."""
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -9,6 +13,14 @@ from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import GPT_CONFIG_124M, GPTModel
 
 SMALL = {"vocab_size": 97, "context_length": 16, "emb_dim": 24, "n_heads": 3, "n_layers": 2, "drop_rate": 0.1, "qkv_bias": False}
+
+
+@pytest.fixture(autouse=True)
+def precision():
+    """Put back what pick_device sets where it finds, or is told, that there is a GPU."""
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
 
 
 @pytest.fixture
@@ -99,3 +111,35 @@ def test_durations_are_told_coarsely():
     assert rough_duration(3) == "less than a minute"
     assert rough_duration(400) == "5 to 15 minutes"
     assert rough_duration(10**6) == "more than 4 hours"
+
+
+def test_on_cuda_products_use_tf32_and_elsewhere_nothing_changes(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    pick_device()
+    assert torch.get_float32_matmul_precision() == "highest"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a stand-in")
+    assert pick_device() == torch.device("cuda") and torch.get_float32_matmul_precision() == "high"
+
+
+FAULTS = """
+import resource, torch
+from gpt_helpers.device import pick_device
+{call}
+for _ in range(20):
+    torch.ones(2**24)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs GNU's C library")
+def test_on_the_cpu_large_pieces_of_memory_are_used_again():
+    """64 MiB are 16,384 pages; without the setting they are given back when freed, and asked for anew."""
+    def faults(call):
+        code = FAULTS.format(call=call)
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True).stdout
+        return int(out.splitlines()[-1])
+
+    assert faults("pick_device()") < 100 < 10_000 < faults("")

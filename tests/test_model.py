@@ -248,3 +248,13 @@ def test_ids_of_a_wrong_shape_or_type_are_refused(model, bad):
 def test_a_configuration_that_is_no_dict_is_refused(cfg):
     with pytest.raises(ValueError, match="need a dict like GPT_CONFIG_124M"):
         GPTModel(cfg)
+
+
+def test_looking_and_training_compute_the_same_logits(model, ids):
+    """While no gradients are asked for, another library multiplies, in another order."""
+    training = model(ids).detach()
+    with torch.no_grad():
+        assert torch.allclose(model(ids), training, rtol=1e-5, atol=1e-6)
+        assert torch.allclose(model.double()(ids), training.double(), rtol=1e-5, atol=1e-6)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.allclose(model.float()(ids).float(), training, rtol=0.1, atol=0.1)

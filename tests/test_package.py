@@ -104,17 +104,22 @@ def names(lines):
     return {re.match(r"[\w-]+", line).group().lower() for line in lines}
 
 
+BENCHMARKS = ROOT / "tests" / "benchmarks"
+
+
 def used(*folders):
-    """The distributions that are imported below these folders, in .py files and notebooks."""
+    """The distributions that are imported below these folders, in .py files and notebooks; benchmarks only when named."""
     found = set()
     for path in (path for folder in folders for path in (ROOT / folder).rglob("*")):
+        if BENCHMARKS in path.parents and BENCHMARKS not in map(ROOT.joinpath, folders):
+            continue
         if path.suffix == ".py":
             found.update(imports(path.read_text(encoding="utf-8")))
         elif path.suffix == ".ipynb" and ".ipynb_checkpoints" not in path.parts:
             code = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
             found.update(imports(code))
     own = {path.stem for folder in ("tests", "scripts") for path in (ROOT / folder).rglob("*")} | sys.stdlib_module_names
-    distribution = {"IPython": "ipython", "tiktoken_ext": "tiktoken"}
+    distribution = {"IPython": "ipython", "tiktoken_ext": "tiktoken", "llms_from_scratch": "llms-from-scratch"}
     return {distribution.get(name, name) for name in found if name not in own and not name.startswith("gpt_helpers")}
 
 
@@ -125,6 +130,14 @@ def test_the_requirements_are_what_is_imported_and_nothing_else():
     assert used("gpt_helpers", "notebooks") <= names(listed)
     assert used("gpt_helpers", "notebooks", "scripts", "tests") | {"jupyterlab"} == names(listed) | names(more)
     assert names(listed).isdisjoint(names(more))
+
+
+def test_the_benchmarks_have_requirements_of_their_own():
+    first, *more = requirements("tests/benchmarks/requirements.txt")
+    assert first == "-r ../../requirements.txt"
+    alone = "pip install --no-deps llms-from-scratch=="      # it asks for much that is not used
+    assert all(alone in (BENCHMARKS / name).read_text(encoding="utf-8") for name in ("requirements.txt", "run.py"))
+    assert used("tests/benchmarks") - names(requirements()[:-1]) == names(more) | {"llms-from-scratch"}
 
 
 def test_the_requirements_pin_torch_and_cap_the_rest():

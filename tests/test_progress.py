@@ -29,3 +29,11 @@ def test_the_time_left_is_what_the_steps_so_far_took_each_times_the_steps_to_com
     progress(2, 1.0)      # 180 s for three steps, one to come
     lines = capsys.readouterr().err.split("\r")[1:]
     assert [line.strip().split(", ")[-1] for line in lines] == ["3 min 00 s left", "1 min 00 s left"]
+
+
+def test_a_resumed_training_is_as_fast_as_the_steps_since(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    clock = iter([0.0, 60.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    Progress(100)(97, 1.0)      # the first of this process, 60 s; two to come
+    assert "98 of 100 steps" in (line := capsys.readouterr().err) and "2 min 00 s left" in line

@@ -39,7 +39,8 @@ def ours(path):
     return seconds, peak() - before, sum(map(len, split))
 
 
-def main(megabytes):
+def compare_loading(megabytes):
+    """Both, in turn, on the story again and again: rows of (name, MB a second, MB more at the peak, bytes a token)."""
     from gpt_helpers.text import load_text
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "large.txt")
@@ -47,14 +48,15 @@ def main(megabytes):
         path.write_text(story * (int(megabytes * 1e6) // len(story) + 1), encoding="utf-8")
         for name in ("tiktoken_alone", "ours", "ours", "tiktoken_alone"):
             command = [sys.executable, __file__, name, str(path)]
-            out = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
+            out = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True).stdout
             seconds, memory, tokens = map(float, out.split())
-            print(f"{name}: {seconds:.1f} s, {path.stat().st_size / 1e6 / seconds:.1f} MB/s, {tokens:,.0f} tokens, "
-                  f"{memory:,.0f} MB more, {memory * 2**20 / tokens:.1f} bytes a token")
+            yield (name.replace("_", " "), f"{path.stat().st_size / 1e6 / seconds:.1f}", f"{memory:,.0f}",
+                   f"{memory * 2**20 / tokens:.1f}")
 
 
 if __name__ == "__main__":
     if len(sys.argv) == 3:
         print(*{"ours": ours, "tiktoken_alone": tiktoken_alone}[sys.argv[1]](Path(sys.argv[2])))
     else:
-        main(float(sys.argv[1]) if len(sys.argv) > 1 else 100)
+        for row in compare_loading(float(sys.argv[1]) if len(sys.argv) > 1 else 100):
+            print("{}: {} MB a second, {} MB more, {} bytes a token".format(*row))

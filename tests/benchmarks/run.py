@@ -1,0 +1,182 @@
+"""All benchmarks, written to RESULTS.md beside this file: python tests/benchmarks/run.py [--quick] [--peak-tflops N]
+
+About 45 minutes on two cores, alone on the machine, with 16 GB of memory; --quick takes less than two and only prints.
+First: pip install -r tests/benchmarks/requirements.txt && pip install --no-deps llms-from-scratch==1.0.19
+--peak-tflops: what the chip can do at best in the arithmetic it is used with, to be told which share of it was used.
+"""
+import argparse
+import math
+import sys
+from datetime import date
+from pathlib import Path
+
+from limit import flops
+from loading import compare_loading
+from matplotlib.figure import Figure
+from measure import Worker, in_turn, machine, ratios, seconds, spread
+
+from gpt_helpers.model import GPT_CONFIG_124M
+
+HERE = Path(__file__).resolve().parent
+CFG = GPT_CONFIG_124M | {"context_length": 256}
+PEERS = ("GPTModel", "GPTModel, fused", "GPTModelFast", "GPTModelFast, fused", "transformers")
+
+
+def table(*rows):
+    """Rows of cells as a Markdown table; the first is the head."""
+    head, *body = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
+def section(title, *parts):
+    """Parts of a page under a heading."""
+    return "\n\n".join([f"## {title}", *parts])
+
+
+def against(task, peers, rounds, **options):
+    """Ours and each peer at a task, in turn: yields (peer, our reports, theirs)."""
+    for peer in peers:
+        with Worker("ours", task, **options) as worker, Worker(peer, task, **options) as other:
+            yield peer, *in_turn(worker, other, rounds)
+
+
+def steps(peers, rounds, peak_tflops):
+    """One training step: time, memory and the first losses of each, and the limit."""
+    rows, memory, own = [("", "seconds a step", "times ours", "its peak memory", "ours has")], {}, []
+    for peer, reports, others in against("step", (*peers, "the limit"), rounds, cfg=CFG, batch_size=2):
+        own += reports
+        memory[peer] = others[-1]["peak"]
+        share = "" if peer == "the limit" else f"{reports[-1]['peak'] / memory[peer]:.2f} of it"
+        rows.append((peer, f"{seconds(others):.2f}", spread(ratios(reports, others)), f"{memory[peer]:,.0f} MB", share))
+    rows.insert(1, ("ours", f"{seconds(own):.2f}", "1", f"{own[-1]['peak']:,.0f} MB", ""))
+    rate = flops(CFG, 2) / seconds(own) / 1e9
+    speed = f"Ours: {2 * CFG['context_length'] / seconds(own):,.0f} tokens a second, {rate:,.0f} GFLOP/s of matrix products."
+    if peak_tflops:
+        speed += f" That is {rate / 1e3 / peak_tflops:.0%} of the {peak_tflops:g} TFLOP/s that the chip was said to reach."
+    return section("One training step", "GPT-2's smallest size, context 256, batch 2, dropout 0.1, float32. *The limit*: the "
+                   "matrix products of the same step alone, each into memory that is there.", table(*rows), speed)
+
+
+def evaluating(rounds):
+    """One evaluation of lesson 06."""
+    rows = [("", "seconds", "times ours", "same losses, to the third decimal")]
+    for peer, reports, others in against("evaluate", ["GPTModel"], rounds):
+        same = all(math.isclose(a, b, abs_tol=5e-4) for a, b in zip(reports[0]["result"], others[0]["result"], strict=True))
+        rows += [("ours", f"{seconds(reports):.2f}", "1", ""),
+                 (peer, f"{seconds(others):.2f}", spread(ratios(reports, others)), "yes" if same else "NO")]
+    return section("Evaluating", "Five batches of each loader, as in lesson 06.", table(*rows))
+
+
+def sampling(peers, rounds, lengths):
+    """Greedy sampling, and the limit: each token has to read every weight once."""
+    rows = [("", "new tokens", "seconds", "times ours", "same ids as ours")]
+    for tokens in lengths:
+        own = []
+        for peer, reports, others in against("sample", (*peers, "the limit"), rounds, cfg=CFG, tokens=tokens):
+            own += reports
+            theirs = others[0]["result"]
+            same = "" if peer in ("transformers", "the limit") else "yes" if theirs == reports[0]["result"] else "NO"
+            rows.append((peer, tokens, f"{seconds(others):.2f}", spread(ratios(reports, others)), same))
+        rows.insert(len(rows) - len(peers) - 1, ("ours", tokens, f"{seconds(own):.2f}", "1", ""))
+    return section("Greedy sampling", "After four tokens, with 124M weights. *The limit*: one vector times every weight, for "
+                   "each new token. (transformers starts from weights of its own, and so has other ids.)", table(*rows))
+
+
+def training(epochs):
+    """The whole of lesson 06, an epoch in turn."""
+    with (Worker("ours", "whole", name="ours", epochs=epochs) as worker,
+          Worker("GPTModel", "whole", name="GPTModel", epochs=epochs) as other):
+        reports, others = in_turn(worker, other, epochs, warm_up=0)
+    rows = list(zip(reports[-1]["result"], others[-1]["result"], strict=True))
+    differ = [ours for ours, theirs in rows if ours != theirs]
+    first = next((line.split(":")[0] for line in differ), "none")
+    times = [sum(report["seconds"] for report in of) for of in (reports, others)]
+    return section(
+        "The whole of lesson 06", f"{epochs} epochs with evaluations and samples, each epoch in turn, ours against the "
+        "chapter's own `train_model_simple`, model and optimizer, on the same batches from the same seeds.",
+        table(("", "seconds in all", "times ours, epoch by epoch", "peak memory"),
+              ("ours", f"{times[0]:.0f}", "1", f"{reports[-1]['peak']:,.0f} MB"),
+              ("GPTModel", f"{times[1]:.0f}", spread(ratios(reports, others)), f"{others[-1]['peak']:,.0f} MB")),
+        f"Altogether {times[1] / times[0]:.2f} times ours. Of {len(rows)} printed rows {len(rows) - len(differ)} are the same to "
+        f"the last printed digit; the first that differs: {first}.")
+
+
+def growth(rounds):
+    """Time and memory against context, batch and width, beside what counting the products' operations lets expect."""
+    def sized(width=768, **options):
+        return CFG | {"emb_dim": width, "n_heads": width // 64} | options
+
+    series = {"context": {t: (sized(context_length=t), 2) for t in (64, 128, 256, 512, 1024)},
+              "batch": {b: (sized(), b) for b in (1, 2, 4, 8)},
+              "width": {c: (sized(width=c), 2) for c in (128, 256, 384, 512, 768)}}
+    rows = [("", "", "tokens a second", "seconds a step", "peak memory")]
+    slopes = [("", "time grows with its power", "expected from counting", "memory grows with its power")]
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    axes = figure.subplots(2, 3, sharey="row")
+    for column, (name, settings) in enumerate(series.items()):
+        times, peaks = [], []
+        for value, (cfg, batch_size) in settings.items():
+            with Worker("ours", "step", cfg=cfg, batch_size=batch_size) as worker:
+                worker.turn()
+                reports = [worker.turn() for _ in range(rounds)]
+            times.append(seconds(reports))
+            peaks.append(reports[-1]["peak"])
+            rows.append((name, f"{value:,}", f"{batch_size * cfg['context_length'] / times[-1]:,.0f}", f"{times[-1]:.2f}",
+                         f"{peaks[-1]:,.0f} MB"))
+        values, work = list(settings), [flops(*setting) for setting in settings.values()]
+        slopes.append((name, *(f"{slope(values, ys):.2f}" for ys in (times, work, peaks))))
+        scale = times[-1] / work[-1]
+        axes[0, column].loglog(values, times, "o-", color="#0060a0", label="measured")
+        axes[0, column].loglog(values, [scale * w for w in work], ":", color="#595959", label="by counting products")
+        axes[1, column].loglog(values, peaks, "s-", color="#b34000")
+        for axis in axes[:, column]:
+            axis.set_xticks(values, [f"{value:,}" for value in values])
+            axis.minorticks_off()
+            axis.set_xlabel(name)
+    axes[0, 0].set_ylabel("seconds a step")
+    axes[0, 0].legend(frameon=False)
+    axes[1, 0].set_ylabel("peak memory (MB)")
+    figure.savefig(HERE / "growth.png", dpi=100, metadata={"Software": None})
+    return section(
+        "Growth", "From context 256, batch 2, width 768 one size is changed at a time (heads of 64).",
+        "![Time of a step and peak memory against context, batch and width, with the time that counting expects](growth.png)",
+        table(*slopes), "Powers between the first and the last row of each. Both contain a part that does not grow: the "
+        "optimizer passes over all weights at every step, and weights, gradients and averages need memory.", table(*rows))
+
+
+def slope(xs, ys):
+    """The power with which y grows with x, from the first to the last."""
+    return math.log(ys[-1] / ys[0]) / math.log(xs[-1] / xs[0])
+
+
+def loading(megabytes):
+    """A large text to batches, against tiktoken alone."""
+    return section("Loading", f"{megabytes} MB of text: ours to ids, parts and windows, tiktoken to a list.",
+                   table(("", "MB a second", "MB more at the peak", "bytes a token"), *compare_loading(megabytes)))
+
+
+def main():
+    """Run, print, and write RESULTS.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a look in under two minutes; writes no file")
+    parser.add_argument("--peak-tflops", type=float, help="the chip's peak, to be told which share of it was used")
+    options = parser.parse_args()
+    if options.quick:
+        print(machine())
+        sections = [lambda: steps(["GPTModel"], 2, options.peak_tflops), lambda: sampling(["GPTModel"], 1, [50])]
+    else:
+        sections = [lambda: steps(PEERS, 7, options.peak_tflops), lambda: evaluating(5),
+                    lambda: sampling(("GPTModel", "GPTModelFast", "transformers"), 3, [50, 200]), lambda: training(10),
+                    lambda: growth(3), lambda: loading(100)]
+    texts = [f"# Results\n\n{date.today()}, {machine()}.\n\n"
+             "Made by `run.py`. Everything is measured in turn, A B A B, each in a process of its own; numbers in bold are "
+             "medians of the rounds' ratios, those behind them the least and the most."]
+    for section in sections:
+        texts.append(section())
+        print(texts[-1], "\n", flush=True)
+    if not options.quick:
+        (HERE / "RESULTS.md").write_text("\n\n".join(texts) + "\n", encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
