@@ -67,10 +67,17 @@ def exercise(number, title, see):
     return decorate
 
 
+@contextlib.contextmanager
+def sandbox():
+    """Around an answer: its time is limited, and PyTorch's random state and modes are put back."""
+    with time_limit(SECONDS), torch.random.fork_rng(devices=[]), torch.enable_grad():
+        yield
+
+
 def judge(checker, answer, draw):
     """(mark, words): ✔ right, ✘ and what is wrong, or ◦ to do. Leaves PyTorch's random state and modes as they were."""
     try:
-        with time_limit(SECONDS), torch.random.fork_rng(devices=[]), torch.enable_grad():
+        with sandbox():
             checker(answer := Answer(answer), draw)
     except ToDo:
         return "◦", "to do"
@@ -90,7 +97,7 @@ def is_constant(checker, answer, draw):
     results = list(answer.results)
     for _ in range(3):
         fresh = Answer(answer.function)
-        with contextlib.suppress(Exception), time_limit(SECONDS), torch.random.fork_rng(devices=[]), torch.enable_grad():
+        with contextlib.suppress(Exception), sandbox():
             checker(fresh, draw)
         results += fresh.results
     return len(results) > 3 and results[0] is not None and all(same(other, results[0], 0, 0) for other in results)
