@@ -250,8 +250,10 @@ def test_a_configuration_that_is_no_dict_is_refused(cfg):
         GPTModel(cfg)
 
 
-def test_looking_and_training_compute_the_same_logits(model, ids):
-    """While no gradients are asked for, another library multiplies, in another order."""
+@pytest.mark.parametrize("onednn", [False, True])
+def test_looking_and_training_compute_the_same_logits(model, ids, onednn, monkeypatch):
+    """While no gradients are asked for, another library may multiply, in another order."""
+    monkeypatch.setattr("gpt_helpers.model.onednn_is_faster", lambda: onednn)
     training = model(ids).detach()
     with torch.no_grad():
         assert torch.allclose(model(ids), training, rtol=1e-5, atol=1e-6)

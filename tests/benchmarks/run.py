@@ -1,20 +1,23 @@
 """All benchmarks, written to RESULTS.md beside this file: python tests/benchmarks/run.py [--quick] [--peak-tflops N]
 
-About 45 minutes on two cores, alone on the machine, with 16 GB of memory; --quick takes less than two and only prints.
+About half an hour on two cores, alone on the machine, with 16 GB of memory; --quick takes less than two and only prints.
 First: pip install -r tests/benchmarks/requirements.txt && pip install --no-deps llms-from-scratch==1.0.19
 --peak-tflops: what the chip can do at best in the arithmetic it is used with, to be told which share of it was used.
 """
 import argparse
 import math
+import subprocess
 import sys
+import time
 from datetime import date
 from pathlib import Path
 
-from limit import flops
+from limit import bytes_read, flops
 from loading import compare_loading
 from matplotlib.figure import Figure
 from measure import Worker, in_turn, machine, ratios, seconds, spread
 
+from gpt_helpers.device import training_memory
 from gpt_helpers.model import GPT_CONFIG_124M
 
 HERE = Path(__file__).resolve().parent
@@ -69,7 +72,7 @@ def evaluating(rounds):
 
 def sampling(peers, rounds, lengths):
     """Greedy sampling, and the limit: each token has to read every weight once."""
-    rows = [("", "new tokens", "seconds", "times ours", "same ids as ours")]
+    rows, near = [("", "new tokens", "seconds", "times ours", "same ids as ours")], []
     for tokens in lengths:
         own = []
         for peer, reports, others in against("sample", (*peers, "the limit"), rounds, cfg=CFG, tokens=tokens):
@@ -78,8 +81,11 @@ def sampling(peers, rounds, lengths):
             same = "" if peer in ("transformers", "the limit") else "yes" if theirs == reports[0]["result"] else "NO"
             rows.append((peer, tokens, f"{seconds(others):.2f}", spread(ratios(reports, others)), same))
         rows.insert(len(rows) - len(peers) - 1, ("ours", tokens, f"{seconds(own):.2f}", "1", ""))
+        rates = [f"{bytes_read(CFG, tokens) / seconds(of) / 1e9:.1f}" for of in (own, others)]
+        near.append(f"{tokens} tokens: ours reads weights at {rates[0]} GB/s, the limit at {rates[1]}.")
     return section("Greedy sampling", "After four tokens, with 124M weights. *The limit*: one vector times every weight, for "
-                   "each new token. (transformers starts from weights of its own, and so has other ids.)", table(*rows))
+                   "each new token. (transformers starts from weights of its own, and so has other ids.)", table(*rows),
+                   " ".join(near))
 
 
 def training(epochs):
@@ -110,7 +116,7 @@ def growth(rounds):
               "batch": {b: (sized(), b) for b in (1, 2, 4, 8)},
               "width": {c: (sized(width=c), 2) for c in (128, 256, 384, 512, 768)}}
     rows = [("", "", "tokens a second", "seconds a step", "peak memory")]
-    slopes = [("", "time grows with its power", "expected from counting", "memory grows with its power")]
+    slopes = [("", "time grows with its power", "expected", "memory grows with its power", "expected")]
     figure = Figure(figsize=(10, 6), layout="constrained")
     axes = figure.subplots(2, 3, sharey="row")
     for column, (name, settings) in enumerate(series.items()):
@@ -124,24 +130,28 @@ def growth(rounds):
             rows.append((name, f"{value:,}", f"{batch_size * cfg['context_length'] / times[-1]:,.0f}", f"{times[-1]:.2f}",
                          f"{peaks[-1]:,.0f} MB"))
         values, work = list(settings), [flops(*setting) for setting in settings.values()]
-        slopes.append((name, *(f"{slope(values, ys):.2f}" for ys in (times, work, peaks))))
+        parts = [sum(training_memory(*setting).values()) / 2**20 for setting in settings.values()]
+        slopes.append((name, *(f"{slope(values, ys):.2f}" for ys in (times, work, peaks, parts))))
         scale = times[-1] / work[-1]
         axes[0, column].loglog(values, times, "o-", color="#0060a0", label="measured")
         axes[0, column].loglog(values, [scale * w for w in work], ":", color="#595959", label="by counting products")
-        axes[1, column].loglog(values, peaks, "s-", color="#b34000")
+        axes[1, column].loglog(values, peaks, "s-", color="#b34000", label="measured")
+        axes[1, column].loglog(values, parts, ":", color="#595959", label="by counting what training keeps")
         for axis in axes[:, column]:
             axis.set_xticks(values, [f"{value:,}" for value in values])
             axis.minorticks_off()
             axis.set_xlabel(name)
     axes[0, 0].set_ylabel("seconds a step")
-    axes[0, 0].legend(frameon=False)
     axes[1, 0].set_ylabel("peak memory (MB)")
+    for axis in axes[:, 0]:
+        axis.legend(frameon=False)
     figure.savefig(HERE / "growth.png", dpi=100, metadata={"Software": None})
     return section(
         "Growth", "From context 256, batch 2, width 768 one size is changed at a time (heads of 64).",
-        "![Time of a step and peak memory against context, batch and width, with the time that counting expects](growth.png)",
-        table(*slopes), "Powers between the first and the last row of each. Both contain a part that does not grow: the "
-        "optimizer passes over all weights at every step, and weights, gradients and averages need memory.", table(*rows))
+        "![Time of a step and peak memory against context, batch and width, each with what counting lets expect](growth.png)",
+        table(*slopes), "Powers between the first and the last row of each, expected from the operations of the matrix products "
+        "and from `training_memory`. What was measured has a part more that does not grow: the optimizer passes over all "
+        "weights at every step, and PyTorch itself needs memory.", table(*rows))
 
 
 def slope(xs, ys):
@@ -153,6 +163,19 @@ def loading(megabytes):
     """A large text to batches, against tiktoken alone."""
     return section("Loading", f"{megabytes} MB of text: ours to ids, parts and windows, tiktoken to a list.",
                    table(("", "MB a second", "MB more at the peak", "bytes a token"), *compare_loading(megabytes)))
+
+
+def importing(rounds):
+    """`import gpt_helpers.train` in fresh processes, against torch and tiktoken alone, in turn."""
+    times = {"torch, tiktoken": [], "gpt_helpers.train": []}
+    for _ in range(1 + rounds):
+        for modules, of in times.items():
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", f"import {modules}"], check=True)
+            of.append(time.perf_counter() - start)
+    more = [b - a for a, b in list(zip(*times.values(), strict=True))[1:]]
+    return section("Importing", f"`import gpt_helpers.train` takes {spread(more)} seconds more than `import torch, tiktoken`, "
+                   "each in a process of its own.")
 
 
 def main():
@@ -167,7 +190,7 @@ def main():
     else:
         sections = [lambda: steps(PEERS, 7, options.peak_tflops), lambda: evaluating(5),
                     lambda: sampling(("GPTModel", "GPTModelFast", "transformers"), 3, [50, 200]), lambda: training(10),
-                    lambda: growth(3), lambda: loading(100)]
+                    lambda: growth(3), lambda: loading(100), lambda: importing(7)]
     texts = [f"# Results\n\n{date.today()}, {machine()}.\n\n"
              "Made by `run.py`. Everything is measured in turn, A B A B, each in a process of its own; numbers in bold are "
              "medians of the rounds' ratios, those behind them the least and the most."]
