@@ -1,10 +1,17 @@
-"""Figures that say in words what they show. One palette: safe for colour-blind readers, dark enough on white."""
+"""Figures that say in words what they show, on a light card that suits a light page and a dark one.
+
+One palette: safe for colour-blind readers, dark enough for text on the card.
+"""
 import base64
 import io
 
-from IPython.display import display
+from IPython.display import display, update_display
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 
+from gpt_helpers.progress import in_notebook
+
+CARD = "#f7f7f4"
 PALETTE = {"train": "#0060a0", "val": "#b34000", "test": "#00694d", "baseline": "#595959", "accent": "#8a3a78"}
 
 
@@ -21,18 +28,45 @@ class DescribedFigure:
         return self.description
 
     def _ipython_display_(self):
+        self.show()
+
+    def show(self, handles=None):
+        """Show the picture and the description, in the places of `handles` if given; returns handles for the next time."""
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
         png = base64.b64encode(buffer.getvalue()).decode()
-        display({"image/png": png, "text/plain": self.description}, raw=True,
-                metadata={"image/png": {"alt": f"{self.title}; described in the text below"}})
-        display({"text/markdown": f"*{self.description}*"}, raw=True)
+        alt = f"{self.title}; described in the text below"
+        outputs = [({"image/png": png, "text/plain": self.description}, {"image/png": {"alt": alt}}),
+                   ({"text/markdown": f"*{self.description}*"}, {})]
+        if handles is None:
+            return [display(data, raw=True, metadata=metadata, display_id=True) for data, metadata in outputs]
+        for handle, (data, metadata) in zip(handles, outputs, strict=True):
+            update_display(data, raw=True, metadata=metadata, display_id=handle.display_id)
+        return handles
+
+
+class LivePlot:
+    """The loss curves while they grow, for `train_model(..., on_eval=LivePlot())`.
+
+    In a notebook it is one figure, drawn anew in its place at every evaluation; what is stored is how it ended. In a
+    terminal it is nothing: there the loop's own lines tell the same. options: those of `plot_losses`.
+    """
+
+    def __init__(self, **options):
+        self.options, self.handles = options, None
+
+    def __call__(self, history):
+        if in_notebook():
+            self.handles = plot_losses(history, **self.options).show(self.handles)
 
 
 def new_axes(title, xlabel, ylabel, *, width=7.0, height=4.2):
     """A figure with one plain pair of axes in the style of the series: (figure, axes)."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+    figure.add_artist(FancyBboxPatch((0, 0), 1, 1, boxstyle="round,pad=0,rounding_size=0.015", mutation_aspect=width / height,
+                                     transform=figure.transFigure, facecolor=CARD, edgecolor="none", zorder=-1))
+    axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel, facecolor="none")
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 

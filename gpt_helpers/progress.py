@@ -28,10 +28,15 @@ class Progress:
         self._show(f"{done} of {self.total} steps, training loss {loss:.3f}{clock}")
 
     def _show(self, line):
-        if get_ipython() and hasattr(get_ipython(), "kernel"):
+        if in_notebook():
             if self.handle:
                 update_display({"text/plain": line}, raw=True, display_id=self.handle.display_id)
             else:
                 self.handle = display({"text/plain": line}, raw=True, display_id=True)
         elif sys.stderr.isatty():
             print(f"\r{line:<78}", end="" if "left" in line else "\n", file=sys.stderr, flush=True)
+
+
+def in_notebook():
+    """Whether what is displayed reaches a page: a kernel runs this, in JupyterLab or another front end, and no terminal."""
+    return hasattr(get_ipython(), "kernel")

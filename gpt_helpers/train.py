@@ -12,11 +12,12 @@ from gpt_helpers.weights import save_weights
 
 
 def train_model_simple(model, train_loader, val_loader, optimizer, device, num_epochs,
-                       eval_freq, eval_iter, start_context, tokenizer, *, on_step=None, on_sample=None):
+                       eval_freq, eval_iter, start_context, tokenizer, *, on_step=None, on_eval=None, on_sample=None):
     """Train for num_epochs passes over train_loader; evaluate every eval_freq steps; print a sample after each epoch.
 
     Steps count from 0, so "step 0" is evaluated after the first update. eval_iter: batches per evaluation.
-    on_step(step, loss) is called after each update, for a progress line; on_sample(epoch, text) with each sample.
+    on_step(step, loss) is called after each update, for a progress line; on_eval(history) after each evaluation, for a live
+    plot; on_sample(epoch, text) with each sample.
     Returns a History.
     The stop button, or a loss that is not a number, ends the training, which says at which step and returns its records.
     """
@@ -46,6 +47,8 @@ def train_model_simple(model, train_loader, val_loader, optimizer, device, num_e
                     history.train_losses.append(train_loss)
                     history.val_losses.append(val_loss)
                     history.tokens_seen.append(tokens_seen)
+                    if on_eval:
+                        on_eval(history)
                     print(f"Ep {epoch + 1} (Step {global_step:06d}): Train loss {train_loss:.3f}, Val loss {val_loss:.3f}")
 
             sample = generate_and_print_sample(model, tokenizer, device, start_context)
@@ -98,11 +101,11 @@ def train_model(model, train_loader, val_loader, optimizer, device, num_epochs, 
                 save_weights(best_path, model)
             for row, value in zip(history, (*losses, place.tokens_seen), strict=True):
                 row.append(value)
+            if on_eval:
+                on_eval(history)
             last = place.step - 1
             where = f"Ep {last // len(train_loader) + 1} (Step {last:06d})" if place.step else "Before step 000000"
             print(f"{where}: Train loss {losses[0]:.3f}, Val loss {losses[1]:.3f}")
-            if on_eval:
-                on_eval(history)
 
     def sample(due):
         if due and len(place.samples) == place.epoch:

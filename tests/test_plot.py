@@ -1,11 +1,14 @@
 """Figures carry their description, label their lines, and put everything at its true place."""
 import base64
+import io
 import itertools
+from types import SimpleNamespace
 
+import matplotlib.image
 import pytest
 
 from gpt_helpers import plot
-from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes, plot_losses
+from gpt_helpers.plot import CARD, PALETTE, DescribedFigure, LivePlot, label_lines, new_axes, plot_losses
 from gpt_helpers.train import History
 
 HISTORY = History([10.9, 5.5, 2.25], [10.8, 5.75, 6.125], [512, 25_600, 38_400])
@@ -24,9 +27,18 @@ def test_the_description_says_where_the_curves_begin_turn_and_end(figure):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What is displayed: (data, metadata) pairs."""
+    """What is displayed: (data, metadata) pairs; an update takes the place of what it updates."""
     outputs = []
-    monkeypatch.setattr(plot, "display", lambda data, raw, metadata=None: outputs.append((data, metadata)))
+
+    def display(data, raw, metadata, display_id):
+        if display_id is True:
+            outputs.append(None)
+            display_id = len(outputs) - 1
+        outputs[display_id] = (data, metadata)
+        return SimpleNamespace(display_id=display_id)
+
+    monkeypatch.setattr(plot, "display", display)
+    monkeypatch.setattr(plot, "update_display", display)
     return outputs
 
 
@@ -43,6 +55,30 @@ def test_two_drawings_are_the_same_bytes(shown):
     for _ in range(2):
         plot_losses(HISTORY)._ipython_display_()
     assert shown[0] == shown[2]
+
+
+def test_a_figure_is_a_light_card_with_round_corners_on_whatever_page(figure, shown):
+    figure._ipython_display_()
+    pixels = matplotlib.image.imread(io.BytesIO(base64.b64decode(shown[0][0]["image/png"])))
+    assert pixels[[0, 0, -1, -1], [0, -1, 0, -1], 3].tolist() == [0, 0, 0, 0]
+    for x in (1, -2):
+        assert pixels[len(pixels) // 2, x].tolist() == pytest.approx(matplotlib.colors.to_rgba(CARD), abs=1e-2)
+
+
+def test_a_live_plot_is_one_figure_that_ends_as_the_curves_ended(shown, monkeypatch):
+    monkeypatch.setattr(plot, "in_notebook", lambda: True)
+    live, told = LivePlot(title="A run"), []
+    for rows in (1, 2, 3):
+        live(History(*(part[:rows] for part in HISTORY)))
+        told.append(shown[0][0]["text/plain"])
+    assert len(shown) == 2 and len(set(told)) == 3
+    assert shown[1] == ({"text/markdown": f"*{plot_losses(HISTORY).description}*"}, {})
+    assert shown[0][1]["image/png"]["alt"] == "A run; described in the text below"
+
+
+def test_outside_a_notebook_a_live_plot_is_nothing(shown):
+    LivePlot()(HISTORY)
+    assert shown == []
 
 
 def test_losses_stand_against_tokens_seen(figure):
@@ -90,13 +126,17 @@ def test_every_line_is_named_at_its_end_and_no_two_names_touch(figure):
     assert figure.figure.axes[0].get_legend() is None
 
 
+def luminance(colour):
+    """Source: Web Content Accessibility Guidelines 2.1, 2018, "relative luminance"."""
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+                        for c in (int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 @pytest.mark.parametrize("colour", PALETTE.values())
-def test_every_colour_is_dark_enough_for_text_on_white(colour):
+def test_every_colour_is_dark_enough_for_text_on_the_card(colour):
     """Contrast of at least 4.5 to 1. Source: Web Content Accessibility Guidelines 2.1, 2018, 1.4.3."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
-              for c in (int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5))]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    assert 1.05 / (luminance + 0.05) >= 4.5
+    assert (luminance(CARD) + 0.05) / (luminance(colour) + 0.05) >= 4.5
 
 
 def test_a_run_that_recorded_nothing_cannot_be_plotted():

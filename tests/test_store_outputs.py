@@ -50,6 +50,19 @@ def test_two_runs_store_the_same_bytes_and_the_finished_progress_line(store, tmp
     assert words.text == "done 0.13436424411240122\n"
 
 
+def test_of_a_live_plot_the_last_state_is_stored(store, tmp_path):
+    write(tmp_path / "one.ipynb", "from gpt_helpers.plot import LivePlot\n"
+                                  "from gpt_helpers.train import History\n"
+                                  "live = LivePlot()\n"
+                                  "for n in (1, 2, 3):\n"
+                                  "    live(History([3.0, 2.0, 1.0][:n], [3.0, 2.5, 2.25][:n], [10, 20, 30][:n]))\n"
+                                  "    print(n)")
+    store(tmp_path / "one.ipynb")
+    picture, words, lines = nbformat.read(tmp_path / "one.ipynb", 4).cells[0].outputs
+    assert picture.data["text/plain"].startswith("Over 30 training tokens the training loss goes from 3.000 to 1.000")
+    assert words.data["text/markdown"] == f"*{picture.data['text/plain']}*" and lines.text == "1\n2\n3\n"
+
+
 def test_a_notebook_that_fails_stays_as_it_was(store, tmp_path):
     write(tmp_path / "one.ipynb", "1 / 0")
     before = (tmp_path / "one.ipynb").read_bytes()

@@ -57,6 +57,12 @@ def test_a_sample_follows_each_epoch(capsys):
     assert printed == [text.replace("\n", " ") for _, text in samples]
 
 
+def test_whoever_watches_is_called_after_each_evaluation_with_the_records_so_far():
+    seen = []
+    history = train(*setup(), on_eval=lambda history: seen.append(tuple(map(tuple, history))))
+    assert seen == [tuple(tuple(part[:n]) for part in history) for n in (1, 2, 3, 4)]
+
+
 def test_the_loop_is_zero_grad_loss_backward_step():
     """The same steps written out by hand, with the same random numbers, lead to the same weights, bit for bit."""
     model, train_loader, val_loader, optimizer = setup()

@@ -90,8 +90,8 @@ def sampling(peers, rounds, lengths):
 
 def training(epochs):
     """The whole of lesson 06, an epoch in turn."""
-    with (Worker("ours", "whole", name="ours", epochs=epochs) as worker,
-          Worker("GPTModel", "whole", name="GPTModel", epochs=epochs) as other):
+    with (Worker("ours", "whole", epochs=epochs) as worker,
+          Worker("GPTModel", "whole", epochs=epochs) as other):
         reports, others = in_turn(worker, other, epochs, warm_up=0)
     rows = list(zip(reports[-1]["result"], others[-1]["result"], strict=True))
     differ = [ours for ours, theirs in rows if ours != theirs]

@@ -1,0 +1,92 @@
+"""Export the lessons and exercises as HTML pages: python scripts/export_html.py [FOLDER]   (default: html)
+
+A page holds all that it needs, pictures, style and formulas, so it can be read offline and printed. Formulas become MathML,
+which browsers draw and screen readers read. Links between notebooks become links between pages.
+"""
+import html
+import mimetypes
+import re
+import sys
+from base64 import b64encode
+from pathlib import Path
+
+import nbformat
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+TEMPLATE = """
+{%- extends 'lab/index.html.j2' -%}
+{% block html_head_js %}{% endblock %}
+{% block html_head_js_mathjax %}{% endblock %}
+{% block html_head_js_mermaidjs %}{% endblock %}
+{% block html_head_css %}<style>
+/* Colours of the code with a contrast of at least 4.5 to 1 */
+body { --jp-mirror-editor-comment-color: #356a6a; --jp-mirror-editor-keyword-color: #006b00;
+       --jp-mirror-editor-operator-color: #8a00d4; --jp-mirror-editor-number-color: #006b00; --jp-content-link-color: #0060a0; }
+.jp-RenderedHTMLCommon a { text-decoration: underline; }
+main { max-width: 60rem; margin: 0 auto; }
+.jp-Notebook img, .jp-Notebook svg { max-width: 100%; height: auto; }
+.highlight pre, .jp-RenderedText pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", math; font-size: 1.1em; }
+math[display="block"] { margin: 0.8em 0; }
+@media print {
+  .jp-RenderedImage, img, table, blockquote, math[display="block"], .jp-InputArea { break-inside: avoid; }
+  h1, h2, h3 { break-after: avoid; }
+  details > * { display: revert; }
+}
+</style>{% endblock %}
+{% block data_png scoped %}
+<div class="jp-RenderedImage jp-OutputArea-output">
+<img src="data:image/png;base64,{{ output.data['image/png'] }}"
+ alt="{{ output.metadata['image/png'].alt | escape_html_keep_quotes }}">
+</div>
+{% endblock %}
+"""
+
+
+class Page(IPythonRenderer):
+    """Markdown to HTML: formulas as MathML, pictures inside the page, links to pages instead of notebooks."""
+
+    def inline_math(self, body):
+        return formula(body)
+
+    def block_math(self, body):
+        return formula(body, display="block")
+
+    def image(self, text, url, title=None):
+        picture = b64encode((Path(self.path) / url).read_bytes()).decode()
+        return f'<img src="data:{mimetypes.guess_type(url)[0]};base64,{picture}" alt="{html.escape(text)}">'
+
+    def link(self, text, url, title=None):
+        return super().link(text, url.replace(".ipynb", ".html"), title)
+
+
+def formula(latex, **options):
+    """MathML of a LaTeX formula, with the thin space after a function's name that LaTeX makes by itself."""
+    return re.sub(r"(<mi>(?:ln|log|exp|tanh)</mi>)(?!<mo|<mrow><mo)", r'\1<mspace width="0.17em"/>', convert(latex, **options))
+
+
+def export(path, to):
+    """Write the page of one notebook."""
+    notebook = nbformat.read(path, as_version=4)
+    page = Page(escape=False, path=str(path.parent), exclude_anchor_links=True)
+    exporter = HTMLExporter(raw_template=TEMPLATE, filters={"markdown2html": MarkdownWithMath(renderer=page).render},
+                            exclude_input_prompt=True, exclude_output_prompt=True)
+    title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
+    text, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(text, encoding="utf-8", newline="\n")
+
+
+def main(folder="html"):
+    for path in sorted([*NOTEBOOKS.glob("[0-9]*.ipynb"), *NOTEBOOKS.glob("exercises/[0-9]*.ipynb")]):
+        to = Path(folder) / path.relative_to(NOTEBOOKS).with_suffix(".html")
+        export(path, to)
+        print(to)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])
