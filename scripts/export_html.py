@@ -26,7 +26,7 @@ TEMPLATE = """
 /* Colours of the code with a contrast of at least 4.5 to 1 */
 body { --jp-mirror-editor-comment-color: #356a6a; --jp-mirror-editor-keyword-color: #006b00;
        --jp-mirror-editor-operator-color: #8a00d4; --jp-mirror-editor-number-color: #006b00; --jp-content-link-color: #0060a0; }
-.jp-RenderedHTMLCommon a { text-decoration: underline; }
+.jp-RenderedHTMLCommon a:link { text-decoration: underline; }
 main { max-width: 60rem; margin: 0 auto; }
 .jp-Notebook img, .jp-Notebook svg { max-width: 100%; height: auto; }
 .highlight pre, .jp-RenderedText pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }

@@ -119,7 +119,8 @@ def used(*folders):
             code = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
             found.update(imports(code))
     own = {path.stem for folder in ("tests", "scripts") for path in (ROOT / folder).rglob("*")} | sys.stdlib_module_names
-    distribution = {"IPython": "ipython", "tiktoken_ext": "tiktoken", "llms_from_scratch": "llms-from-scratch"}
+    distribution = {"IPython": "ipython", "tiktoken_ext": "tiktoken", "llms_from_scratch": "llms-from-scratch",
+                    "axe_playwright_python": "axe-playwright-python"}
     return {distribution.get(name, name) for name in found if name not in own and not name.startswith("gpt_helpers")}
 
 

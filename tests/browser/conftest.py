@@ -14,8 +14,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from opened import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 QUIET = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
          "--disable-sync"]      # or Chromium itself asks for outside addresses
@@ -61,7 +61,7 @@ def page(chromium):
 def lab(tmp_path_factory):
     """JupyterLab as the README starts it, on a copy of the project's pages, with nobody's settings: its address."""
     root, own = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("jupyter")
-    for name in ("notebooks", "images"):
+    for name in ("notebooks", "images", "jupyter_lab_settings"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "my_*", "*.pt"))
     shutil.copy(ROOT / "jupyter_lab_config.json", root)
     (own / "config" / "labconfig").mkdir(parents=True)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import nbformat
 
-SCREENSHOTS = Path(__file__).resolve().parent / "screenshots"
+ROOT = Path(__file__).resolve().parent.parent.parent
+SCREENSHOTS = ROOT / "tests" / "browser" / "screenshots"
 
 
 class Opened:
@@ -45,9 +46,13 @@ class Opened:
         self.page.locator(".lm-CommandPalette-item.lm-mod-active").filter(has_text=words).first.wait_for()
         self.page.keyboard.press("Enter")
 
+    def index(self, cell_id):
+        """The number of a cell, from 0."""
+        return [cell.id for cell in self.stored.cells].index(cell_id)
+
     def cell(self, cell_id):
-        """The place on the page of a cell, by its id."""
-        return self.notebook.locator(".jp-Cell").nth([cell.id for cell in self.stored.cells].index(cell_id))
+        """The place of a cell on the page."""
+        return self.notebook.locator(".jp-Cell").nth(self.index(cell_id))
 
     def run_all(self, restart=False):
         """Run all cells, with the keyboard alone."""
@@ -86,9 +91,14 @@ class Opened:
                 ("formulas", "mjx-container", formulas)):
             if (found := self.notebook.locator(selector).count()) != wanted:
                 yield f"{found} {what}, expected {wanted}"
-        broken = "images => images.filter(i => !(i.complete && i.naturalWidth > 50 && i.alt.split(' ').length > 2)).length"
-        if n := self.notebook.locator("img").evaluate_all(broken):
-            yield f"{n} pictures that are not drawn or not described"
+        for what, selector, broken in (
+                ("pictures are not drawn", "img", "i => !(i.complete && i.naturalWidth > 50)"),
+                ("drawings have no alt text", ".jp-MarkdownCell img", "i => i.alt.split(' ').length < 3"),
+                # JupyterLab does not give a figure the alt text that is stored with it, so the words below must be there.
+                ("figures have no description under them", ".jp-RenderedImage", """i => !i.closest('.jp-OutputArea-child')
+                    .nextElementSibling?.querySelector("[data-mime-type='text/markdown']")""")):
+            if n := self.notebook.locator(selector).evaluate_all(f"all => all.filter({broken}).length"):
+                yield f"{n} {what}"
 
     def texts(self):
         """The words of every output, cell by cell."""
@@ -101,7 +111,7 @@ class Opened:
         for theme in ("Light", "Dark"):
             self.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})",
                                f"JupyterLab {theme}")
-            self.page.locator(f"body[data-jp-theme-name='JupyterLab {theme}']").wait_for()
+            self.page.locator(f"body[data-jp-theme-name='JupyterLab {theme}']").wait_for(state="attached")
             for width in (1280, 800):
                 self.page.set_viewport_size({"width": width, "height": 1000})
                 height = self.notebook.locator(".jp-WindowedPanel-viewport").evaluate("node => node.scrollHeight")

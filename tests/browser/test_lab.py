@@ -1,7 +1,9 @@
 """The pages in JupyterLab, as a student sees them."""
-import shutil
+import re
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell
 from opened import SCREENSHOTS, Opened
 
 LESSONS = ["00_start_here", "01_split", "02_loss", "03_backprop", "04_adamw"]
@@ -17,12 +19,12 @@ def outline(opened):
 
 def headings(opened):
     """The headings that a notebook has."""
-    return [line.lstrip("# ") for cell in opened.stored.cells if cell.cell_type == "markdown"
+    return [line.lstrip("# ").replace("`", "") for cell in opened.stored.cells if cell.cell_type == "markdown"
             for line in cell.source.splitlines() if line.startswith("#")]
 
 
 def test_jupyterlab_opens_on_the_start_page_and_asks_no_question(page, lab):
-    page.goto(f"{lab.url}/lab", wait_until="domcontentloaded")
+    page.goto(lab.url, wait_until="domcontentloaded")
     page.locator(".jp-NotebookPanel:visible").get_by_role("heading", name="Start here").wait_for()
     page.wait_for_timeout(3000)
     assert page.locator(".jp-Dialog, .Toastify__toast").count() == 0
@@ -38,3 +40,119 @@ def test_a_lesson_runs_and_everything_on_it_is_there(page, lab, name):
         assert list(opened.faults()) == []
         assert outline(opened) == headings(opened)
         assert list(opened.take_pictures()) == []
+
+
+def test_lesson_05_is_a_pleasure_to_watch_and_gives_the_same_numbers_again(page, lab):
+    with Opened(page, lab, "notebooks/05_training_loop.ipynb") as opened:
+        page.evaluate(WATCH, [opened.index("train")])
+        opened.run_all()
+        opened.wait_until_run()
+        assert list(opened.faults()) == []
+        assert outline(opened) == headings(opened)
+        seen = page.evaluate("window.seen")
+        assert len(seen["words"]) >= 3 and len(seen["lines"]) >= 3, seen
+        line = opened.cell("train").locator(".jp-OutputArea-output").first.inner_text()
+        assert line.startswith("128 of 128 steps") and " left" not in line
+        assert seen["frames"] > 100 and seen["collapsed"] == 0, "the plot flickers: the page moved while it was drawn anew"
+        assert list(opened.take_pictures()) == []
+        first = opened.texts()
+        opened.run_all(restart=True)
+        opened.wait_until_run()
+        assert opened.texts() == first
+
+
+# In every frame while the cell runs: which words and progress lines it shows, and whether its plot is there and keeps its height.
+WATCH = """([index]) => {
+    const seen = window.seen = {words: [], lines: [], frames: 0, collapsed: 0};
+    let height = 0;
+    const look = () => {
+        const cell = document.querySelectorAll('.jp-NotebookPanel .jp-Notebook .jp-Cell')[index];
+        const text = kind => cell.querySelector(kind)?.innerText.trim() ?? '';
+        const line = text('.jp-RenderedText pre'), words = text('.jp-RenderedMarkdown');
+        if (text('.jp-InputPrompt') !== '[*]:') return requestAnimationFrame(look);
+        if (/ of \\d+ steps/.test(line) && seen.lines.at(-1) !== line) seen.lines.push(line);
+        if (words && seen.words.at(-1) !== words) seen.words.push(words);
+        const now = cell.querySelector('.jp-RenderedImage')?.offsetHeight ?? 0;
+        if (seen.words.length > 2) {      // the first may be the stored one, which makes room for the first of this run
+            seen.frames += 1;
+            seen.collapsed += now < height;
+            height = Math.max(height, now);
+        }
+        requestAnimationFrame(look);
+    };
+    look();
+}"""
+
+STOPPED = """
+model, optimizer = fresh()
+history = train_model(
+    model, train_loader, val_loader, optimizer, device, num_epochs=4, eval_freq=4, eval_iter=2,
+    start_context="Every effort moves you", tokenizer=tokenizer, checkpoint_path="stopped.pt", resume=True,
+    on_step=Progress(4 * len(train_loader)), on_eval=LivePlot())
+"""
+
+
+def test_the_stop_button_keeps_the_records_and_resume_goes_on(page, lab):
+    notebook = nbformat.read(lab.root / "notebooks/05_training_loop.ipynb", as_version=4)
+    cells = {cell.id: cell for cell in notebook.cells}
+    notebook.cells = [cells["title"], *(cells[id] for id in ("imports", "device", "split", "fresh")),
+                      new_code_cell(STOPPED, id="stopped"), new_code_cell("print(history.tokens_seen)", id="kept")]
+    nbformat.write(notebook, lab.root / "notebooks" / "stopped.ipynb")
+    with Opened(page, lab, "notebooks/stopped.ipynb") as opened:
+        opened.run_all()
+        outputs = opened.cell("stopped").locator(".jp-OutputArea")
+        outputs.filter(has_text="Ep 2 (Step 000016)").wait_for()
+        page.get_by_role("button", name="Interrupt").click()
+        outputs.filter(has_text="by hand.").wait_for()
+        step = int(re.search(r"Stopped at step (\d+): by hand\.", outputs.inner_text()).group(1))
+        opened.notebook.locator("[data-mime-type='application/vnd.jupyter.error']").first.wait_for(state="detached")
+        rows = re.findall(r"Step (\d+)", outputs.inner_text())
+        opened.command("Run All Cells")
+        outputs.filter(has_text="64 of 64 steps").wait_for()
+        opened.cell("kept").locator(".jp-OutputArea-output").wait_for()
+        again = re.findall(r"Step (\d+)", outputs.inner_text())
+        assert len(rows) >= 4 and int(again[0]) >= step and int(again[-1]) == 63, (rows, step, again)
+        kept = opened.cell("kept").locator(".jp-OutputArea-output").inner_text()
+        assert len(kept.split(",")) == len(rows) + len(again) + 1      # and the one before the first step
+        assert page.locator(".jp-Dialog").count() == 0
+
+
+def test_an_exercise_is_answered_with_the_keyboard_alone_first_wrong_then_right(page, lab):
+    with Opened(page, lab, "notebooks/exercises/01_split.ipynb") as opened:
+        opened.run_all()
+        opened.wait_until_run()
+        assert list(opened.faults()) == []
+        assert list(opened.take_pictures()) == []
+        verdict = opened.cell("check-cut-points").locator(".jp-OutputArea-output")
+        assert verdict.inner_text().startswith("◦ Exercise 1.1, the cut points: to do")
+        page.keyboard.press("Escape")
+        for place, told in (("int", "✘"), ("round", "✔")):
+            for _ in opened.stored.cells:
+                page.keyboard.press("ArrowUp")
+            for _ in range(opened.index("cut-points")):
+                page.keyboard.press("ArrowDown")
+            page.keyboard.press("Enter")
+            page.keyboard.press("Control+A")
+            body = f"return {place}(train * n), {place}((train + val) * n)"
+            page.keyboard.insert_text(f"def cut_points(n, train=0.8, val=0.1): {body}")
+            page.keyboard.press("Shift+Enter")
+            page.keyboard.press("Shift+Enter")
+            verdict.filter(has_text=told).wait_for()
+            words = verdict.inner_text()
+            assert ("rounded down" in words) == (told == "✘") and words.startswith(f"{told} Exercise 1.1"), words
+        hint = opened.cell("cut-points-words").locator("details")
+        hint.locator("summary").focus()
+        page.keyboard.press("Enter")
+        assert hint.evaluate("node => node.open")
+
+
+def test_lesson_06_opens_with_its_results_and_its_first_cells_run(page, lab):
+    with Opened(page, lab, "notebooks/06_gpt2_124m.ipynb") as opened:
+        assert list(opened.faults()) == []
+        assert list(opened.take_pictures()) == []
+        page.keyboard.press("Escape")
+        for _ in range(opened.index("cost-memory") + 1):
+            page.keyboard.press("Shift+Enter")
+        opened.cell("cost-memory").locator(".jp-InputPrompt", has_text="[7]").wait_for()
+        assert "together: 3.27 GB" in opened.cell("cost-memory").locator(".jp-OutputArea").inner_text()
+        assert list(opened.faults()) == []
