@@ -164,3 +164,17 @@ def test_the_readme_has_the_two_commands_for_every_system():
 def test_jupyterlab_asks_nobody_for_news_or_updates():
     lab = json.loads((ROOT / "jupyter_lab_config.json").read_text(encoding="utf-8"))["LabApp"]
     assert lab["news_url"] is None and lab["check_for_updates_class"] == "jupyterlab.NeverCheckForUpdate"
+
+
+def test_the_start_page_and_the_readme_tell_the_same_of_each_lesson():
+    row = re.compile(r"\| (\d\d) \| \[(.+?)\]\((?:notebooks/)?(\w+\.ipynb)\)[^|]*\| ([^|]+) \| ([^|]+) \|")
+    told = [row.findall(text) for text in ((ROOT / "README.md").read_text(encoding="utf-8"), "\n".join(
+        cell.source for cell in nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", 4).cells))]
+    assert told[0] == told[1]
+    assert [name for _, _, name, *_ in told[0]] == sorted(path.name for path in (ROOT / "notebooks").glob("0[1-9]*.ipynb"))
+
+
+def test_jupyterlab_opens_on_a_page_that_is_there_with_settings_that_are_there():
+    lab = json.loads((ROOT / "jupyter_lab_config.json").read_text(encoding="utf-8"))["LabApp"]
+    assert (ROOT / lab["default_url"].removeprefix("/lab/tree/")).is_file()
+    assert json.loads((ROOT / lab["app_settings_dir"] / "overrides.json").read_text(encoding="utf-8"))

@@ -107,6 +107,7 @@ class Opened:
     def take_pictures(self):
         """The whole notebook at two widths in both themes; yields what does not fit its width."""
         SCREENSHOTS.mkdir(exist_ok=True)
+        name = "_".join(Path(self.name).with_suffix("").parts[1:])
         self.page.evaluate("window.jupyterapp.shell.collapseLeft()")
         for theme in ("Light", "Dark"):
             self.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})",
@@ -116,8 +117,9 @@ class Opened:
                 self.page.set_viewport_size({"width": width, "height": 1000})
                 height = self.notebook.locator(".jp-WindowedPanel-viewport").evaluate("node => node.scrollHeight")
                 self.page.set_viewport_size({"width": width, "height": min(height + 150, 16_000)})
-                self.page.wait_for_timeout(300)
-                self.page.screenshot(path=SCREENSHOTS / f"{Path(self.name).stem}_{width}_{theme.lower()}.png")
+                self.page.wait_for_timeout(300)      # JupyterLab scrolls to the active cell
+                self.notebook.locator(".jp-WindowedPanel-outer").evaluate("node => { node.scrollTop = 0; }")
+                self.page.screenshot(path=SCREENSHOTS / f"{name}_{width}_{theme.lower()}.png")
                 wide = """nodes => nodes.filter(n => n.getBoundingClientRect().right > window.innerWidth
                                                    || n.scrollWidth > n.clientWidth + 1).map(n => n.tagName + ' ' + n.alt)"""
                 for found in self.notebook.locator("img, table").evaluate_all(wide):

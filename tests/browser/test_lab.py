@@ -54,6 +54,8 @@ def test_lesson_05_is_a_pleasure_to_watch_and_gives_the_same_numbers_again(page,
         line = opened.cell("train").locator(".jp-OutputArea-output").first.inner_text()
         assert line.startswith("128 of 128 steps") and " left" not in line
         assert seen["frames"] > 100 and seen["collapsed"] == 0, "the plot flickers: the page moved while it was drawn anew"
+        opened.cell("train").locator(".jp-OutputArea").evaluate("node => node.scrollIntoView()")
+        page.screenshot(path=SCREENSHOTS / "watching.png")      # a copy of it is in the README
         assert list(opened.take_pictures()) == []
         first = opened.texts()
         opened.run_all(restart=True)
