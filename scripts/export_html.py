@@ -29,11 +29,13 @@ body { --jp-mirror-editor-comment-color: #356a6a; --jp-mirror-editor-keyword-col
 .jp-RenderedHTMLCommon a:link { text-decoration: underline; }
 main { max-width: 60rem; margin: 0 auto; }
 .jp-Notebook img, .jp-Notebook svg { max-width: 100%; height: auto; }
-.highlight pre, .jp-RenderedText pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
-math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", math; font-size: 1.1em; }
+.highlight pre, .jp-RenderedText pre { white-space: pre-wrap !important; overflow-wrap: anywhere; word-break: normal !important; }
+@media (max-width: 480px) { .jp-RenderedHTMLCommon td, .jp-RenderedHTMLCommon th { padding: 0.3em !important; } }
+math { font-size: 1.1em; font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "Libertinus Math",
+       "DejaVu Math TeX Gyre", math; }
 math[display="block"] { margin: 0.8em 0; }
 @media print {
-  .jp-RenderedImage, img, table, blockquote, math[display="block"], .jp-InputArea { break-inside: avoid; }
+  .jp-RenderedImage, img, table, blockquote, math[display="block"] { break-inside: avoid; }
   h1, h2, h3 { break-after: avoid; }
   details > * { display: revert; }
 }
@@ -66,7 +68,8 @@ class Page(IPythonRenderer):
 
 def formula(latex, **options):
     """MathML of a LaTeX formula, with the thin space after a function's name that LaTeX makes by itself."""
-    return re.sub(r"(<mi>(?:ln|log|exp|tanh)</mi>)(?!<mo|<mrow><mo)", r'\1<mspace width="0.17em"/>', convert(latex, **options))
+    name = r"(?<!<msup>)(?<!<msub>)(<mi>(?:ln|log|exp|tanh)</mi>)(?!<mo|<mrow><mo)"
+    return re.sub(name, r'\1<mspace width="0.17em"/>', convert(latex, **options))
 
 
 def export(path, to):
