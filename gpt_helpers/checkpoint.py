@@ -28,14 +28,18 @@ def save_checkpoint(path, model, optimizer, training, *, data=None):
     write_whole(path, lambda draft: torch.save(content, draft))
 
 
-def load_checkpoint(path, model, optimizer, *, data=None):
+def load_checkpoint(path, model, optimizer, *, data=None, keys=None):
     """Put a checkpoint's weights and optimizer state into model and optimizer; returns its `training`.
 
+    keys: what `training` must hold, no more and no less, if it matters.
     The optimizer's settings, the learning rate for one, are the saved ones. Raises FileNotFoundError or ValueError, before
     anything is changed, when the file is missing, damaged, foreign, of a newer version, or made with another model or data.
     """
     saved = read_checkpoint(path)
     check_fits(Path(path).name, saved, model, optimizer, data)
+    if keys is not None and set(saved.get("training") or ()) != set(keys):
+        raise ValueError(f"{Path(path).name} does not say how far its training had come: "
+                         "give a file that train_model has written")
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
     return saved["training"]

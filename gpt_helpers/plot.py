@@ -9,7 +9,7 @@ from IPython.display import display, update_display
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from gpt_helpers.progress import in_notebook
+from gpt_helpers.progress import this_cell
 
 CARD = "#f7f7f4"
 PALETTE = {"train": "#0060a0", "val": "#b34000", "test": "#00694d", "baseline": "#595959", "accent": "#8a3a78"}
@@ -53,11 +53,12 @@ class LivePlot:
     """
 
     def __init__(self, **options):
-        self.options, self.handles = options, None
+        self.options, self.cell, self.handles = options, None, None
 
     def __call__(self, history):
-        if in_notebook():
-            self.handles = plot_losses(history, **self.options).show(self.handles)
+        if cell := this_cell():
+            handles = self.handles if cell == self.cell else None
+            self.cell, self.handles = cell, plot_losses(history, **self.options).show(handles)
 
 
 def new_axes(title, xlabel, ylabel, *, width=7.0, height=4.2):

@@ -14,12 +14,16 @@ class Progress:
     """
 
     def __init__(self, total):
-        self.total, self.start, self.first, self.shown, self.handle = total, time.perf_counter(), None, 0.0, None
+        self.total, self.start, self.shown = total, time.perf_counter(), 0.0
+        self.first = self.last = self.cell = self.handle = None
 
     def __call__(self, step, loss):
         done, now = step + 1, time.perf_counter()
         if self.first is None:
             self.first = step                                 # a resumed training does not begin at 0
+        elif step <= self.last:
+            self.first, self.start = step, now                # another training
+        self.last = step
         if done < self.total and now - self.shown < 0.2:      # five times a second is enough for an eye
             return
         self.shown = now
@@ -28,15 +32,15 @@ class Progress:
         self._show(f"{done} of {self.total} steps, training loss {loss:.3f}{clock}")
 
     def _show(self, line):
-        if in_notebook():
-            if self.handle:
-                update_display({"text/plain": line}, raw=True, display_id=self.handle.display_id)
+        if cell := this_cell():
+            if cell != self.cell:
+                self.cell, self.handle = cell, display({"text/plain": line}, raw=True, display_id=True)
             else:
-                self.handle = display({"text/plain": line}, raw=True, display_id=True)
-        elif sys.stderr.isatty():
+                update_display({"text/plain": line}, raw=True, display_id=self.handle.display_id)
+        elif sys.stderr and sys.stderr.isatty():
             print(f"\r{line:<78}", end="" if "left" in line else "\n", file=sys.stderr, flush=True)
 
 
-def in_notebook():
-    """Whether what is displayed reaches a page: a kernel runs this, in JupyterLab or another front end, and no terminal."""
-    return hasattr(get_ipython(), "kernel")
+def this_cell():
+    """The number of the notebook's cell that runs this; None in a terminal, where nothing that is displayed reaches a page."""
+    return get_ipython().execution_count if hasattr(get_ipython(), "kernel") else None

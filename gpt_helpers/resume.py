@@ -80,14 +80,16 @@ def set_random_state(state, loader=None):
 
 @contextlib.contextmanager
 def undisturbed(model, *loaders):
-    """Whatever the body looks at, training goes on as if it had not: random states and train/eval mode are put back."""
-    states, training = [(random_state(loader), loader) for loader in loaders or (None,)], model.training
+    """Whatever the body looks at, training goes on as if it had not: random states and both modes are put back."""
+    states = [(random_state(loader), loader) for loader in loaders or (None,)]
+    training, gradients = model.training, torch.is_grad_enabled()
     try:
         yield
     finally:
         for state, loader in states:
             set_random_state(state, loader)
         model.train(training)
+        torch.set_grad_enabled(gradients)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from gpt_helpers.checkpoint import check_keeping, describe_data, load_checkpoint
 from gpt_helpers.evaluate import History, check_losses, check_training, evaluate_model, generate_and_print_sample
 from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.resume import Place, random_state, set_random_state, undisturbed, uninterrupted
-from gpt_helpers.weights import save_weights
+from gpt_helpers.weights import save_weights, write_or_say
 
 
 def train_model_simple(model, train_loader, val_loader, optimizer, device, num_epochs,
@@ -64,7 +64,8 @@ def stop(history, step, reason):
     """Say at which step a training stopped and why; hand back what it had recorded by then."""
     advice = "" if reason == "by hand" else ". No later step can mend that; most often a smaller learning rate prevents it"
     print(f"Stopped at step {step}: {reason}{advice}.")
-    return history
+    whole = min(map(len, history))                 # an interruption may have come between two lists
+    return History(*(part[:whole] for part in history))
 
 
 def train_model(model, train_loader, val_loader, optimizer, device, num_epochs, eval_freq, eval_iter, start_context, tokenizer, *,
@@ -85,7 +86,7 @@ def train_model(model, train_loader, val_loader, optimizer, device, num_epochs, 
     check_keeping(checkpoint_path, checkpoint_freq, resume)
     place, data = Place(now=random_state(train_loader)), describe_data(train_loader)
     if resume and Path(checkpoint_path).exists():
-        place = Place(**load_checkpoint(checkpoint_path, model, optimizer, data=data))
+        place = Place(**load_checkpoint(checkpoint_path, model, optimizer, data=data, keys=Place.__dataclass_fields__))
         set_random_state(place.now, train_loader)
         for epoch, text in enumerate(place.samples):
             on_sample and on_sample(epoch + 1, text)
@@ -98,9 +99,11 @@ def train_model(model, train_loader, val_loader, optimizer, device, num_epochs, 
                 losses = evaluate_model(model, train_loader, val_loader, device, eval_iter)
             check_losses(*losses, what="evaluated losses")
             if best_path and losses[1] < min(history.val_losses, default=math.inf):
-                save_weights(best_path, model)
-            for row, value in zip(history, (*losses, place.tokens_seen), strict=True):
-                row.append(value)
+                write_or_say(save_weights, best_path, model)
+            with uninterrupted():
+                for row, value in zip(history, (*losses, place.tokens_seen), strict=True):
+                    row.append(value)
+                place.now = random_state(train_loader)
             if on_eval:
                 on_eval(history)
             last = place.step - 1
@@ -116,10 +119,7 @@ def train_model(model, train_loader, val_loader, optimizer, device, num_epochs, 
 
     def keep(due=True):
         if due and checkpoint_path:
-            try:
-                save_checkpoint(checkpoint_path, model, optimizer, vars(place), data=data)
-            except (OSError, ValueError) as error:
-                print(f"Not kept: {error}")
+            write_or_say(save_checkpoint, checkpoint_path, model, optimizer, vars(place), data=data)
 
     def after_step():
         evaluate(place.step % eval_freq == 1 % eval_freq)
@@ -149,8 +149,9 @@ def train_model(model, train_loader, val_loader, optimizer, device, num_epochs, 
         history = History(*map(list, history))               # for who goes on, the closing evaluation would be one too many
         evaluate(eval_ends)
     except KeyboardInterrupt:
-        set_random_state(place.now, train_loader)
-        keep()
+        with uninterrupted():
+            set_random_state(place.now, train_loader)
+            keep()
         stop(history, place.step, "by hand")
     except FloatingPointError as error:
         stop(history, place.step, error)

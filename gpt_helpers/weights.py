@@ -62,6 +62,14 @@ def write_whole(path, write):
             draft.unlink(missing_ok=True)
 
 
+def write_or_say(write, *args, **kwargs):
+    """Call write(*args, **kwargs); when its file cannot be written, say so in one line, so that a training goes on without it."""
+    try:
+        write(*args, **kwargs)
+    except (OSError, ValueError) as error:
+        print(f"Not kept: {error}")
+
+
 # Checks: each raises one line that says what was given, what was needed and what to do.
 
 def check_file(path):

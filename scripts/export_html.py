@@ -3,6 +3,7 @@
 A page holds all that it needs, pictures, style and formulas, so it can be read offline and printed. Formulas become MathML,
 which browsers draw and screen readers read. Links between notebooks become links between pages.
 """
+import argparse
 import html
 import mimetypes
 import re
@@ -14,6 +15,8 @@ import nbformat
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+from gpt_helpers.weights import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -37,7 +40,10 @@ math[display="block"] { margin: 0.8em 0; }
 @media print {
   .jp-RenderedImage, img, table, blockquote, math[display="block"] { break-inside: avoid; }
   h1, h2, h3 { break-after: avoid; }
-  details > * { display: revert; }
+  details::details-content { content-visibility: visible; display: block; height: auto; }      /* nobody unfolds a hint here */
+  body { font-size: 10.5pt; }
+  .highlight pre, .jp-RenderedText pre { font-size: 7.5pt !important; orphans: 4; widows: 4; }
+  .jp-Cell-outputWrapper { break-before: avoid; }
 }
 </style>{% endblock %}
 {% block data_png scoped %}
@@ -59,7 +65,10 @@ class Page(IPythonRenderer):
         return formula(body, display="block")
 
     def image(self, text, url, title=None):
-        picture = b64encode((Path(self.path) / url).read_bytes()).decode()
+        file = Path(self.path) / url
+        if not file.is_file():
+            raise FileNotFoundError(f"there is no picture {url}")
+        picture = b64encode(file.read_bytes()).decode()
         return f'<img src="data:{mimetypes.guess_type(url)[0]};base64,{picture}" alt="{html.escape(text)}">'
 
     def link(self, text, url, title=None):
@@ -72,24 +81,38 @@ def formula(latex, **options):
     return re.sub(name, r'\1<mspace width="0.17em"/>', convert(latex, **options))
 
 
-def export(path, to):
-    """Write the page of one notebook."""
+def page_of(path):
+    """The page of one notebook, as text."""
     notebook = nbformat.read(path, as_version=4)
     page = Page(escape=False, path=str(path.parent), exclude_anchor_links=True)
     exporter = HTMLExporter(raw_template=TEMPLATE, filters={"markdown2html": MarkdownWithMath(renderer=page).render},
                             exclude_input_prompt=True, exclude_output_prompt=True)
     title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
-    text, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
-    to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_text(text, encoding="utf-8", newline="\n")
+    return exporter.from_notebook_node(notebook, {"metadata": {"name": title}})[0]
 
 
-def main(folder="html"):
-    for path in sorted([*NOTEBOOKS.glob("[0-9]*.ipynb"), *NOTEBOOKS.glob("exercises/[0-9]*.ipynb")]):
-        to = Path(folder) / path.relative_to(NOTEBOOKS).with_suffix(".html")
-        export(path, to)
+def export(paths, folder, base=NOTEBOOKS):
+    """Write the pages of these notebooks into a folder, placed as the notebooks are below `base`; none if one cannot be made."""
+    pages = {}
+    for path in paths:
+        try:
+            pages[Path(folder, path.relative_to(base)).with_suffix(".html")] = page_of(path)
+        except (OSError, ValueError, nbformat.ValidationError) as error:
+            raise ValueError(f"{path.name} is no page: {str(error).splitlines()[0]}. Restore it, and run this again") from None
+    for to, text in pages.items():
+        to.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(to, lambda draft, text=text: draft.write_text(text, encoding="utf-8", newline="\n"))
         print(to)
 
 
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", default="html", help="where to put the pages")
+    export(sorted([*NOTEBOOKS.glob("[0-9]*.ipynb"), *NOTEBOOKS.glob("exercises/[0-9]*.ipynb")]), parser.parse_args().folder)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(f"{error}. (Each page that was listed is whole.)")

@@ -26,8 +26,10 @@ def exercises_of(solutions):
 
 
 def main():
+    if not (solutions := sorted(SOLUTIONS.glob("[0-9]*.ipynb"))):
+        sys.exit(f"there are no notebooks in {SOLUTIONS}, from which the exercises are made: take the whole project")
     EXERCISES.mkdir(exist_ok=True)
-    for path in sorted(SOLUTIONS.glob("[0-9]*.ipynb")):
+    for path in solutions:
         notebook = exercises_of(nbformat.read(path, as_version=4))
         store_outputs.store(notebook, EXERCISES / path.name)
         print(f"exercises/{path.name}")

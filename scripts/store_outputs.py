@@ -63,5 +63,7 @@ def main(names):
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (nbclient.exceptions.CellExecutionError, OSError) as error:
-        sys.exit(str(error))
+    except (nbclient.exceptions.CellExecutionError, OSError, ValueError, nbformat.ValidationError) as error:
+        sys.exit(f"{error}\nThis notebook stays as it was.")
+    except (KeyboardInterrupt, AssertionError):      # nbclient's answer to Ctrl-C is an assertion that fails
+        sys.exit("\nStopped. This notebook stays as it was.")

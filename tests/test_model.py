@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from gpt_helpers.loss import calc_loss_batch
-from gpt_helpers.model import GPT_CONFIG_124M, GPT_CONFIG_TINY, GPTModel
+from gpt_helpers.model import GPT_CONFIG_124M, GPT_CONFIG_TINY, GPTModel, onednn_is_faster
 
 SMALL = {"vocab_size": 97, "context_length": 16, "emb_dim": 24, "n_heads": 3, "n_layers": 2, "drop_rate": 0.1, "qkv_bias": False}
 
@@ -260,3 +260,11 @@ def test_looking_and_training_compute_the_same_logits(model, ids, onednn, monkey
         assert torch.allclose(model.double()(ids), training.double(), rtol=1e-5, atol=1e-6)
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.allclose(model.float()(ids).float(), training, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize(("mkl", "name", "faster"), [
+    (True, "AMD EPYC", True), (True, "Intel Xeon", False), (False, "AMD EPYC", False), (False, "Apple M2", False)])
+def test_onednn_multiplies_where_mkl_is_not_at_home(mkl, name, faster, monkeypatch):
+    monkeypatch.setattr("torch.backends.mkl.is_available", lambda: mkl)
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"cpu_name": name})
+    assert onednn_is_faster.__wrapped__() == faster

@@ -178,3 +178,10 @@ def test_jupyterlab_opens_on_a_page_that_is_there_with_settings_that_are_there()
     lab = json.loads((ROOT / "jupyter_lab_config.json").read_text(encoding="utf-8"))["LabApp"]
     assert (ROOT / lab["default_url"].removeprefix("/lab/tree/")).is_file()
     assert json.loads((ROOT / lab["app_settings_dir"] / "overrides.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["README.md", "TEACHING.md"])
+def test_what_a_page_of_the_project_shows_or_links_to_is_there(name):
+    text = re.sub(r"```.*?```", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if not target.startswith("http")]
+    assert [target for target in targets if not (ROOT / target).exists()] == []

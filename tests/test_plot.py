@@ -61,12 +61,16 @@ def test_a_figure_is_a_light_card_with_round_corners_on_whatever_page(figure, sh
     figure._ipython_display_()
     pixels = matplotlib.image.imread(io.BytesIO(base64.b64decode(shown[0][0]["image/png"])))
     assert pixels[[0, 0, -1, -1], [0, -1, 0, -1], 3].tolist() == [0, 0, 0, 0]
+    assert pixels[1, len(pixels[0]) // 10, 3] == 1      # only the corners are round
+    for name in ("train", "val"):                       # and the curves lie on the card, not under it
+        wanted = matplotlib.colors.to_rgba(PALETTE[name])
+        assert (abs(pixels - wanted).max(axis=2) < 0.01).sum() > 50
     for x in (1, -2):
         assert pixels[len(pixels) // 2, x].tolist() == pytest.approx(matplotlib.colors.to_rgba(CARD), abs=1e-2)
 
 
 def test_a_live_plot_is_one_figure_that_ends_as_the_curves_ended(shown, monkeypatch):
-    monkeypatch.setattr(plot, "in_notebook", lambda: True)
+    monkeypatch.setattr(plot, "this_cell", lambda: 7)
     live, told = LivePlot(title="A run"), []
     for rows in (1, 2, 3):
         live(History(*(part[:rows] for part in HISTORY)))
@@ -74,6 +78,15 @@ def test_a_live_plot_is_one_figure_that_ends_as_the_curves_ended(shown, monkeypa
     assert len(shown) == 2 and len(set(told)) == 3
     assert shown[1] == ({"text/markdown": f"*{plot_losses(HISTORY).description}*"}, {})
     assert shown[0][1]["image/png"]["alt"] == "A run; described in the text below"
+
+
+def test_in_another_cell_a_live_plot_is_another_figure(shown, monkeypatch):
+    live, cells = LivePlot(), iter([7, 7, 8])
+    monkeypatch.setattr(plot, "this_cell", lambda: next(cells))
+    for losses in (3.0, 2.0, 9.0):
+        live(History([losses], [losses], [1]))
+    told = [data["text/plain"] for data, _ in shown if "text/plain" in data]
+    assert len(told) == 2 and "from 2.000 to 2.000" in told[0] and "from 9.000 to 9.000" in told[1]
 
 
 def test_outside_a_notebook_a_live_plot_is_nothing(shown):

@@ -1,7 +1,9 @@
 """The progress line outside a notebook; inside one, test_store_outputs.py watches it."""
 import sys
+from types import SimpleNamespace
 
-from gpt_helpers.progress import Progress
+from gpt_helpers import progress as module
+from gpt_helpers.progress import Progress, this_cell
 
 
 def test_a_file_gets_no_progress_line(capsys):
@@ -37,3 +39,22 @@ def test_a_resumed_training_is_as_fast_as_the_steps_since(capsys, monkeypatch):
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     Progress(100)(97, 1.0)      # the first of this process, 60 s; two to come
     assert "98 of 100 steps" in (line := capsys.readouterr().err) and "2 min 00 s left" in line
+
+
+def test_a_line_that_is_used_for_another_training_starts_anew(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    clock = iter([0.0, 10.0, 100.0, 110.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    progress = Progress(3)
+    progress(1, 1.0)
+    progress(0, 1.0)
+    progress(1, 1.0)      # ten seconds for this step, one to come
+    assert [line.strip().split(", ")[-1] for line in capsys.readouterr().err.split("\r")[1:]] == [
+        "0 min 10 s left", "0 min 00 s left", "0 min 05 s left"]
+
+
+def test_a_terminal_has_no_cells_and_a_kernel_has(monkeypatch):
+    for shell, cell in ((None, None), (SimpleNamespace(execution_count=3), None),
+                        (SimpleNamespace(execution_count=3, kernel=object()), 3)):
+        monkeypatch.setattr(module, "get_ipython", lambda shell=shell: shell)
+        assert this_cell() == cell

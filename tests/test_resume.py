@@ -15,11 +15,11 @@ import pytest
 import torch
 
 import gpt_helpers.train
-from gpt_helpers.checkpoint import load_checkpoint, read_checkpoint
+from gpt_helpers.checkpoint import describe_data, load_checkpoint, read_checkpoint, save_checkpoint
 from gpt_helpers.data import create_dataloader
 from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
 from gpt_helpers.resume import random_state, set_random_state, undisturbed, uninterrupted
-from gpt_helpers.train import History, train_model, train_model_simple
+from gpt_helpers.train import History, stop, train_model, train_model_simple
 from gpt_helpers.weights import load_weights
 
 CFG = GPT_CONFIG_TINY | {"vocab_size": 60, "emb_dim": 16, "n_heads": 2, "n_layers": 1, "context_length": 16}
@@ -198,11 +198,14 @@ def interrupted_at(where, nth):
         return parts, {"on_step": interrupt}
     if where == "sample":
         return parts, {"on_sample": interrupt}
+    if where == "looked":
+        return parts, {"on_eval": interrupt}
     return parts, {}
 
 
 PLACES = [("forward", 1), ("forward", 2), ("forward", 3), ("forward", 17), ("forward", 40), ("inside forward", 5),
-          ("inside forward", 60), ("backward", 1), ("backward", 8), ("step", 1), ("step", 9), ("progress", 4), ("sample", 1)]
+          ("inside forward", 60), ("backward", 1), ("backward", 8), ("step", 1), ("step", 9), ("progress", 4), ("sample", 1),
+          ("looked", 1), ("looked", 2), ("looked", 3)]
 
 
 @pytest.mark.parametrize(("where", "nth"), PLACES)
@@ -226,6 +229,21 @@ def test_the_stop_button_keeps_the_last_whole_step_and_the_rest_follows_with_the
     parts = training()
     history = quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True)
     assert_same(parts, history, whole)
+
+
+@pytest.mark.parametrize(("where", "nth"), PLACES)
+def test_also_when_looking_draws_from_the_trainings_random_numbers(where, nth, tmp_path):
+    straight = training()
+    history = quiet(train_model, *straight, disturb=True, eval_ends=False)
+    parts, extras = interrupted_at(where, nth)
+    quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", disturb=True, eval_ends=False, **extras)
+    parts = training()
+    again = quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True, disturb=True, eval_ends=False)
+    assert_same(parts, again, (straight, history))
+
+
+def test_records_that_an_interruption_has_left_unequal_are_handed_back_equal(capsys):
+    assert stop(History([3.0, 2.0], [3.5], [16]), 7, "by hand") == History([3.0], [3.5], [16])
 
 
 @pytest.fixture
@@ -281,6 +299,25 @@ def test_what_is_to_be_kept_needs_a_file(options):
 def test_how_often_it_is_kept_is_a_whole_number(freq, tmp_path):
     with pytest.raises(ValueError, match="checkpoint_freq"):
         train_model(*training(), checkpoint_path=tmp_path / "run.pt", checkpoint_freq=freq)
+
+
+def test_best_weights_that_cannot_be_written_do_not_end_a_training(whole, tmp_path, capsys):
+    parts = training()
+    history = train_model(*parts, checkpoint_path=tmp_path / "run.pt", best_path=tmp_path / "missing" / "best.safetensors")
+    assert_same(parts, history, whole)
+    assert "Not kept: best.safetensors could not be written" in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_train_model_has_not_written_is_refused_before_anything_changes(tmp_path):
+    parts = training()
+    save_checkpoint(tmp_path / "run.pt", parts[0], parts[3], {"step": 3}, data=describe_data(parts[1]))
+    parts = training()
+    with torch.no_grad():
+        parts[0].out_head.weight.add_(1)
+    before = weights(parts)
+    with pytest.raises(ValueError, match=r"run\.pt does not say how far its training had come: give a file that train_model"):
+        train_model(*parts, checkpoint_path=tmp_path / "run.pt", resume=True)
+    assert torch.equal(weights(parts), before)
 
 
 def test_a_full_disk_stops_neither_the_training_nor_spoils_the_file(whole, tmp_path, monkeypatch, capsys):

@@ -77,7 +77,8 @@ def lab(tmp_path_factory):
             [sys.executable, "-m", "jupyterlab", "--config=jupyter_lab_config.json", "--no-browser", f"--port={port}",
              "--ServerApp.port_retries=0", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True",
              *(["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else [])],
-            cwd=root, stdout=out, stderr=out, env=os.environ | {name: str(own / folder) for name, folder in folders.items()})
+            cwd=root, stdout=out, stderr=out,
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | {name: str(own / folder) for name, folder in folders.items()})
     url = f"http://127.0.0.1:{port}"
     try:
         while not answers(url):

@@ -88,7 +88,8 @@ class Opened:
                 ("outputs on stderr", "[data-mime-type='application/vnd.jupyter.stderr']", 0),
                 ("pictures", ".jp-OutputArea-output img, .jp-MarkdownOutput img", pictures),
                 ("tables", ".jp-OutputArea-output table, .jp-MarkdownOutput table", tables),
-                ("formulas", "mjx-container", formulas)):
+                ("formulas", "mjx-container", formulas),
+                ("formulas with a mistake", "mjx-container :is(mjx-merror, [data-mml-node='merror'])", 0)):
             if (found := self.notebook.locator(selector).count()) != wanted:
                 yield f"{found} {what}, expected {wanted}"
         for what, selector, broken in (

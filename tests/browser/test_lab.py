@@ -7,6 +7,7 @@ from nbformat.v4 import new_code_cell
 from opened import SCREENSHOTS, Opened
 
 LESSONS = ["00_start_here", "01_split", "02_loss", "03_backprop", "04_adamw"]
+EXERCISES = ["01_split", "02_loss", "03_backprop", "04_adamw", "05_training_loop"]
 
 
 def outline(opened):
@@ -50,7 +51,7 @@ def test_lesson_05_is_a_pleasure_to_watch_and_gives_the_same_numbers_again(page,
         assert list(opened.faults()) == []
         assert outline(opened) == headings(opened)
         seen = page.evaluate("Object.assign(window.seen, {done: true})")
-        assert len(seen["words"]) >= 3 and len(seen["lines"]) >= 3, seen
+        assert len(seen["words"]) >= 4 and seen["pictures"] >= 4 and len(seen["lines"]) >= 3, seen      # the stored state is one
         line = opened.cell("train").locator(".jp-OutputArea-output").first.inner_text()
         assert line.startswith("128 of 128 steps") and " left" not in line
         assert seen["frames"] > 100 and seen["collapsed"] == 0, "the plot flickers: the page moved while it was drawn anew"
@@ -63,9 +64,10 @@ def test_lesson_05_is_a_pleasure_to_watch_and_gives_the_same_numbers_again(page,
         assert opened.texts() == first
 
 
-# In every frame while the cell runs: which words and progress lines it shows, and whether its plot is there and keeps its height.
+# In every frame while the cell runs: which words, lines and pictures it shows, and whether its plot keeps its height.
 WATCH = """([index]) => {
-    const seen = window.seen = {words: [], lines: [], frames: 0, collapsed: 0};
+    const seen = window.seen = {words: [], lines: [], pictures: 0, frames: 0, collapsed: 0};
+    let shown = '';
     let height = 0;
     const look = () => {
         const cell = document.querySelectorAll('.jp-NotebookPanel .jp-Notebook .jp-Cell')[index];
@@ -77,6 +79,9 @@ WATCH = """([index]) => {
         if (/ of \\d+ steps/.test(line) && seen.lines.at(-1) !== line) seen.lines.push(line);
         if (words && seen.words.at(-1) !== words) seen.words.push(words);
         const now = cell.querySelector('.jp-RenderedImage')?.offsetHeight ?? 0;
+        const source = cell.querySelector('.jp-RenderedImage img')?.src ?? shown;
+        seen.pictures += source !== shown;
+        shown = source;
         if (seen.words.length > 2) {      // the first may be the stored one, which makes room for the first of this run
             seen.frames += 1;
             seen.collapsed += now < height;
@@ -120,12 +125,21 @@ def test_the_stop_button_keeps_the_records_and_resume_goes_on(page, lab):
         assert page.locator(".jp-Dialog").count() == 0
 
 
+@pytest.mark.parametrize("name", EXERCISES)
+def test_exercises_run_with_every_hint_folded(page, lab, name):
+    with Opened(page, lab, f"notebooks/exercises/{name}.ipynb") as opened:
+        opened.run_all()
+        opened.wait_until_run()
+        assert list(opened.faults()) == []
+        assert opened.notebook.locator("details").evaluate_all("all => all.map(d => d.open)") == [False] * 6
+        assert all("to do" in told for told in opened.texts() if told), opened.texts()
+        assert list(opened.take_pictures()) == []
+
+
 def test_an_exercise_is_answered_with_the_keyboard_alone_first_wrong_then_right(page, lab):
     with Opened(page, lab, "notebooks/exercises/01_split.ipynb") as opened:
         opened.run_all()
         opened.wait_until_run()
-        assert list(opened.faults()) == []
-        assert list(opened.take_pictures()) == []
         verdict = opened.cell("check-cut-points").locator(".jp-OutputArea-output")
         assert verdict.inner_text().startswith("◦ Exercise 1.1, the cut points: to do")
         page.keyboard.press("Escape")
@@ -140,7 +154,7 @@ def test_an_exercise_is_answered_with_the_keyboard_alone_first_wrong_then_right(
             page.keyboard.insert_text(f"def cut_points(n, train=0.8, val=0.1): {body}")
             page.keyboard.press("Shift+Enter")
             page.keyboard.press("Shift+Enter")
-            verdict.filter(has_text=told).wait_for()
+            verdict.filter(has_not_text="to do" if told == "✘" else "✘").wait_for()
             words = verdict.inner_text()
             assert ("rounded down" in words) == (told == "✘") and words.startswith(f"{told} Exercise 1.1"), words
         hint = opened.cell("cut-points-words").locator("details")
