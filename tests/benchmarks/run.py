@@ -36,6 +36,11 @@ def section(title, *parts):
     return "\n\n".join([f"## {title}", *parts])
 
 
+def peak_memory(reports):
+    """The peak memory that the last of these reports tells."""
+    return f"{reports[-1]['peak']:,.0f} MB"
+
+
 def against(task, peers, rounds, **options):
     """Ours and each peer at a task, in turn: yields (peer, our reports, theirs)."""
     for peer in peers:
@@ -62,25 +67,25 @@ def steps(peers, rounds, peak_tflops):
 
 def evaluating(rounds):
     """One evaluation of lesson 06."""
-    rows = [("", "seconds", "times ours", "same losses, to the third decimal")]
+    rows = [("", "seconds", "times ours", "peak memory", "same losses, to the third decimal")]
     for peer, reports, others in against("evaluate", ["GPTModel"], rounds):
         same = all(math.isclose(a, b, abs_tol=5e-4) for a, b in zip(reports[0]["result"], others[0]["result"], strict=True))
-        rows += [("ours", f"{seconds(reports):.2f}", "1", ""),
-                 (peer, f"{seconds(others):.2f}", spread(ratios(reports, others)), "yes" if same else "NO")]
+        rows += [("ours", f"{seconds(reports):.2f}", "1", peak_memory(reports), ""),
+                 (peer, f"{seconds(others):.2f}", spread(ratios(reports, others)), peak_memory(others), "yes" if same else "NO")]
     return section("Evaluating", "Five batches of each loader, as in lesson 06.", table(*rows))
 
 
 def sampling(peers, rounds, lengths):
     """Greedy sampling, and the limit: each token has to read every weight once."""
-    rows, near = [("", "new tokens", "seconds", "times ours", "same ids as ours")], []
+    rows, near = [("", "new tokens", "seconds", "times ours", "peak memory", "same ids as ours")], []
     for tokens in lengths:
         own = []
         for peer, reports, others in against("sample", (*peers, "the limit"), rounds, cfg=CFG, tokens=tokens):
             own += reports
             theirs = others[0]["result"]
             same = "" if peer in ("transformers", "the limit") else "yes" if theirs == reports[0]["result"] else "NO"
-            rows.append((peer, tokens, f"{seconds(others):.2f}", spread(ratios(reports, others)), same))
-        rows.insert(len(rows) - len(peers) - 1, ("ours", tokens, f"{seconds(own):.2f}", "1", ""))
+            rows.append((peer, tokens, f"{seconds(others):.2f}", spread(ratios(reports, others)), peak_memory(others), same))
+        rows.insert(len(rows) - len(peers) - 1, ("ours", tokens, f"{seconds(own):.2f}", "1", peak_memory(own), ""))
         rates = [f"{bytes_read(CFG, tokens) / seconds(of) / 1e9:.1f}" for of in (own, others)]
         near.append(f"{tokens} tokens: ours reads weights at {rates[0]} GB/s, the limit at {rates[1]}.")
     return section("Greedy sampling", "After four tokens, with 124M weights. *The limit*: one vector times every weight, for "
