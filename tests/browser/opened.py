@@ -82,7 +82,7 @@ class Opened:
         texts += [output.data["text/markdown"] for output in outputs if "text/markdown" in output.get("data", {})]
         tables = sum(len(re.findall(r"^\|[-|: ]+\|$", text, flags=re.MULTILINE)) for text in texts)
         tables += sum("<table" in output.get("data", {}).get("text/html", "") for output in outputs)
-        formulas = sum(len(re.findall(r"\$\$.+?\$\$|\$[^$\n]+\$", text, flags=re.DOTALL)) for text in texts)
+        formulas = sum(len(re.findall(r"\$\$.+?\$\$|\$[^$]+\$", text, flags=re.DOTALL)) for text in texts)
         for what, selector, wanted in (
                 ("error outputs", "[data-mime-type='application/vnd.jupyter.error']", 0),
                 ("outputs on stderr", "[data-mime-type='application/vnd.jupyter.stderr']", 0),
