@@ -78,7 +78,7 @@ class Page(IPythonRenderer):
 def formula(latex, **options):
     """MathML of a LaTeX formula, with the thin space after a function's name that LaTeX makes by itself."""
     name = r"(?<!<msup>)(?<!<msub>)(<mi>(?:ln|log|exp|tanh)</mi>)(?!<mo|<mrow><mo)"
-    return re.sub(name, r'\1<mspace width="0.17em"/>', convert(latex, **options))
+    return re.sub(name, r'\1<mspace width="0.17em"/>', convert(latex, **options).replace(r"\_", "_"))
 
 
 def page_of(path):

@@ -31,6 +31,10 @@ def test_a_functions_name_keeps_its_distance(script):
     assert '<mi>ln</mi><mspace width="0.17em"/><mi>V</mi>' in script.formula(r"\ln V")
 
 
+def test_an_underscore_in_words_is_one(script):
+    assert "<mtext>max_norm</mtext>" in script.formula(r"g > \text{max\_norm}")
+
+
 def write(path, source):
     nbformat.write(new_notebook(cells=[new_markdown_cell(source, id="only")]), path)
 

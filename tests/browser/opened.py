@@ -23,7 +23,8 @@ class Opened:
         return self
 
     def __exit__(self, *_):
-        """Close the notebook and stop its kernel."""
+        """Close the notebook and stop its kernel, in this order: an open page would start another."""
+        self.page.goto("about:blank")
         for session in self.sessions():
             self.page.request.delete(f"{self.lab.url}/api/sessions/{session['id']}")
 
