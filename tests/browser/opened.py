@@ -25,8 +25,10 @@ class Opened:
     def __exit__(self, *_):
         """Close the notebook and stop its kernel, in this order: an open page would start another."""
         self.page.goto("about:blank")
+        [token] = [cookie["value"] for cookie in self.page.context.cookies(self.lab.url) if cookie["name"] == "_xsrf"]
         for session in self.sessions():
-            self.page.request.delete(f"{self.lab.url}/api/sessions/{session['id']}")
+            answer = self.page.request.delete(f"{self.lab.url}/api/sessions/{session['id']}", headers={"X-XSRFToken": token})
+            assert answer.ok, answer.text()
 
     def sessions(self):
         """What the server says of the kernels of this notebook."""
