@@ -50,13 +50,12 @@ def against(task, peers, rounds, **options):
 
 def steps(peers, rounds, peak_tflops):
     """One training step: time, memory and the first losses of each, and the limit."""
-    rows, memory, own = [("", "seconds a step", "times ours", "its peak memory", "ours has")], {}, []
+    rows, own = [("", "seconds a step", "times ours", "its peak memory", "ours has")], []
     for peer, reports, others in against("step", (*peers, "the limit"), rounds, cfg=CFG, batch_size=2):
         own += reports
-        memory[peer] = others[-1]["peak"]
-        share = "" if peer == "the limit" else f"{reports[-1]['peak'] / memory[peer]:.2f} of it"
-        rows.append((peer, f"{seconds(others):.2f}", spread(ratios(reports, others)), f"{memory[peer]:,.0f} MB", share))
-    rows.insert(1, ("ours", f"{seconds(own):.2f}", "1", f"{own[-1]['peak']:,.0f} MB", ""))
+        share = "" if peer == "the limit" else f"{reports[-1]['peak'] / others[-1]['peak']:.2f} of it"
+        rows.append((peer, f"{seconds(others):.2f}", spread(ratios(reports, others)), peak_memory(others), share))
+    rows.insert(1, ("ours", f"{seconds(own):.2f}", "1", peak_memory(own), ""))
     rate = flops(CFG, 2) / seconds(own) / 1e9
     speed = f"Ours: {2 * CFG['context_length'] / seconds(own):,.0f} tokens a second, {rate:,.0f} GFLOP/s of matrix products."
     if peak_tflops:
@@ -106,8 +105,8 @@ def training(epochs):
         "The whole of lesson 06", f"{epochs} epochs with evaluations and samples, each epoch in turn, ours against the "
         "chapter's own `train_model_simple`, model and optimizer, on the same batches from the same seeds.",
         table(("", "seconds in all", "times ours, epoch by epoch", "peak memory"),
-              ("ours", f"{times[0]:.0f}", "1", f"{reports[-1]['peak']:,.0f} MB"),
-              ("GPTModel", f"{times[1]:.0f}", spread(ratios(reports, others)), f"{others[-1]['peak']:,.0f} MB")),
+              ("ours", f"{times[0]:.0f}", "1", peak_memory(reports)),
+              ("GPTModel", f"{times[1]:.0f}", spread(ratios(reports, others)), peak_memory(others))),
         f"Altogether {times[1] / times[0]:.2f} times ours. Of {len(rows)} printed rows {len(rows) - len(differ)} are the same to "
         f"the last printed digit; the first that differs: {first}.")
 

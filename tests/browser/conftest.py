@@ -19,6 +19,7 @@ from opened import ROOT
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 QUIET = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
          "--disable-sync"]      # or Chromium itself asks for outside addresses
+IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0      # Chromium and JupyterLab then want to be told twice
 SETTINGS = {
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},      # or cells out of sight are not on the page
@@ -38,8 +39,7 @@ def chromium():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        root = ["--no-sandbox"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET + root)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET + ["--no-sandbox"] * IS_ROOT)
         yield browser
         browser.close()
 
@@ -76,7 +76,7 @@ def lab(tmp_path_factory):
         server = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", "--config=jupyter_lab_config.json", "--no-browser", f"--port={port}",
              "--ServerApp.port_retries=0", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True",
-             *(["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else [])],
+             *["--allow-root"] * IS_ROOT],
             cwd=root, stdout=out, stderr=out,
             env=os.environ | {"PYTHONPATH": str(ROOT)} | {name: str(own / folder) for name, folder in folders.items()})
     url = f"http://127.0.0.1:{port}"
