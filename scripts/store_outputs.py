@@ -14,7 +14,7 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-README_CURVE = ("06_gpt2_124m.ipynb", "curve", ROOT / "images" / "06_curve.png")      # notebook, cell, copy of its picture
+README_CURVE = ("07_gpt2_124m.ipynb", "curve", ROOT / "images" / "07_curve.png")      # notebook, cell, copy of its picture
 
 
 def store(notebook, path):

@@ -1,6 +1,7 @@
 """The exercise notebooks: made from the solutions, complete, and gradable with and without nbgrader."""
 import copy
 import csv
+import importlib
 import io
 import os
 import re
@@ -14,13 +15,12 @@ import pytest
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import ClearSolutions
 
-import gpt_helpers.checks
-
 ROOT = Path(__file__).parent.parent
 SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
 EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb"))
 SOLVED, HANDED_OUT = (ROOT / "notebooks" / folder / "02_loss.ipynb" for folder in ("solutions", "exercises"))
-CHECKS = {name: check for name, check in vars(gpt_helpers.checks).items() if name.startswith("check_")}
+MODULES = [importlib.import_module(f"gpt_checks.{path.stem}") for path in sorted((ROOT / "gpt_checks").glob("[a-z]*.py"))]
+CHECKS = {name: check for module in MODULES for name, check in vars(module).items() if hasattr(check, "number")}
 HEADING = re.compile(r"## Exercise (\d\.\d): (.+) \(\d+ minutes, level [123] of 3\)\n")
 
 

@@ -13,8 +13,7 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MODULES = {".".join(path.relative_to(ROOT / "gpt_helpers").with_suffix("").parts): path
-           for path in sorted((ROOT / "gpt_helpers").rglob("*.py")) if path.stem != "__init__"}
+MODULES = {path.stem: path for path in sorted((ROOT / "gpt_helpers").glob("*.py")) if path.stem != "__init__"}
 
 SIGNATURES = {
     "text.load_text": "path=None",
@@ -86,7 +85,7 @@ def test_importing_the_model_imports_torch_and_nothing_slower():
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_is_short_and_says_what_it_does(name):
     source = MODULES[name].read_text(encoding="utf-8")
-    assert source.count("\n") <= 160 or name.startswith("checks.")
+    assert source.count("\n") <= 160
     tree = ast.parse(source)
     assert ast.get_docstring(tree)
     for node in tree.body:
@@ -121,15 +120,15 @@ def used(*folders):
     own = {path.stem for folder in ("tests", "scripts") for path in (ROOT / folder).rglob("*")} | sys.stdlib_module_names
     distribution = {"IPython": "ipython", "tiktoken_ext": "tiktoken", "llms_from_scratch": "llms-from-scratch",
                     "axe_playwright_python": "axe-playwright-python"}
-    return {distribution.get(name, name) for name in found if name not in own and not name.startswith("gpt_helpers")}
+    return {distribution.get(name, name) for name in found if name not in own and not name.startswith(("gpt_helpers", "gpt_checks"))}
 
 
 def test_the_requirements_are_what_is_imported_and_nothing_else():
     *listed, last = requirements()
     first, *more = requirements("requirements-test.txt")
     assert (last, first) == ("-e .", "-r requirements.txt")
-    assert used("gpt_helpers", "notebooks") <= names(listed)
-    assert used("gpt_helpers", "notebooks", "scripts", "tests") | {"jupyterlab"} == names(listed) | names(more)
+    assert used("gpt_helpers", "gpt_checks", "notebooks") <= names(listed)
+    assert used("gpt_helpers", "gpt_checks", "notebooks", "scripts", "tests") | {"jupyterlab"} == names(listed) | names(more)
     assert names(listed).isdisjoint(names(more))
 
 
@@ -156,13 +155,13 @@ def test_the_readme_has_the_two_commands_for_every_system():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"```(?:bash|powershell)\n(.*?)\n```", readme, flags=re.DOTALL)
     for python, end in (("python3 -m venv", ""), ('cmd /c "py -m venv', '"')):
-        for file, program in (("requirements", "jupyter lab --config=jupyter_lab_config.json"), ("requirements-test", "pytest")):
+        for file, program in (("requirements", "jupyter lab --config=jupyter_lab/config.json"), ("requirements-test", "pytest")):
             assert any(re.fullmatch(f"{python} .venv && .* install -r {file}.txt && .*{program}{end}", command)
                        for command in commands)
 
 
 def test_jupyterlab_asks_nobody_for_news_or_updates():
-    lab = json.loads((ROOT / "jupyter_lab_config.json").read_text(encoding="utf-8"))["LabApp"]
+    lab = json.loads((ROOT / "jupyter_lab/config.json").read_text(encoding="utf-8"))["LabApp"]
     assert lab["news_url"] is None and lab["check_for_updates_class"] == "jupyterlab.NeverCheckForUpdate"
 
 
@@ -175,13 +174,13 @@ def test_the_start_page_and_the_readme_tell_the_same_of_each_lesson():
 
 
 def test_jupyterlab_opens_on_a_page_that_is_there_with_settings_that_are_there():
-    lab = json.loads((ROOT / "jupyter_lab_config.json").read_text(encoding="utf-8"))["LabApp"]
+    lab = json.loads((ROOT / "jupyter_lab/config.json").read_text(encoding="utf-8"))["LabApp"]
     assert (ROOT / lab["default_url"].removeprefix("/lab/tree/")).is_file()
     assert json.loads((ROOT / lab["app_settings_dir"] / "overrides.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", ["README.md", "TEACHING.md"])
-def test_what_a_page_of_the_project_shows_or_links_to_is_there(name):
-    text = re.sub(r"```.*?```", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda page: page.name)
+def test_what_a_page_of_the_project_shows_or_links_to_is_there(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if not target.startswith("http")]
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+    assert [target for target in targets if not (page.parent / target).exists()] == []

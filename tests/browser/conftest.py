@@ -61,9 +61,8 @@ def page(chromium):
 def lab(tmp_path_factory):
     """JupyterLab as the README starts it, on a copy of the project's pages, with nobody's settings: its address."""
     root, own = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("jupyter")
-    for name in ("notebooks", "images", "jupyter_lab_settings"):
+    for name in ("notebooks", "images", "jupyter_lab"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "my_*", "*.pt"))
-    shutil.copy(ROOT / "jupyter_lab_config.json", root)
     (own / "config" / "labconfig").mkdir(parents=True)
     (own / "config" / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(SETTINGS))
     folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime",
@@ -74,7 +73,7 @@ def lab(tmp_path_factory):
     log = own / "log.txt"
     with open(log, "w") as out:
         server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--config=jupyter_lab_config.json", "--no-browser", f"--port={port}",
+            [sys.executable, "-m", "jupyterlab", "--config=jupyter_lab/config.json", "--no-browser", f"--port={port}",
              "--ServerApp.port_retries=0", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True",
              *["--allow-root"] * IS_ROOT],
             cwd=root, stdout=out, stderr=out,

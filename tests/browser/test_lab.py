@@ -164,7 +164,7 @@ def test_an_exercise_is_answered_with_the_keyboard_alone_first_wrong_then_right(
 
 
 def test_lesson_06_opens_with_its_results_and_its_first_cells_run(page, lab):
-    with Opened(page, lab, "notebooks/06_gpt2_124m.ipynb") as opened:
+    with Opened(page, lab, "notebooks/07_gpt2_124m.ipynb") as opened:
         assert list(opened.faults()) == []
         assert list(opened.take_pictures()) == []
         page.keyboard.press("Escape")

@@ -4,7 +4,7 @@ import math
 import torch
 from torch import nn
 
-from gpt_helpers.checks.adamw import (
+from gpt_checks.adamw import (
     check_adamw_step,
     check_corrected,
     check_decay_groups,

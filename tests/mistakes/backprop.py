@@ -4,7 +4,7 @@ import itertools
 import torch
 import torch.nn.functional as F
 
-from gpt_helpers.checks.backprop import (
+from gpt_checks.backprop import (
     check_accumulate,
     check_embedding_backward,
     check_layernorm_backward,

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 import torch
 import torch.nn.functional as F
 
-from gpt_helpers.checks.loss import (
+from gpt_checks.loss import (
     check_bigram_loss,
     check_cross_entropy,
     check_loader_loss,

@@ -5,7 +5,7 @@ from decimal import Decimal
 import torch
 from torch.utils.data import DataLoader
 
-from gpt_helpers.checks.split import (
+from gpt_checks.split import (
     check_count_windows,
     check_cut_points,
     check_leaked_share,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from gpt_helpers.checks.training_loop import (
+from gpt_checks.training_loop import (
     check_clip_gradients,
     check_early_stop,
     check_evaluate,

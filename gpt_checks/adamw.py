@@ -7,7 +7,7 @@ from itertools import chain, combinations, permutations, product
 import torch
 from torch import nn
 
-from gpt_helpers.checks.core import (
+from gpt_checks.core import (
     Answer,
     NotYet,
     as_tensor,

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gpt_helpers.checks.core import Answer, NotYet, exercise, expect, is_mistake, same, want_that
+from gpt_checks.core import Answer, NotYet, exercise, expect, is_mistake, same, want_that
 
 
 @exercise("3.1", "wiggle every weight", see=("03", "Wiggle one weight"))

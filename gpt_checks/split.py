@@ -5,7 +5,7 @@ from numbers import Real
 
 import torch
 
-from gpt_helpers.checks.core import NotYet, as_tensor, exercise, expect, raise_not_yet, same, short
+from gpt_checks.core import NotYet, as_tensor, exercise, expect, raise_not_yet, same, short
 
 
 def plain(value):

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
-from gpt_helpers.checks.core import NotYet, compare, exercise, want_that
+from gpt_checks.core import NotYet, compare, exercise, want_that
 
 
 @exercise("2.1", "perplexity", see=("02", "Why logarithms?"))

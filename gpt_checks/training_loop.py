@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from gpt_helpers.checks.core import (
+from gpt_checks.core import (
     NotYet,
     as_tensor,
     check_kind,
