@@ -1,51 +1,115 @@
-"""Checkpoints: everything that a training needs to go on with the same bits, written so that nothing is lost.
+"""Checkpoints: everything that a training needs to go on with the same bits, written atomically.
 
-A checkpoint is a file of torch.save and is read without executing anything in it. It is written beside its place and
-renamed when it is whole, so the one before stays until then.
+A checkpoint is a file of torch.save, and is read without executing anything in it.
 """
+import copy
 import hashlib
+import warnings
 import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch.utils.data import RandomSampler
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader, RandomSampler
 
-from gpt_helpers.data import check_positive
-from gpt_helpers.weights import check_file, check_finite, write_whole
+from gpt_helpers.files import write_atomically
+from gpt_helpers.model import unwrap
+from gpt_helpers.state import TrainState, require_state, set_random_state
+from gpt_helpers.validate import require_file, require_finite_weights
 
-FORMAT, VERSION = "gpt_helpers checkpoint", 1
+FORMAT, VERSION = "gpt_helpers checkpoint", 2
 
 
-def save_checkpoint(path, model, optimizer, training, *, data=None):
+def save_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, training: dict, *,
+                    data: dict | None = None) -> None:
     """Write model, optimizer and `training`, a dict that says how far it has come, to path: all or nothing.
 
-    data: what `describe_data` says of the training data, to be compared when loading. Raises OSError when the file cannot be
-    written, ValueError when a weight is not a finite number; a file that was there before stays as it was.
+    A compiled or wrapped model is saved as the model inside. data: what `describe_data` says of the training data, to be
+    compared when loading. Raises OSError when the file cannot be written, ValueError when a weight is nan or infinite; a
+    file that was there before stays as it was.
     """
-    check_finite(model)
+    model = unwrap(model)
+    require_finite_weights(model)
     content = {"format": FORMAT, "version": VERSION, "config": model.cfg, "model": model.state_dict(), "training": training,
                "optimizer": optimizer.state_dict(), "optimizer_class": type(optimizer).__name__, "data": data}
-    write_whole(path, lambda draft: torch.save(content, draft))
+    write_atomically(path, lambda temporary: torch.save(content, temporary))
 
 
-def load_checkpoint(path, model, optimizer, *, data=None, keys=None):
+def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, *, data: dict | None = None,
+                    accept: Callable[[Any], None] = lambda training: None) -> dict:
     """Put a checkpoint's weights and optimizer state into model and optimizer; returns its `training`.
 
-    keys: what `training` must hold, no more and no less, if it matters.
-    The optimizer's settings, the learning rate for one, are the saved ones. Raises FileNotFoundError or ValueError, before
-    anything is changed, when the file is missing, damaged, foreign, of a newer version, or made with another model or data.
+    The optimizer's settings, the learning rate for one, are then the saved ones. accept: called with `training` before
+    anything is changed; it may refuse by a ValueError. Raises FileNotFoundError or ValueError, before anything is changed,
+    when the file is missing, damaged, foreign, of another version, or made with another model or data.
     """
-    saved = read_checkpoint(path)
-    check_fits(Path(path).name, saved, model, optimizer, data)
-    if keys is not None and set(saved.get("training") or ()) != set(keys):
-        raise ValueError(f"{Path(path).name} does not say how far its training had come: "
-                         "give a file that train_model has written")
+    name, saved, model = Path(path).name, read_checkpoint(path), unwrap(model)
+    require_fit(name, saved, model, optimizer, data)
+    try:
+        accept(saved.get("training"))
+    except ValueError as error:
+        raise ValueError(f"{name} does not fit: {error}") from None
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
     return saved["training"]
 
 
-def describe_data(loader):
+def resume_training(path: str | Path, model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None,
+                    loader: DataLoader) -> TrainState:
+    """Put everything back as a checkpoint of `train_model` says, random states included; returns the TrainState.
+
+    Settings of optimizer and schedule that are given as at the training's start go on as they had become. A setting that is
+    given otherwise holds from now on, and a line says so. Raises as `load_checkpoint`.
+    """
+    given = settings(optimizer, scheduler)
+    training = load_checkpoint(path, model, optimizer, data=describe_data(loader), accept=partial(require_state, loader=loader))
+    state = TrainState(**training)
+    changed = list(take_settings(optimizer, state.given, given))
+    if scheduler and not changed and state.given["scheduler"] == given["scheduler"]:
+        scheduler.load_state_dict(state.scheduler)
+    elif scheduler:
+        replay(scheduler, given, state.step)
+    if state.given["scheduler"] != given["scheduler"]:
+        changed.append("the learning-rate schedule differs from the one in the file: taking yours from here on")
+    for line in changed:
+        print(f"{Path(path).name}: {line}")
+    state.given, state.scheduler = given, scheduler and scheduler.state_dict()
+    set_random_state(state.rng, loader)
+    return state
+
+
+def settings(optimizer: Optimizer, scheduler: LRScheduler | None) -> dict:
+    """What was given to optimizer and schedule: the learning rate of each group for one, in a form that a checkpoint can hold."""
+    return {"optimizer": [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups],
+            "scheduler": scheduler and {"class": type(scheduler).__name__} | copy.deepcopy(scheduler.state_dict())}
+
+
+def take_settings(optimizer: Optimizer, then: dict, now: dict) -> Iterator[str]:
+    """Give the optimizer every setting that is not what it was at the training's start; yields a line for each difference."""
+    for group, old, new in zip(optimizer.param_groups, then["optimizer"], now["optimizer"], strict=True):
+        for key in new.keys() & old.keys():
+            if new[key] != old[key]:
+                group[key] = new[key]
+                yield f"{key} was {old[key]}, and you give {new[key]}: going on with {new[key]}"
+            elif new[key] != group[key] and now["scheduler"] is None:
+                yield f"{key} had become {group[key]}, and you give {new[key]}, as at the start: going on with {group[key]}"
+
+
+def replay(scheduler: LRScheduler, given: dict, steps: int) -> None:
+    """Bring a schedule that was given anew to where it is after so many steps."""
+    for group, new in zip(scheduler.optimizer.param_groups, given["optimizer"], strict=True):
+        group |= {key: new[key] for key in ("lr", "initial_lr") if key in new}
+    with warnings.catch_warnings(action="ignore"):      # "step the optimizer first": it was, in another process
+        for _ in range(steps):
+            scheduler.step()
+
+
+def describe_data(loader: DataLoader) -> dict:
     """What decides a loader's batches: its settings and, for windows over token ids, the ids themselves, as a digest."""
     windows = getattr(loader, "dataset", None)
     facts = {"batches": len(loader), "batch_size": getattr(loader, "batch_size", None),
@@ -56,9 +120,9 @@ def describe_data(loader):
     return facts
 
 
-def read_checkpoint(path):
+def read_checkpoint(path: str | Path) -> dict:
     """The dict in a checkpoint, tensors on the CPU, the checksum of every part compared. Raises as `load_checkpoint`."""
-    check_file(path)
+    require_file(path)
     name = Path(path).name
     try:
         with zipfile.ZipFile(path) as archive:
@@ -76,20 +140,7 @@ def read_checkpoint(path):
     return saved
 
 
-# Checks: each raises one line that says what was given, what was needed and what to do.
-
-def check_keeping(checkpoint_path, checkpoint_freq, resume):
-    """ValueError when a training is to be kept or resumed without a file for it, FileExistsError when it would overwrite one."""
-    if checkpoint_path is None and (checkpoint_freq or resume):
-        raise ValueError("got checkpoint_freq or resume without checkpoint_path: say in which file the training is kept")
-    if checkpoint_freq is not None:
-        check_positive(checkpoint_freq=checkpoint_freq)
-    if checkpoint_path and not resume and Path(checkpoint_path).exists():
-        raise FileExistsError(f"{Path(checkpoint_path).name} holds a training already: go on from it with resume=True, "
-                              "delete it, or use another name")
-
-
-def check_fits(name, saved, model, optimizer, data):
+def require_fit(name: str, saved: dict, model: nn.Module, optimizer: Optimizer, data: dict | None) -> None:
     """ValueError when a checkpoint was made with another model, optimizer or data."""
     ours = {"config": model.cfg, "data": data, "optimizer_class": type(optimizer).__name__}
     names = {"config": "another model configuration", "data": "other training data", "optimizer_class": "another optimizer"}
@@ -108,10 +159,10 @@ def check_fits(name, saved, model, optimizer, data):
     except (AttributeError, IndexError, KeyError, TypeError):
         fits = False
     if not fits:
-        raise ValueError(f"{name} does not hold the weights and averages of this model and optimizer: make both as then")
+        raise ValueError(f"{name} does not hold the weights and moment estimates of this model and optimizer: make both as then")
 
 
-def difference(theirs, ours):
+def difference(theirs: Any, ours: Any) -> str:
     """Where two descriptions differ, in a few words."""
     if not (isinstance(theirs, dict) and isinstance(ours, dict)):
         return f"it was {theirs!r:.60}, and is {ours!r:.60}"

@@ -3,6 +3,7 @@ import ctypes
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -10,24 +11,46 @@ from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import GPTModel
 
 
-def pick_device():
-    """The best device this machine offers, as a torch.device: cuda, then mps, then cpu. Prints which, and why.
+def pick_device(device: str | None = None) -> torch.device:
+    """The device to compute on: the one that is named, else the best of this machine: cuda, then mps, then cpu.
 
-    It is also made ready: on cuda, matrix products use TF32; on the cpu, `keep_freed_memory`.
+    The environment variable GPT_HELPERS_DEVICE names one, too; the argument comes first. Prints which, and why. ValueError
+    when PyTorch has no device of that name here.
     """
-    if torch.cuda.is_available():
+    named = device or os.environ.get("GPT_HELPERS_DEVICE")
+    if named:
+        device, why = named, "as you asked" if device else "as GPT_HELPERS_DEVICE asks"
+        require_device(device)
+    elif torch.cuda.is_available():
         device, why = "cuda", f"PyTorch found {torch.cuda.get_device_name()}"
-        torch.set_float32_matmul_precision("high")
     elif torch.backends.mps.is_available():
         device, why = "mps", "PyTorch found an Apple GPU and no CUDA"
     else:
         device, why = "cpu", "PyTorch found no GPU"
-        keep_freed_memory()
     print(f"Device: {device} ({why})")
     return torch.device(device)
 
 
-def keep_freed_memory():
+def require_device(name: str) -> None:
+    """ValueError when PyTorch cannot compute on a device of this name here."""
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        words = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ValueError(f"got the device {name!r}, which PyTorch does not have here ({words:.80}): "
+                         "use 'cpu', or name none") from None
+
+
+def prepare_device(device: torch.device) -> torch.device:
+    """Make a device ready for training, and return it: on cuda TF32 for matrix multiplication, on the cpu `keep_freed_memory`."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device
+
+
+def keep_freed_memory() -> None:
     """On Linux, let this process keep the large pieces of memory that it frees, for its next training step.
 
     Otherwise each step gets them from the system page by page: with GPT-2's smallest size, at context 256 and batch 2,
@@ -39,7 +62,7 @@ def keep_freed_memory():
         mallopt(-1, 2**31 - 1)         # M_TRIM_THRESHOLD: which does not shrink
 
 
-def training_memory(cfg, batch_size):
+def training_memory(cfg: Mapping, batch_size: int) -> dict[str, int]:
     """What training GPTModel(cfg) with AdamW in float32 holds at once, in bytes, part by part.
 
     Counted on PyTorch's meta device, where tensors have shapes but no numbers, so it costs next to nothing.
@@ -50,21 +73,21 @@ def training_memory(cfg, batch_size):
         ids = torch.zeros(batch_size, cfg["context_length"], dtype=torch.int64)
     weights = sum(p.nbytes for p in model.parameters())
     own = {p.untyped_storage()._cdata for p in model.parameters()}
-    kept = {}
+    saved = {}
 
-    def keep(tensor):
+    def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in own:
-            kept[storage._cdata] = storage       # held on to, so that no other storage gets the same address
-        return tensor
+            saved[storage._cdata] = storage      # held on to, so that no other storage gets the same address
+        return tensor.detach()                   # the tensor itself would hold on to the graph that holds on to it
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         calc_loss_batch(ids, ids, model, "meta")
-    return {"weights": weights, "gradients": weights, "AdamW's two averages": 2 * weights,
-            "activations": sum(storage.nbytes() for storage in kept.values())}
+    return {"weights": weights, "gradients": weights, "AdamW's two moment estimates": 2 * weights,
+            "activations": sum(storage.nbytes() for storage in saved.values())}
 
 
-def step_seconds(cfg, batch_size, device, steps=2):
+def step_seconds(cfg: Mapping, batch_size: int, device: torch.device | str, steps: int = 2) -> float:
     """Seconds for one training step (forward, backward, fused AdamW) of GPTModel(cfg) on this device, the best of a few.
 
     Trains a throwaway model on one made-up batch; the random state is put back, so nothing that follows changes.
@@ -77,9 +100,9 @@ def step_seconds(cfg, batch_size, device, steps=2):
     return min(times[1:])
 
 
-def throwaway_step(cfg, batch_size, device):
-    """A function that makes one training step of a model that nobody keeps, and leaves the random state as it was."""
-    def step():
+def throwaway_step(cfg: Mapping, batch_size: int, device: torch.device | str) -> Callable[[], None]:
+    """A function that makes one training step of a model of its own, and leaves the random state as it was."""
+    def step() -> None:
         with torch.random.fork_rng():
             optimizer.zero_grad()
             loss = calc_loss_batch(ids, ids, model, device)
@@ -94,19 +117,19 @@ def throwaway_step(cfg, batch_size, device):
     return step
 
 
-def step_shares(cfg, batch_size, device):
-    """Where the time of one training step goes: {part: its share of the whole}, by PyTorch's profiler.
+def step_shares(cfg: Mapping, batch_size: int, device: torch.device | str) -> dict[str, float]:
+    """Where the time of one training step goes: {part: its fraction of the whole}, by PyTorch's profiler.
 
-    Parts: matrix products, optimizer, dropout, the rest (norms, GELU, softmax, embedding, copies).
+    Parts: matrix multiplication, optimizer, dropout, the rest (norms, GELU, softmax, embedding, copies).
     """
-    kinds = {"mm": "matrix products", "addmm": "matrix products", "bmm": "matrix products", "baddbmm": "matrix products",
+    kinds = {**dict.fromkeys(["mm", "addmm", "bmm", "baddbmm"], "matrix multiplication"),
              "_fused_adamw_": "optimizer", "bernoulli_": "dropout", "native_dropout": "dropout"}
     step = throwaway_step(cfg, batch_size, device)
     step()                                        # the first one also sets things up
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")      # or the profiler writes its own log onto the page
     with torch.profiler.profile() as profiler:
         step()
-    shares = dict.fromkeys(["matrix products", "optimizer", "dropout", "the rest"], 0.0)
+    shares = dict.fromkeys(["matrix multiplication", "optimizer", "dropout", "the rest"], 0.0)
     for event in profiler.key_averages():
         name = event.key.removeprefix("aten::")
         time = event.self_device_time_total if torch.device(device).type == "cuda" else event.self_cpu_time_total
@@ -114,7 +137,7 @@ def step_shares(cfg, batch_size, device):
     return {part: time / sum(shares.values()) for part, time in shares.items()}
 
 
-def rough_duration(seconds):
+def rough_duration(seconds: float) -> str:
     """A duration in words, coarse on purpose: it is an estimate, and says so by its width."""
     steps = [(60, "less than a minute"), (120, "1 to 2 minutes"), (300, "2 to 5 minutes"), (900, "5 to 15 minutes"),
              (1800, "15 to 30 minutes"), (3600, "half an hour to an hour"), (4 * 3600, "1 to 4 hours")]

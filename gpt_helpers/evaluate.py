@@ -1,13 +1,13 @@
-"""Looking at a training: what is recorded, evaluation, samples, and whether all its parts fit each other."""
-import math
-from typing import NamedTuple
+"""Evaluating a training: its records, the losses, a sample of what the model writes."""
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
+from torch.utils.data import DataLoader
 
-from gpt_helpers.data import check_positive
 from gpt_helpers.generate import generate_text_simple
-from gpt_helpers.loss import calc_loss_loader, check_batches
-from gpt_helpers.model import check_ids
+from gpt_helpers.loss import calc_loss_loader
+from gpt_helpers.model import unwrap
 from gpt_helpers.text import text_to_token_ids, token_ids_to_text
 
 
@@ -19,7 +19,8 @@ class History(NamedTuple):
     tokens_seen: list
 
 
-def evaluate_model(model, train_loader, val_loader, device, eval_iter):
+def evaluate_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, device: torch.device | str,
+                   eval_iter: int) -> tuple[float, float]:
     """(train loss, validation loss) over the first eval_iter batches of each loader, without dropout or gradients."""
     model.eval()
     with torch.no_grad():
@@ -29,8 +30,9 @@ def evaluate_model(model, train_loader, val_loader, device, eval_iter):
     return train_loss, val_loss
 
 
-def generate_and_print_sample(model, tokenizer, device, start_context):
+def generate_and_print_sample(model: nn.Module, tokenizer: Any, device: torch.device | str, start_context: str) -> str:
     """Print start_context and the 50 tokens that the model finds likeliest to follow it, on one line; return the text."""
+    model = unwrap(model)
     model.eval()
     context_size = model.pos_emb.weight.shape[0]
     ids = text_to_token_ids(start_context, tokenizer).to(device)
@@ -39,25 +41,3 @@ def generate_and_print_sample(model, tokenizer, device, start_context):
     print(sample.replace("\n", " "))
     model.train()
     return sample
-
-
-# Checks: each raises one line that says what was given, what was needed and what to do.
-
-def check_training(model, train_loader, val_loader, optimizer, num_epochs, eval_freq, eval_iter, start_context, tokenizer):
-    """ValueError before a training, and not after its first epoch, when one of its parts does not fit the others."""
-    check_batches(train_loader)
-    check_batches(val_loader, eval_iter)
-    check_positive(num_epochs=num_epochs, eval_freq=eval_freq)
-    ids = text_to_token_ids(start_context, tokenizer)
-    if ids.shape[1] == 0:
-        raise ValueError(f"got start_context={start_context!r}, need at least one token to start a sample with")
-    check_ids(ids[:, -model.cfg["context_length"]:], model.cfg)
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    if held.isdisjoint(map(id, model.parameters())):      # made for another model, or before this one
-        raise ValueError("the optimizer holds none of this model's weights: make it from model.parameters(), after the model")
-
-
-def check_losses(*losses, what):
-    """FloatingPointError when a loss is not a finite number."""
-    if not all(map(math.isfinite, losses)):
-        raise FloatingPointError(f"the {what} {'is' if len(losses) == 1 else 'are'} {' and '.join(map(str, losses))}")

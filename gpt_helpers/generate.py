@@ -1,61 +1,84 @@
 """Text from a model, one token at a time."""
+from collections.abc import Callable, Sequence
+
 import torch
+from torch import nn
 
-from gpt_helpers.data import check_positive
+from gpt_helpers.model import unwrap
+from gpt_helpers.validate import require_integers, require_positive
 
 
-def generate_text_simple(model, idx, max_new_tokens, context_size):
+def generate_text_simple(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: int,
+                         context_size: int) -> torch.Tensor:
     """Append the most likely token, max_new_tokens times (greedy decoding).
 
-    idx: (B, T) token ids, T at least 1. Returns (B, T + max_new_tokens). The model sees the last context_size
-    tokens; put it in `eval()` mode first, or dropout will change its mind.
+    idx: (B, T) token ids, T at least 1; or one prompt, (T,) or a list. Returns (B, T + max_new_tokens). The model sees the
+    last context_size tokens; put it in `eval()` mode first, or dropout will change its mind. Raises ValueError.
     """
     return extend(model, idx, max_new_tokens, context_size, lambda logits: logits.argmax(dim=-1, keepdim=True))
 
 
-def generate(model, idx, max_new_tokens, context_size, *, temperature=1.0, top_k=None, generator=None):
+def generate(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: int, context_size: int, *,
+             temperature: float = 1.0, top_k: int | None = None, stop_token: int | None = None,
+             generator: torch.Generator | None = None) -> torch.Tensor:
     """Append tokens drawn from the model's distribution, sharpened or flattened, max_new_tokens times.
 
     temperature: the logits are divided by it; below 1 is bolder, above 1 more varied, 0 is greedy.
-    top_k: draw only among the k most likely tokens. generator: a `torch.Generator` on the model's device,
-    so that the draw does not touch the global random state. Shapes as in `generate_text_simple`. Raises ValueError.
+    top_k: draw only among the k most likely tokens. stop_token: a row that has drawn it gets no other token; when all rows
+    have, nothing more is appended. generator: a `torch.Generator` on the model's device, so that the draw does not touch
+    the global random state. Shapes as in `generate_text_simple`. Raises ValueError.
     Source: Fan et al., "Hierarchical Neural Story Generation", 2018 (top-k sampling).
     """
     if not temperature >= 0:
         raise ValueError(f"got temperature={temperature}, need 0 (greedy) or more")
     if top_k is not None:
-        check_positive(top_k=top_k)
-    if temperature == 0:
-        return generate_text_simple(model, idx, max_new_tokens, context_size)
+        require_positive(top_k=top_k)
 
-    def draw(logits):
+    def draw(logits: torch.Tensor) -> torch.Tensor:
+        if temperature == 0:
+            return logits.argmax(dim=-1, keepdim=True)
         best = logits.topk(min(top_k or logits.shape[-1], logits.shape[-1]))             # (B, k), falling
         probs = ((best.values - best.values[:, :1]) / temperature).softmax(dim=-1)       # (B, k)
         return best.indices.gather(1, torch.multinomial(probs, 1, generator=generator))  # (B, 1)
 
-    return extend(model, idx, max_new_tokens, context_size, draw)
+    return extend(model, idx, max_new_tokens, context_size, draw, stop_token)
 
 
 @torch.no_grad()
-def extend(model, idx, max_new_tokens, context_size, choose):
+def extend(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: int, context_size: int,
+           choose: Callable[[torch.Tensor], torch.Tensor], stop_token: int | None = None) -> torch.Tensor:
     """Append choose(logits) to idx, max_new_tokens times; logits: (B, V), those of the last position.
 
-    As long as everything fits into the context, each new token alone goes through the model, and the past is
-    remembered. Then the window slides, every position in it changes, and nothing that is remembered holds.
+    As long as everything fits into the context, each new token alone goes through the model, and a KV cache holds the
+    past. Then the window slides, every position in it changes, and nothing in the cache holds any more.
     """
-    check_positive(context_size=context_size)
-    cache, new = model.new_cache(), idx
+    require_positive(context_size=context_size)
+    require_integers(0, max_new_tokens=max_new_tokens)
+    model = unwrap(model)                       # compiled, it would be compiled again for every new length
+    idx = as_batch(idx, next(model.parameters()).device)
+    kv_cache, new = model.new_kv_cache(), idx
+    stopped = torch.zeros(len(idx), 1, dtype=torch.bool, device=idx.device)
     for _ in range(max_new_tokens):
         if idx.shape[1] > context_size:
-            cache, new = None, idx[:, -context_size:]
-        logits = model(new, last_only=True, cache=cache)[:, -1]                          # (B, V)
-        new = choose(logits)                                                             # (B, 1)
+            kv_cache, new = None, idx[:, -context_size:]
+        new = choose(model(new, last_only=True, kv_cache=kv_cache)[:, -1])               # (B, V) to (B, 1)
+        if stop_token is not None:
+            new = new.masked_fill(stopped, stop_token)
+            stopped |= new == stop_token
         idx = torch.cat([idx, new], dim=1)
+        if stop_token is not None and stopped.all():
+            break
     return idx
 
 
-def longest_match(ids, text_ids):
-    """How many tokens of ids, at most, stand one after the other in text_ids too. Both (N,) or (1, N) token ids; an int."""
+def as_batch(idx: torch.Tensor | Sequence[int], device: torch.device) -> torch.Tensor:
+    """A prompt as (B, T) token ids on this device; a list or (T,) is a batch of one."""
+    idx = torch.as_tensor(idx, device=device)
+    return idx.unsqueeze(0) if idx.ndim == 1 else idx
+
+
+def longest_match(ids: torch.Tensor, text_ids: torch.Tensor) -> int:
+    """How many tokens of ids, at most, stand one after the other in text_ids too. Both (N,) or (1, N) token ids."""
     text_ids = text_ids.flatten()
     run = longest = torch.zeros(len(text_ids) + 1, dtype=torch.int64)
     for token in ids.flatten():

@@ -1,92 +1,87 @@
-"""The loss of a model, in nats per token, and what mere counting would achieve."""
+"""The loss of a model, in nats per token, and of the n-gram baselines.
+
+A target of -100 marks padding, as in PyTorch: no loss here counts it.
+"""
 import math
 
 import torch
 import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
 
-from gpt_helpers.data import check_positive, check_row
-from gpt_helpers.model import check_ids
+from gpt_helpers.data import independent
+from gpt_helpers.model import unwrap
+from gpt_helpers.validate import PADDING, require_batches, require_rows, require_targets
 
 
-def calc_loss_batch(input_batch, target_batch, model, device):
+def calc_loss_batch(input_batch: torch.Tensor, target_batch: torch.Tensor, model: nn.Module,
+                    device: torch.device | str) -> torch.Tensor:
     """Mean cross-entropy of one batch, in nats per token.
 
     input_batch, target_batch: (B, T) int64 token ids, the targets one step later.
     Returns a scalar tensor that is still attached to the graph, so `.backward()` works on it. Raises ValueError.
     """
-    check_targets(input_batch, target_batch, model)
+    require_targets(input_batch, target_batch, getattr(unwrap(model), "cfg", None))
     logits = model(input_batch.to(device))                                                # (B, T, V)
     return F.cross_entropy(logits.flatten(0, 1), target_batch.to(device).flatten())      # (B·T, V), (B·T,)
 
 
-def calc_loss_loader(data_loader, model, device, num_batches=None):
+def calc_loss_loader(data_loader: DataLoader, model: nn.Module, device: torch.device | str,
+                     num_batches: int | None = None) -> float:
     """Mean cross-entropy over the tokens of a loader, or of its first num_batches, in nats per token; a float.
 
     Every token counts the same, also in a last batch that is smaller than the others.
     The caller chooses `model.eval()` and `torch.no_grad()`. Raises ValueError when there is no batch.
     """
-    check_batches(data_loader, num_batches)
+    require_batches(data_loader, num_batches)
+    data_loader = independent(data_loader)
     total, tokens = 0.0, 0
     for i, (input_batch, target_batch) in enumerate(data_loader):
         if i == num_batches:
             break
-        total += calc_loss_batch(input_batch, target_batch, model, device).item() * target_batch.numel()
-        tokens += target_batch.numel()
+        counted = (target_batch != -100).sum().item()
+        total += calc_loss_batch(input_batch, target_batch, model, device).item() * counted
+        tokens += counted
     return total / tokens
 
 
 @torch.no_grad()
-def calc_token_losses(data_loader, model, device):
+def calc_token_losses(data_loader: DataLoader, model: nn.Module, device: torch.device | str) -> torch.Tensor:
     """The loss of every single target token of a loader, in nats, in order: (N,) float32 on the CPU.
 
-    Its mean is the loader's loss, and its spread tells how far that mean can be trusted.
+    Its mean is the loader's loss, and its spread tells how far that mean can be trusted. Raises ValueError.
     """
-    check_batches(data_loader)
-    return torch.cat([
-        F.cross_entropy(model(inputs.to(device)).flatten(0, 1), targets.to(device).flatten(), reduction="none").cpu()
-        for inputs, targets in data_loader])
+    require_batches(data_loader)
+    losses = []
+    for inputs, targets in independent(data_loader):
+        require_targets(inputs, targets, getattr(unwrap(model), "cfg", None))
+        logits, targets = model(inputs.to(device)).flatten(0, 1), targets.to(device).flatten()      # (B·T, V), (B·T,)
+        losses.append(F.cross_entropy(logits, targets, reduction="none")[targets != PADDING].cpu())
+    return torch.cat(losses)
 
 
-def check_targets(input_batch, target_batch, model):
-    """ValueError in one line when targets do not fit the inputs, or are not tokens that the model knows."""
-    if target_batch.shape != input_batch.shape or target_batch.dtype != torch.int64:
-        raise ValueError(f"got {target_batch.dtype} targets of shape {tuple(target_batch.shape)} for inputs of shape "
-                         f"{tuple(input_batch.shape)}, need int64 of the same shape: the inputs one step later")
-    if hasattr(model, "cfg"):
-        check_ids(target_batch, model.cfg)
-
-
-def check_batches(data_loader, num_batches=None):
-    """ValueError in one line when a loss over these batches would be a mean of nothing."""
-    if len(data_loader) == 0:
-        raise ValueError("the loader has 0 batches, so there is no loss to average: use drop_last=False, "
-                         "a smaller batch_size or more text")
-    if num_batches is not None:
-        check_positive(num_batches=num_batches)
-
-
-# What counting achieves. Each takes the ids to be scored and returns nats per predicted token, ids[1:]:
+# The n-gram baselines: what counting achieves. Each takes the ids to be scored and returns nats per predicted token, ids[1:]:
 # the first token has no past, so nobody is asked to predict it.
 
-def uniform_loss(vocab_size):
-    """The loss of a model that finds every token equally likely: ln V."""
+def uniform_loss(vocab_size: int) -> float:
+    """The loss of the uniform distribution, in which every token is equally likely: ln V."""
     return math.log(vocab_size)
 
 
-def unigram_loss(ids, train_ids, vocab_size):
+def unigram_loss(ids: torch.Tensor, train_ids: torch.Tensor, vocab_size: int) -> float:
     """Predict from how often each token occurs in train_ids. ids, train_ids: (N,) token ids; a float."""
-    check_sequences(ids, train_ids, vocab_size)
+    require_rows(vocab_size, ids=ids, train_ids=train_ids)
     return -_unigram_probs(train_ids, vocab_size)[ids[1:]].log().mean().item()
 
 
-def bigram_loss(ids, train_ids, vocab_size):
+def bigram_loss(ids: torch.Tensor, train_ids: torch.Tensor, vocab_size: int) -> float:
     """Predict from how often each token follows the one before it, mixed with the unigram for what was never seen.
 
     The mix is Witten and Bell's: the more different followers a token has had, the less its counts are trusted.
     ids, train_ids: (N,) token ids; a float.
     Source: Witten and Bell, "The zero-frequency problem", 1991.
     """
-    check_sequences(ids, train_ids, vocab_size)
+    require_rows(vocab_size, ids=ids, train_ids=train_ids)
     pairs, counts = (train_ids[:-1] * vocab_size + train_ids[1:]).unique(return_counts=True)
     seen = torch.bincount(train_ids[:-1], minlength=vocab_size).double()                  # (V,) times it was followed
     kinds = torch.bincount(pairs // vocab_size, minlength=vocab_size).double()            # (V,) by how many different tokens
@@ -98,18 +93,8 @@ def bigram_loss(ids, train_ids, vocab_size):
     return -torch.where(seen[past] > 0, probs, unigram).log().mean().item()
 
 
-def _unigram_probs(train_ids, vocab_size):
+def _unigram_probs(train_ids: torch.Tensor, vocab_size: int) -> torch.Tensor:
     """(V,) float64: the counts, mixed in the same way with the uniform distribution, so that no token is impossible."""
     counts = torch.bincount(train_ids, minlength=vocab_size).double()
     kinds = (counts > 0).sum()
     return (counts + kinds / vocab_size) / (counts.sum() + kinds)
-
-
-def check_sequences(ids, train_ids, vocab_size):
-    """ValueError in one line when ids or train_ids are not one row of at least two known token ids."""
-    for name, row in (("ids", ids), ("train_ids", train_ids)):
-        check_row(row)
-        if row.ndim != 1 or len(row) < 2:
-            raise ValueError(f"got {name} of shape {tuple(row.shape)}, need one row of at least 2 token ids")
-        if not 0 <= row.min() <= row.max() < vocab_size:
-            raise ValueError(f"got {name} from {row.min()} to {row.max()}, the vocabulary has 0 to {vocab_size - 1}")

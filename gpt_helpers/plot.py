@@ -4,12 +4,16 @@ One palette: safe for colour-blind readers, dark enough for text on the card.
 """
 import base64
 import io
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from IPython.display import display, update_display
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from gpt_helpers.progress import this_cell
+from gpt_helpers.evaluate import History
+from gpt_helpers.progress import Callback, this_cell
 
 CARD = "#f7f7f4"
 PALETTE = {"train": "#0060a0", "val": "#b34000", "test": "#00694d", "baseline": "#595959", "accent": "#8a3a78"}
@@ -21,16 +25,16 @@ class DescribedFigure:
     The description stands under the picture for every reader, and as its text/plain, where nbval compares it.
     """
 
-    def __init__(self, figure, title, description):
+    def __init__(self, figure: Figure, title: str, description: str):
         self.figure, self.title, self.description = figure, title, description
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return self.description
 
-    def _ipython_display_(self):
+    def _ipython_display_(self) -> None:
         self.show()
 
-    def show(self, handles=None):
+    def show(self, handles: list | None = None) -> list:
         """Show the picture and the description, in the places of `handles` if given; returns handles for the next time."""
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
@@ -45,23 +49,23 @@ class DescribedFigure:
         return handles
 
 
-class LivePlot:
-    """The loss curves while they grow, for `train_model(..., on_eval=LivePlot())`.
+class LivePlot(Callback):
+    """The loss curves while they grow, for `train_model(..., callbacks=[LivePlot()])`.
 
     In a notebook it is one figure, drawn anew in its place at every evaluation; what is stored is how it ended. In a
     terminal it is nothing: there the loop's own lines tell the same. options: those of `plot_losses`.
     """
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any):
         self.options, self.cell, self.handles = options, None, None
 
-    def __call__(self, history):
+    def on_eval(self, history: History) -> None:
         if cell := this_cell():
             handles = self.handles if cell == self.cell else None
             self.cell, self.handles = cell, plot_losses(history, **self.options).show(handles)
 
 
-def new_axes(title, xlabel, ylabel, *, width=7.0, height=4.2):
+def new_axes(title: str, xlabel: str, ylabel: str, *, width: float = 7.0, height: float = 4.2) -> tuple[Figure, Axes]:
     """A figure with one plain pair of axes in the style of the series: (figure, axes)."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
@@ -72,7 +76,7 @@ def new_axes(title, xlabel, ylabel, *, width=7.0, height=4.2):
     return figure, axes
 
 
-def label_lines(axes, labels):
+def label_lines(axes: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
     """Write names beside the right edge, each at its y, pushed apart where they would touch.
 
     labels: (y, name, colour) triples. Use it when everything is drawn, since it reads the axes' limits.
@@ -89,7 +93,8 @@ def label_lines(axes, labels):
                       color=colour, va="center", annotation_clip=False)
 
 
-def plot_losses(history, *, tokens_per_epoch=None, baselines=None, title="Loss against training tokens seen"):
+def plot_losses(history: History, *, tokens_per_epoch: float | None = None, baselines: Mapping[str, float] | None = None,
+                title: str = "Loss against training tokens seen") -> DescribedFigure:
     """Train and validation loss against training tokens seen; a DescribedFigure.
 
     history: a `History`. tokens_per_epoch: adds an axis of epochs on top, at their true places.
@@ -117,7 +122,7 @@ def plot_losses(history, *, tokens_per_epoch=None, baselines=None, title="Loss a
     return DescribedFigure(figure, title, _describe_losses(history, baselines))
 
 
-def _describe_losses(history, baselines):
+def _describe_losses(history: History, baselines: Mapping[str, float] | None) -> str:
     train, val, tokens = history
     best = min(range(len(val)), key=val.__getitem__)
     words = (f"Over {tokens[-1]:,} training tokens the training loss goes from {train[0]:.3f} to {train[-1]:.3f} "

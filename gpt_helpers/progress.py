@@ -1,23 +1,38 @@
-"""One line that says how far a long computation has come."""
+"""What watches a training: callbacks in general, and one line that says how far it has come."""
 import sys
 import time
 
 from IPython import get_ipython
 from IPython.display import display, update_display
 
+from gpt_helpers.evaluate import History
 
-class Progress:
-    """A progress line for `train_model_simple(..., on_step=Progress(total_steps))`.
+
+class Callback:
+    """What `train_model(..., callbacks=[...])` calls. Derive from it, and write the methods that you need."""
+
+    def on_step(self, step: int, loss: float) -> None:
+        """After an update; the first is step 0. loss: of the batch, before the update, in nats per token."""
+
+    def on_eval(self, history: History) -> None:
+        """After an evaluation, with all records so far."""
+
+    def on_sample(self, epoch: int, text: str) -> None:
+        """With the sample after an epoch; the first is epoch 1. When a training is resumed, also with those of before."""
+
+
+class Progress(Callback):
+    """A progress line for `train_model(..., callbacks=[Progress(total_steps)])`.
 
     In a notebook the line rewrites itself. After the last step it stands, and is stored, without times, so that a
     reader of the page sees no stale clock. In a terminal it is one line on stderr; written to a file, nothing.
     """
 
-    def __init__(self, total):
+    def __init__(self, total: int):
         self.total, self.start, self.shown = total, time.perf_counter(), 0.0
         self.first = self.last = self.cell = self.handle = None
 
-    def __call__(self, step, loss):
+    def on_step(self, step: int, loss: float) -> None:
         done, now = step + 1, time.perf_counter()
         if self.first is None:
             self.first = step                                 # a resumed training does not begin at 0
@@ -31,7 +46,7 @@ class Progress:
         clock = f", {minutes} min {seconds:02} s left" if done < self.total else ""
         self._show(f"{done} of {self.total} steps, training loss {loss:.3f}{clock}")
 
-    def _show(self, line):
+    def _show(self, line: str) -> None:
         if cell := this_cell():
             if cell != self.cell:
                 self.cell, self.handle = cell, display({"text/plain": line}, raw=True, display_id=True)
@@ -41,6 +56,6 @@ class Progress:
             print(f"\r{line:<78}", end="" if "left" in line else "\n", file=sys.stderr, flush=True)
 
 
-def this_cell():
+def this_cell() -> int | None:
     """The number of the notebook's cell that runs this; None in a terminal, where nothing that is displayed reaches a page."""
     return get_ipython().execution_count if hasattr(get_ipython(), "kernel") else None

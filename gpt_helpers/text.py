@@ -2,7 +2,9 @@
 import base64
 import functools
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tiktoken
@@ -16,7 +18,7 @@ RANKS_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930
 END_OF_TEXT = "<|endoftext|>"
 
 
-def load_text(path=None):
+def load_text(path: str | Path | None = None) -> str:
     """The text of a UTF-8 file as one string; without a path, the story that comes with the series.
 
     Line ends become "\\n" and a byte order mark at the start is dropped, so the same words give
@@ -43,7 +45,7 @@ def load_text(path=None):
 
 
 @functools.cache
-def get_tokenizer():
+def get_tokenizer() -> tiktoken.Encoding:
     """GPT-2's byte-pair tokenizer, a `tiktoken.Encoding` with 50,257 tokens, built from the file in this package.
 
     Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (the vocabulary).
@@ -52,7 +54,7 @@ def get_tokenizer():
                              mergeable_ranks=_load_ranks(RANKS), special_tokens={END_OF_TEXT: 50256})
 
 
-def _load_ranks(path):
+def _load_ranks(path: Path) -> dict[bytes, int]:
     """The file's lines, each a token in base64 and its rank, as {bytes: int}; raises OSError or ValueError if damaged."""
     if not path.is_file():
         raise FileNotFoundError(f"the vocabulary {path} is missing: install the series again")
@@ -64,28 +66,35 @@ def _load_ranks(path):
     return {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, raw.splitlines())}
 
 
-def text_to_token_ids(text, tokenizer):
-    """Token ids of a text as a (1, N) int64 tensor: a batch of one. `<|endoftext|>` counts as its one token.
+def text_to_token_ids(text: str, tokenizer: Any) -> torch.Tensor:
+    """Token ids of a text as a (1, N) int64 tensor: a batch of one.
 
-    Half a surrogate pair, which no UTF-8 file can hold, counts as the replacement character.
+    tokenizer: anything with `encode(text)`. With GPT-2's, `<|endoftext|>` counts as its one token, and half a surrogate
+    pair, which no UTF-8 file can hold, as the replacement character.
     """
-    encode = getattr(tokenizer, "encode_to_numpy", None) or tokenizer.encode      # not into a list: 4 bytes a token, and not 36
+    if isinstance(tokenizer, tiktoken.Encoding):
+        encode = functools.partial(tokenizer.encode_to_numpy, allowed_special={END_OF_TEXT})      # 4 bytes a token; a list has 36
+    else:
+        encode = tokenizer.encode
     try:
-        ids = encode(text, allowed_special={END_OF_TEXT})
+        ids = encode(text)
     except UnicodeEncodeError:
-        ids = encode(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), allowed_special={END_OF_TEXT})
-    return torch.from_numpy(np.asarray(ids, dtype=np.int64)).unsqueeze(0)
+        ids = encode(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return torch.from_numpy(np.asarray(getattr(ids, "ids", ids), dtype=np.int64)).reshape(1, -1)
 
 
-def token_ids_to_text(ids, tokenizer):
-    """The text of a (1, N) or (N,) tensor of token ids.
+def token_ids_to_text(ids: torch.Tensor | Sequence[int], tokenizer: Any) -> str:
+    """The text of a (1, N) or (N,) tensor of token ids, or of a list of them.
 
-    Bytes that are not whole characters become "\\ufffd". Raises ValueError for another shape or an unknown id.
+    tokenizer: anything with `decode(list of ids)`. With GPT-2's, bytes that are not whole characters become "\\ufffd".
+    Raises ValueError for another shape, or for an id that the tokenizer's n_vocab, if it has one, excludes.
     """
+    ids = torch.as_tensor(ids)
     if ids.ndim > 2 or (ids.ndim == 2 and len(ids) != 1):
         raise ValueError(f"got ids of shape {tuple(ids.shape)}, need (N,) or (1, N): take one row, ids[0]")
     ids = ids.flatten().tolist()
-    unknown = [i for i in ids if not 0 <= i < tokenizer.n_vocab]
+    vocab_size = getattr(tokenizer, "n_vocab", None)
+    unknown = [i for i in ids if vocab_size is not None and not 0 <= i < vocab_size]
     if unknown:
-        raise ValueError(f"token id {unknown[0]} is not in the vocabulary: ids go from 0 to {tokenizer.n_vocab - 1}")
+        raise ValueError(f"token id {unknown[0]} is not in the vocabulary: ids go from 0 to {vocab_size - 1}")
     return tokenizer.decode(ids)

@@ -1,159 +1,200 @@
 """Two training loops: the lessons' own, in the classic order, and the one for real work, which can be stopped and resumed."""
+import contextlib
 import math
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from gpt_helpers.checkpoint import check_keeping, describe_data, load_checkpoint, save_checkpoint
-from gpt_helpers.evaluate import History, check_losses, check_training, evaluate_model, generate_and_print_sample
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+
+from gpt_helpers.checkpoint import describe_data, resume_training, save_checkpoint, settings
+from gpt_helpers.evaluate import History, evaluate_model, generate_and_print_sample
+from gpt_helpers.files import save_or_say
 from gpt_helpers.loss import calc_loss_batch
-from gpt_helpers.resume import Place, random_state, set_random_state, undisturbed, uninterrupted
-from gpt_helpers.weights import save_weights, write_or_say
+from gpt_helpers.model import unwrap
+from gpt_helpers.state import TrainState, deferred_interrupts, isolated, random_state, set_random_state
+from gpt_helpers.text import text_to_token_ids
+from gpt_helpers.validate import (
+    PADDING,
+    require_batches,
+    require_callbacks,
+    require_checkpointing,
+    require_finite,
+    require_positive,
+    require_prompt,
+    require_trainable,
+)
+from gpt_helpers.weights import save_weights
 
 
-def train_model_simple(model, train_loader, val_loader, optimizer, device, num_epochs,
-                       eval_freq, eval_iter, start_context, tokenizer, *, on_step=None, on_eval=None, on_sample=None):
+def train_model_simple(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, optimizer: Optimizer,
+                       device: torch.device | str, num_epochs: int, eval_freq: int, eval_iter: int, start_context: str,
+                       tokenizer: Any) -> History:
     """Train for num_epochs passes over train_loader; evaluate every eval_freq steps; print a sample after each epoch.
 
     Steps count from 0, so "step 0" is evaluated after the first update. eval_iter: batches per evaluation.
-    on_step(step, loss) is called after each update, for a progress line; on_eval(history) after each evaluation, for a live
-    plot; on_sample(epoch, text) with each sample.
-    Returns a History.
-    The stop button, or a loss that is not a number, ends the training, which says at which step and returns its records.
     """
-    check_training(model, train_loader, val_loader, optimizer, num_epochs, eval_freq, eval_iter, start_context, tokenizer)
     history = History([], [], [])
     tokens_seen, global_step = 0, -1
 
-    try:
-        for epoch in range(num_epochs):
-            model.train()
-            for input_batch, target_batch in train_loader:
-                optimizer.zero_grad()
-                loss = calc_loss_batch(input_batch, target_batch, model, device)
-                if not loss.isfinite():
-                    return stop(history, global_step + 1, f"the training loss is {loss.item()}")
-                loss.backward()
-                optimizer.step()
-                tokens_seen += input_batch.numel()
-                global_step += 1
-                if on_step:
-                    on_step(global_step, loss.item())
-
-                if global_step % eval_freq == 0:
-                    train_loss, val_loss = evaluate_model(model, train_loader, val_loader, device, eval_iter)
-                    if not math.isfinite(train_loss + val_loss):
-                        return stop(history, global_step, f"the evaluated losses are {train_loss} and {val_loss}")
-                    history.train_losses.append(train_loss)
-                    history.val_losses.append(val_loss)
-                    history.tokens_seen.append(tokens_seen)
-                    if on_eval:
-                        on_eval(history)
-                    print(f"Ep {epoch + 1} (Step {global_step:06d}): Train loss {train_loss:.3f}, Val loss {val_loss:.3f}")
-
-            sample = generate_and_print_sample(model, tokenizer, device, start_context)
-            if on_sample:
-                on_sample(epoch + 1, sample)
-    except KeyboardInterrupt:
-        model.train()                              # also when evaluation or a sample was interrupted
-        return stop(history, global_step + 1, "by hand")
-    return history
-
-
-def stop(history, step, reason):
-    """Say at which step a training stopped and why; hand back what it had recorded by then."""
-    advice = "" if reason == "by hand" else ". No later step can mend that; most often a smaller learning rate prevents it"
-    print(f"Stopped at step {step}: {reason}{advice}.")
-    whole = min(map(len, history))                 # an interruption may have come between two lists
-    return History(*(part[:whole] for part in history))
-
-
-def train_model(model, train_loader, val_loader, optimizer, device, num_epochs, eval_freq, eval_iter, start_context, tokenizer, *,
-                checkpoint_path=None, checkpoint_freq=None, resume=False, best_path=None, max_steps=math.inf, max_tokens=math.inf,
-                eval_ends=True, disturb=False, on_step=None, on_eval=None, on_sample=None):
-    """`train_model_simple` for real work: looking leaves no trace, and a stopped training goes on with the same bits.
-
-    checkpoint_path: where the training is kept every checkpoint_freq steps, at its end and when it is stopped by hand.
-    resume: go on from that file, or start when there is none yet. best_path: where the weights with the lowest
-    validation loss are kept, as safetensors. max_steps, max_tokens: stop there, counted from the very beginning.
-    eval_ends: also evaluate before the first update and after the last. disturb: let evaluation draw from the random
-    numbers of the training; with this and eval_ends=False the weights are those of `train_model_simple`, bit for bit.
-    on_step(step, loss), on_eval(history), on_sample(epoch, text) are called after each of these; on_sample also for
-    the samples of before, when resuming.
-    Returns a History. Errors as of `load_checkpoint`; FileExistsError when a checkpoint is there and resume is not set.
-    """
-    check_training(model, train_loader, val_loader, optimizer, num_epochs, eval_freq, eval_iter, start_context, tokenizer)
-    check_keeping(checkpoint_path, checkpoint_freq, resume)
-    place, data = Place(now=random_state(train_loader)), describe_data(train_loader)
-    if resume and Path(checkpoint_path).exists():
-        place = Place(**load_checkpoint(checkpoint_path, model, optimizer, data=data, keys=Place.__dataclass_fields__))
-        set_random_state(place.now, train_loader)
-        for epoch, text in enumerate(place.samples):
-            on_sample and on_sample(epoch + 1, text)
-    history = History(*place.losses)
-    looking = nullcontext if disturb else partial(undisturbed, model, train_loader, val_loader)
-
-    def evaluate(due=True):
-        if due and history.tokens_seen[-1:] != [place.tokens_seen]:      # an interrupted one is made up for, no one is made twice
-            with looking():
-                losses = evaluate_model(model, train_loader, val_loader, device, eval_iter)
-            check_losses(*losses, what="evaluated losses")
-            if best_path and losses[1] < min(history.val_losses, default=math.inf):
-                write_or_say(save_weights, best_path, model)
-            with uninterrupted():
-                for row, value in zip(history, (*losses, place.tokens_seen), strict=True):
-                    row.append(value)
-                place.now = random_state(train_loader)
-            if on_eval:
-                on_eval(history)
-            last = place.step - 1
-            where = f"Ep {last // len(train_loader) + 1} (Step {last:06d})" if place.step else "Before step 000000"
-            print(f"{where}: Train loss {losses[0]:.3f}, Val loss {losses[1]:.3f}")
-
-    def sample(due):
-        if due and len(place.samples) == place.epoch:
-            with looking():
-                place.samples.append(generate_and_print_sample(model, tokenizer, device, start_context))
-            if on_sample:
-                on_sample(place.epoch + 1, place.samples[-1])
-
-    def keep(due=True):
-        if due and checkpoint_path:
-            write_or_say(save_checkpoint, checkpoint_path, model, optimizer, vars(place), data=data)
-
-    def after_step():
-        evaluate(place.step % eval_freq == 1 % eval_freq)
-        sample(place.batch == len(train_loader))
-        place.now = random_state(train_loader)
-        keep(checkpoint_freq and place.step % checkpoint_freq == 0)
-
-    try:
-        evaluate(eval_ends and place.step == 0)
-        if place.step > 0:
-            after_step()                                     # what an interruption has left undone
-        for input_batch, target_batch in place.batches(train_loader, num_epochs):
-            if place.step >= max_steps or place.tokens_seen >= max_tokens:
-                break
-            model.train()
+    for epoch in range(num_epochs):
+        model.train()
+        for input_batch, target_batch in train_loader:
             optimizer.zero_grad()
             loss = calc_loss_batch(input_batch, target_batch, model, device)
-            check_losses(loss.item(), what="training loss")
             loss.backward()
-            with uninterrupted():
-                optimizer.step()
-                place.advance(input_batch, train_loader)
-            if on_step:
-                on_step(place.step - 1, loss.item())
-            after_step()
-        keep()
-        history = History(*map(list, history))               # for who goes on, the closing evaluation would be one too many
-        evaluate(eval_ends)
+            optimizer.step()
+            tokens_seen += input_batch.numel()
+            global_step += 1
+
+            if global_step % eval_freq == 0:
+                train_loss, val_loss = evaluate_model(model, train_loader, val_loader, device, eval_iter)
+                history.train_losses.append(train_loss)
+                history.val_losses.append(val_loss)
+                history.tokens_seen.append(tokens_seen)
+                print(f"Ep {epoch + 1} (Step {global_step:06d}): Train loss {train_loss:.3f}, Val loss {val_loss:.3f}")
+
+        generate_and_print_sample(model, tokenizer, device, start_context)
+    return history
+
+
+def accumulate_gradients(micro_batches: list, model: nn.Module, device: torch.device | str) -> float:
+    """Backward through every micro-batch: gradients of the mean over all their tokens, not of the mean of their means.
+
+    Returns that mean loss. FloatingPointError before a nan or infinite loss reaches the gradients.
+    """
+    counts = [(targets != PADDING).sum().item() for _, targets in micro_batches]
+    mean = 0.0
+    for (inputs, targets), count in zip(micro_batches, counts, strict=True):
+        loss = calc_loss_batch(inputs, targets, model, device) * (count / sum(counts))
+        require_finite(loss.item(), what="training loss")
+        loss.backward()
+        mean += loss.item()
+    return mean
+
+
+def updates(model: nn.Module, loader: DataLoader, optimizer: Optimizer, device: torch.device | str, state: TrainState, *,
+            num_epochs: int, accumulate: int, max_grad_norm: float | None, scheduler: LRScheduler | None,
+            max_steps: float, max_tokens: float) -> Iterator[float]:
+    """One update after the other, from `state` on; yields each loss. Interrupted anywhere, `state` is that of the last update."""
+    for micro_batches in state.batches(loader, num_epochs, accumulate):
+        if state.step >= max_steps or state.tokens_seen >= max_tokens:
+            return
+        model.train()
+        optimizer.zero_grad()
+        loss = accumulate_gradients(micro_batches, model, device)
+        if max_grad_norm is not None:
+            norm = nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+            require_finite(norm.item(), what="gradient norm")
+        with state.commit(loader):
+            optimizer.step()
+            state.step += 1
+            state.batch += len(micro_batches)
+            state.tokens_seen += sum(inputs.numel() for inputs, _ in micro_batches)
+            if scheduler:
+                scheduler.step()
+                state.scheduler = scheduler.state_dict()
+        yield loss
+
+
+def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, optimizer: Optimizer,
+                device: torch.device | str, num_epochs: int, eval_freq: int, eval_iter: int, start_context: str,
+                tokenizer: Any, *, scheduler: LRScheduler | None = None, max_grad_norm: float | None = None,
+                accumulate: int = 1, max_steps: float = math.inf, max_tokens: float = math.inf,
+                checkpoint_path: str | Path | None = None, checkpoint_freq: int | None = None, resume: bool = False, best_path: str | Path | None = None,
+                eval_ends: bool = True, share_rng: bool = False, callbacks: Sequence[Any] = ()) -> History:
+    """`train_model_simple` for real work: evaluation leaves no trace, and a stopped training goes on with the same bits.
+
+    scheduler: stepped after each update. max_grad_norm: gradients are scaled down to this norm. accumulate: batches for one
+    update. max_steps, max_tokens: stop there, counted in updates and inputs from the very beginning.
+    checkpoint_path: where the training is saved every checkpoint_freq steps, at its end and when it is stopped by hand.
+    resume: go on from that file, or start when there is none yet. best_path: where the weights with the lowest validation
+    loss are saved, as safetensors. eval_ends: also evaluate before the first update and after the last. share_rng: let
+    evaluation draw from the training's random numbers; with this and eval_ends=False the weights are those of
+    `train_model_simple`, bit for bit. callbacks: objects like `progress.Callback`.
+    Returns the History, also when the stop button, or a loss that is nan or infinite, ends the training. Raises ValueError,
+    OSError and FileExistsError before the first update, and as `load_checkpoint`.
+    """
+    require_batches(train_loader)
+    require_batches(val_loader, eval_iter)
+    require_positive(num_epochs=num_epochs, eval_freq=eval_freq, accumulate=accumulate)
+    require_trainable(model, optimizer, scheduler, max_grad_norm)
+    require_prompt(start_context, text_to_token_ids(start_context, tokenizer), unwrap(model))
+    require_callbacks(callbacks)
+    require_checkpointing(checkpoint_path, checkpoint_freq, resume, best_path)
+
+    if resume and Path(checkpoint_path).exists():
+        state = resume_training(checkpoint_path, model, optimizer, scheduler, train_loader)
+        for epoch, text in enumerate(state.samples, start=1):
+            tell(callbacks, "on_sample", epoch, text)
+    else:
+        state = TrainState(rng=random_state(train_loader), given=settings(optimizer, scheduler))
+    history, data = History(*state.losses), describe_data(train_loader)
+    isolate = contextlib.nullcontext if share_rng else partial(isolated, model, train_loader, val_loader)
+
+    def evaluate(history: History) -> None:
+        with isolate():
+            losses = evaluate_model(model, train_loader, val_loader, device, eval_iter)
+        require_finite(*losses, what="evaluated losses")
+        if best_path and losses[1] < min(history.val_losses, default=math.inf):
+            save_or_say(save_weights, best_path, model)
+        with state.commit(train_loader):
+            for row, value in zip(history, (*losses, state.tokens_seen), strict=True):
+                row.append(value)
+        tell(callbacks, "on_eval", history)
+        epoch = state.epoch + (state.batch > 0)
+        where = f"Ep {epoch} (Step {state.step - 1:06d})" if state.step else "Before step 000000"
+        print(f"{where}: Train loss {losses[0]:.3f}, Val loss {losses[1]:.3f}")
+
+    def sample() -> None:
+        with isolate():
+            text = generate_and_print_sample(model, tokenizer, device, start_context)
+        with state.commit(train_loader):
+            state.samples.append(text)
+        tell(callbacks, "on_sample", len(state.samples), text)
+
+    def save() -> None:
+        if checkpoint_path:
+            save_or_say(save_checkpoint, checkpoint_path, model, optimizer, vars(state), data=data)
+
+    def do_what_is_due() -> None:
+        """Whatever belongs to this many steps and is not in the records yet: so nothing is left out, and nothing done twice."""
+        eval_due = (state.step - 1) % eval_freq == 0 if state.step else eval_ends
+        if eval_due and state.tokens_seen not in history.tokens_seen[-1:]:
+            evaluate(history)
+        if state.batch == len(train_loader) and len(state.samples) == state.epoch:
+            sample()
+        if state.step and checkpoint_freq and state.step % checkpoint_freq == 0:
+            save()
+
+    try:
+        do_what_is_due()                                     # before the first update; resumed: what an interrupt left undone
+        for loss in updates(model, train_loader, optimizer, device, state, num_epochs=num_epochs, accumulate=accumulate,
+                            max_grad_norm=max_grad_norm, scheduler=scheduler, max_steps=max_steps, max_tokens=max_tokens):
+            tell(callbacks, "on_step", state.step - 1, loss)
+            do_what_is_due()
+        save()
+        if eval_ends and state.tokens_seen not in history.tokens_seen[-1:]:
+            history = History(*map(list, history))           # not in the checkpoint: whoever goes on would have one too many
+            evaluate(history)
     except KeyboardInterrupt:
-        with uninterrupted():
-            set_random_state(place.now, train_loader)
-            keep()
-        stop(history, place.step, "by hand")
+        with contextlib.suppress(KeyboardInterrupt), deferred_interrupts():      # pressed twice, it is one stop
+            set_random_state(state.rng, train_loader)
+            save()
+        print(f"Stopped at step {state.step}: by hand.")
     except FloatingPointError as error:
-        stop(history, place.step, error)
+        print(f"Stopped at step {state.step}: {error}. No later step can mend that; "
+              "most often a smaller learning rate prevents it.")
     model.train()
     return history
+
+
+def tell(callbacks: Sequence[Any], method: str, *args: Any) -> None:
+    """Call a method of every callback."""
+    for callback in callbacks:
+        getattr(callback, method)(*args)

@@ -16,7 +16,7 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from gpt_helpers.weights import write_whole
+from gpt_helpers.files import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -101,7 +101,7 @@ def export(paths, folder, base=NOTEBOOKS):
             raise ValueError(f"{path.name} is no page: {str(error).splitlines()[0]}. Restore it, and run this again") from None
     for to, text in pages.items():
         to.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(to, lambda draft, text=text: draft.write_text(text, encoding="utf-8", newline="\n"))
+        write_atomically(to, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8", newline="\n"))
         print(to)
 
 

@@ -1,16 +1,17 @@
 """Run notebooks from top to bottom and store their outputs: python scripts/store_outputs.py [NOTEBOOK ...]
 
 Without names, all of them. Two runs on one machine give the same bytes. A notebook is written only when
-all of it ran, by way of a file beside it, so an error or a Ctrl-C leaves the stored one as it was.
+all of it ran, and atomically, so an error or a Ctrl-C leaves the stored one as it was.
 """
 import base64
-import os
 import sys
 import time
 from pathlib import Path
 
 import nbclient
 import nbformat
+
+from gpt_helpers.files import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -29,18 +30,14 @@ def store(notebook, path):
         "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
     })
     nbformat.validate(notebook)
-    draft = path.with_suffix(".draft")
-    try:
-        nbformat.write(notebook, draft)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    text = nbformat.writes(notebook) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def copy_curve():
     """The README shows lesson 06's loss curve: copy it out of the stored notebook."""
     name, cell_id, copy = README_CURVE
-    copy.write_bytes(picture(NOTEBOOKS / name, cell_id))
+    write_atomically(copy, lambda temporary: temporary.write_bytes(picture(NOTEBOOKS / name, cell_id)))
 
 
 def picture(path, cell_id):

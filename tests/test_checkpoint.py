@@ -4,8 +4,6 @@ import os
 import pickle
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +12,7 @@ from safetensors.torch import load_file
 from gpt_helpers.checkpoint import VERSION, describe_data, load_checkpoint, read_checkpoint, save_checkpoint
 from gpt_helpers.data import create_dataloader
 from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
-from gpt_helpers.weights import load_weights, save_weights, writable_folder, write_whole
+from gpt_helpers.weights import load_weights, save_weights
 
 CFG = GPT_CONFIG_TINY | {"vocab_size": 20, "emb_dim": 8, "n_heads": 1, "n_layers": 1, "context_length": 8}
 
@@ -38,17 +36,17 @@ def same(ours, theirs):
 
 
 @pytest.fixture
-def kept(tmp_path):
+def saved_at(tmp_path):
     path = tmp_path / "run.pt"
     save_checkpoint(path, *trained(), {"step": 1, "losses": [[1.5], [2.5], [16]]}, data={"batches": 3})
     return path
 
 
-def test_a_checkpoint_gives_back_what_was_kept(kept):
+def test_a_checkpoint_gives_back_what_was_saved(saved_at):
     model, optimizer = trained(seed=2)
-    assert load_checkpoint(kept, model, optimizer, data={"batches": 3}) == {"step": 1, "losses": [[1.5], [2.5], [16]]}
+    assert load_checkpoint(saved_at, model, optimizer, data={"batches": 3}) == {"step": 1, "losses": [[1.5], [2.5], [16]]}
     assert same(state(model, optimizer), state(*trained()))
-    assert [path.name for path in kept.parent.iterdir()] == ["run.pt"]
+    assert [path.name for path in saved_at.parent.iterdir()] == ["run.pt"]
 
 
 def refused(path, message, model=None, optimizer=None, data=None):
@@ -73,23 +71,23 @@ def test_a_file_that_is_something_else_is_refused(content, tmp_path):
     refused(tmp_path / "run.pt", "damaged, cut short or no checkpoint")
 
 
-def test_a_file_cut_short_anywhere_is_refused(kept):
-    whole = kept.read_bytes()
+def test_a_file_cut_short_anywhere_is_refused(saved_at):
+    whole = saved_at.read_bytes()
     for length in range(0, len(whole), len(whole) // 40):
-        kept.write_bytes(whole[:length])
-        refused(kept, "damaged")
+        saved_at.write_bytes(whole[:length])
+        refused(saved_at, "damaged")
 
 
-def test_a_damaged_byte_is_refused_or_harmless(kept):
-    whole, right = kept.read_bytes(), state(*trained())
+def test_a_damaged_byte_is_refused_or_harmless(saved_at):
+    whole, right = saved_at.read_bytes(), state(*trained())
     refusals, places = 0, range(0, len(whole), 61)
     model, optimizer = trained(seed=2)
     for place in places:
         spoiled = bytearray(whole)
         spoiled[place] ^= 0x41
-        kept.write_bytes(spoiled)
+        saved_at.write_bytes(spoiled)
         try:
-            load_checkpoint(kept, model, optimizer, data={"batches": 3})
+            load_checkpoint(saved_at, model, optimizer, data={"batches": 3})
         except ValueError as error:
             refusals += 1
             assert "\n" not in str(error)
@@ -132,64 +130,40 @@ def test_a_foreign_file_of_torch_is_refused(content, tmp_path):
     (lambda saved: saved["optimizer"]["state"][0].update(exp_avg=torch.ones(3)), "does not hold the weights"),
     (lambda saved: saved["optimizer"]["param_groups"].pop(), "does not hold the weights"),
 ])
-def test_a_checkpoint_that_does_not_fit_is_refused(kept, change, message):
-    saved = read_checkpoint(kept)
+def test_a_checkpoint_that_does_not_fit_is_refused(saved_at, change, message):
+    saved = read_checkpoint(saved_at)
     change(saved)
-    torch.save(saved, kept)
-    refused(kept, message)
+    torch.save(saved, saved_at)
+    refused(saved_at, message)
 
 
-def test_another_optimizer_is_refused(kept):
+def test_another_optimizer_is_refused(saved_at):
     model, optimizer = trained(optimizer_class=torch.optim.SGD)
-    refused(kept, "it was 'AdamW', and is 'SGD'", model, optimizer)
+    refused(saved_at, "it was 'AdamW', and is 'SGD'", model, optimizer)
 
 
-def test_weights_that_are_no_numbers_are_not_kept(kept):
-    before = kept.read_bytes()
+def test_weights_that_are_no_numbers_are_not_saved(saved_at):
+    before = saved_at.read_bytes()
     model, optimizer = trained()
     with torch.no_grad():
         model.final_norm.bias[3] = float("inf")
     with pytest.raises(ValueError, match=r"the weights final_norm.bias hold nan or infinity"):
-        save_checkpoint(kept, model, optimizer, {})
-    assert kept.read_bytes() == before
+        save_checkpoint(saved_at, model, optimizer, {})
+    assert saved_at.read_bytes() == before
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size")
 @pytest.mark.parametrize("what", ["save_checkpoint({path!r}, *trained(), {{}})", "save_weights({path!r}, trained()[0])"])
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(kept, what):
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(saved_at, what):
     """For real: the system lets the process write no more than 4 kB to a file."""
-    before = kept.read_bytes()
+    before = saved_at.read_bytes()
     code = ("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)); from test_checkpoint import *\n"
-            f"try: {what.format(path=str(kept))}\nexcept OSError as error: print(error)")
+            f"try: {what.format(path=str(saved_at))}\nexcept OSError as error: print(error)")
     out = subprocess.run([sys.executable, "-c", code], cwd=os.path.dirname(__file__), capture_output=True, encoding="utf-8",
                          check=True).stdout
     assert out.startswith("run.pt could not be written (") and out.count("\n") == 1
-    assert kept.read_bytes() == before
-    assert [path.name for path in kept.parent.iterdir()] == ["run.pt"]
-
-
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(OSError, match="folder missing"):
-        save_weights(tmp_path / "no" / "w.safetensors", trained()[0])
-
-
-def test_a_draft_left_by_a_killed_process_is_in_nobodys_way(kept):
-    (kept.parent / "run.pt.draft").write_bytes(b"half")
-    save_checkpoint(kept, *trained(seed=3), {"step": 2}, data={"batches": 3})
-    assert read_checkpoint(kept)["training"] == {"step": 2}
-    assert [path.name for path in kept.parent.iterdir()] == ["run.pt"]
-
-
-def test_what_is_written_takes_the_place_of_the_old_file_only_when_it_is_whole(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def write(draft):
-        draft.write_text("new")
-        assert path.read_text() == "old"
-
-    write_whole(path, write)
-    assert path.read_text() == "new"
+    assert saved_at.read_bytes() == before
+    assert [path.name for path in saved_at.parent.iterdir()] == ["run.pt"]
 
 
 def test_weights_are_safetensors_that_anyone_can_load(tmp_path):
@@ -220,19 +194,3 @@ def test_data_are_told_apart_by_tokens_and_settings():
     assert all(a != b for i, a in enumerate(facts) for b in facts[:i])
     assert facts[0] == describe_data(create_dataloader(ids.clone(), 2, 4))
     assert describe_data([1, 2])["batches"] == 2
-
-
-def test_files_go_to_this_folder_or_where_it_is_read_only_to_a_temporary_one(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert writable_folder() == Path() and capsys.readouterr().out == ""
-    make = tempfile.TemporaryFile
-
-    def read_only(**options):
-        if options.get("dir") == ".":
-            raise PermissionError
-        return make(**options)
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
-    folder = writable_folder()
-    assert folder.is_dir() and not list(tmp_path.iterdir()) and str(folder) in capsys.readouterr().out
-    folder.rmdir()

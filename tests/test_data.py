@@ -15,10 +15,10 @@ def test_the_split_is_80_10_10_by_tokens():
 
 
 @pytest.mark.parametrize("total", [0, 1, 2, 9, 10, 11, 5421])
-@pytest.mark.parametrize("shares", [(0.8, 0.1), (0.7, 0.2), (0.29, 0.58), (1 / 3, 1 / 3), (0, 0), (1, 0), (0.9, 0.1), (0, 1)])
-def test_nothing_is_lost_or_shared(total, shares):
+@pytest.mark.parametrize("fractions", [(0.8, 0.1), (0.7, 0.2), (0.29, 0.58), (1 / 3, 1 / 3), (0, 0), (1, 0), (0.9, 0.1), (0, 1)])
+def test_nothing_is_lost_or_shared(total, fractions):
     ids = torch.arange(total)
-    assert torch.equal(torch.cat(split_tokens(ids, *shares)), ids)
+    assert torch.equal(torch.cat(split_tokens(ids, *fractions)), ids)
 
 
 def test_the_cuts_fall_on_the_nearest_token():
@@ -76,10 +76,10 @@ def test_at_context_256_and_batch_2_no_part_of_the_story_is_empty():
         assert len(create_dataloader(part, batch_size=2, context_length=256, drop_last=True)) >= 1
 
 
-@pytest.mark.parametrize("shares", [(-0.1, 0.1), (0.5, -0.1), (0.8, 0.3), (1.1, 0), (float("nan"), 0.1)])
-def test_impossible_shares_are_refused(shares):
-    with pytest.raises(ValueError, match="shares must not be negative, and together at most 1"):
-        split_tokens(torch.arange(10), *shares)
+@pytest.mark.parametrize("fractions", [(-0.1, 0.1), (0.5, -0.1), (0.8, 0.3), (1.1, 0), (float("nan"), 0.1)])
+def test_impossible_fractions_are_refused(fractions):
+    with pytest.raises(ValueError, match="fractions must not be negative, and together at most 1"):
+        split_tokens(torch.arange(10), *fractions)
 
 
 def test_a_text_too_short_for_one_window_says_what_was_needed():
@@ -93,7 +93,7 @@ def test_a_text_too_short_for_the_split_says_how_much_it_takes():
     with pytest.raises(ValueError, match=r"its val part \(10%\) has 120, too few for one window of 257 .* about 2,570 tokens"):
         split_tokens(torch.arange(1200), context_length=256)
     assert len(split_tokens(torch.arange(2570), context_length=256).test) == 257
-    split_tokens(torch.arange(1200), train=1, val=0, context_length=256)      # a part of no share needs no window
+    split_tokens(torch.arange(1200), train=1, val=0, context_length=256)      # a part of fraction 0 needs no window
 
 
 def test_a_drop_last_that_leaves_nothing_is_refused():
@@ -113,7 +113,7 @@ def test_ids_that_are_not_one_row_of_whole_numbers_are_refused(ids):
 @pytest.mark.parametrize(("name", "bad"), [("batch_size", 0), ("context_length", -1), ("stride", 0), ("batch_size", 2.0)])
 def test_sizes_below_one_are_refused(name, bad):
     sizes = {"batch_size": 1, "context_length": 2, "stride": 1, name: bad}
-    with pytest.raises(ValueError, match=f"got {name}={bad}, need a whole number of at least 1"):
+    with pytest.raises(ValueError, match=f"got {name}={bad}, need an integer of at least 1"):
         create_dataloader(torch.arange(9), **sizes)
 
 

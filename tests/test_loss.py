@@ -80,7 +80,7 @@ def test_an_empty_loader_is_an_error_and_never_nan():
 
 @pytest.mark.parametrize("num_batches", [0, -1])
 def test_a_mean_over_no_batches_is_refused(num_batches):
-    with pytest.raises(ValueError, match=f"num_batches={num_batches}, need a whole number"):
+    with pytest.raises(ValueError, match=f"num_batches={num_batches}, need an integer"):
         calc_loss_loader(create_dataloader(IDS, 2, 4), Table(), "cpu", num_batches=num_batches)
 
 

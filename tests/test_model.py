@@ -5,8 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gpt_helpers.linear import onednn_is_faster
 from gpt_helpers.loss import calc_loss_batch
-from gpt_helpers.model import GPT_CONFIG_124M, GPT_CONFIG_TINY, GPTModel, onednn_is_faster
+from gpt_helpers.model import GPT_CONFIG_124M, GPT_CONFIG_TINY, GPTModel
 
 SMALL = {"vocab_size": 97, "context_length": 16, "emb_dim": 24, "n_heads": 3, "n_layers": 2, "drop_rate": 0.1, "qkv_bias": False}
 
@@ -34,20 +35,20 @@ def test_logits_have_one_row_of_the_vocabulary_per_token(model, ids):
 
 
 def test_a_cache_gives_the_logits_of_the_whole(model, ids):
-    cache = model.new_cache()
-    parts = [model(ids[:, :3], cache=cache), *(model(ids[:, t:t + 1], cache=cache) for t in range(3, ids.shape[1]))]
+    cache = model.new_kv_cache()
+    parts = [model(ids[:, :3], kv_cache=cache), *(model(ids[:, t:t + 1], kv_cache=cache) for t in range(3, ids.shape[1]))]
     torch.testing.assert_close(torch.cat(parts, dim=1), model(ids))
 
 
 def test_a_cache_takes_one_token_at_a_time_and_no_more_than_the_context(model, ids):
-    cache = model.new_cache()
-    model(ids[:, :3], cache=cache)
+    cache = model.new_kv_cache()
+    model(ids[:, :3], kv_cache=cache)
     with pytest.raises(ValueError, match="got 2 tokens with a cache of 3, need the one that is new"):
-        model(ids[:, :2], cache=cache)
+        model(ids[:, :2], kv_cache=cache)
     for _ in range(model.cfg["context_length"] - 3):
-        model(ids[:, :1], cache=cache)
+        model(ids[:, :1], kv_cache=cache)
     with pytest.raises(ValueError, match="the model takes at most context_length"):
-        model(ids[:, :1], cache=cache)
+        model(ids[:, :1], kv_cache=cache)
 
 
 def test_last_only_gives_the_last_row_alone(model, ids):
@@ -203,9 +204,9 @@ def test_the_model_keeps_its_own_copy_of_the_configuration():
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"n_layer": 2}, "unknown 'n_layer'"),
-    ({"emb_dim": 768.0}, r"emb_dim=768\.0, need a whole number"),
-    ({"n_heads": True}, "n_heads=True, need a whole number"),
-    ({"n_layers": 0}, "n_layers=0, need a whole number of at least 1"),
+    ({"emb_dim": 768.0}, r"emb_dim=768\.0, need an integer"),
+    ({"n_heads": True}, "n_heads=True, need an integer"),
+    ({"n_layers": 0}, "n_layers=0, need an integer of at least 1"),
     ({"vocab_size": "50257"}, "vocab_size='50257'"),
     ({"drop_rate": 1.0}, r"drop_rate=1\.0: need a number from 0"),
     ({"drop_rate": -0.1}, r"drop_rate=-0\.1"),
@@ -251,9 +252,9 @@ def test_a_configuration_that_is_no_dict_is_refused(cfg):
 
 
 @pytest.mark.parametrize("onednn", [False, True])
-def test_looking_and_training_compute_the_same_logits(model, ids, onednn, monkeypatch):
+def test_evaluation_and_training_compute_the_same_logits(model, ids, onednn, monkeypatch):
     """While no gradients are asked for, another library may multiply, in another order."""
-    monkeypatch.setattr("gpt_helpers.model.onednn_is_faster", lambda: onednn)
+    monkeypatch.setattr("gpt_helpers.linear.onednn_is_faster", lambda: onednn)
     training = model(ids).detach()
     with torch.no_grad():
         assert torch.allclose(model(ids), training, rtol=1e-5, atol=1e-6)

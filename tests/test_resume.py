@@ -1,57 +1,24 @@
-"""The loop for real work: looking leaves no trace, a stop loses nothing, and what goes on ends at the same bits."""
-import contextlib
+"""The loop for real work: evaluation leaves no trace, a stop loses nothing, and what goes on ends at the same bits."""
 import errno
-import io
 import math
 import os
 import random
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy
 import pytest
 import torch
+from small import CFG, STEPS, Watch, moments, quiet, training, weights
 
-import gpt_helpers.train
-from gpt_helpers.checkpoint import describe_data, load_checkpoint, read_checkpoint, save_checkpoint
+from gpt_helpers.checkpoint import describe_data, read_checkpoint, save_checkpoint
 from gpt_helpers.data import create_dataloader
-from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
-from gpt_helpers.resume import random_state, set_random_state, undisturbed, uninterrupted
-from gpt_helpers.train import History, stop, train_model, train_model_simple
+from gpt_helpers.evaluate import History
+from gpt_helpers.model import GPTModel
+from gpt_helpers.state import deferred_interrupts, isolated, random_state, set_random_state
+from gpt_helpers.train import train_model, train_model_simple
 from gpt_helpers.weights import load_weights
-
-CFG = GPT_CONFIG_TINY | {"vocab_size": 60, "emb_dim": 16, "n_heads": 2, "n_layers": 1, "context_length": 16}
-STEPS = 12      # of two epochs
-TOKENIZER = SimpleNamespace(encode_to_numpy=lambda text, **_: numpy.array([len(word) for word in text.split()]),
-                            decode=lambda ids: " ".join(map(str, ids)), n_vocab=60)
-
-
-def training(epochs=2, generator=None, device="cpu"):
-    """The ten arguments of both loops: a tiny model with dropout, and batches in a new order every epoch."""
-    torch.set_num_threads(1)      # two threads may add in another order than one
-    torch.manual_seed(1)
-    ids = torch.randint(60, (190,))
-    train_loader, val_loader = create_dataloader(ids, 4, 8, shuffle=True), create_dataloader(ids[:50], 2, 8)
-    if generator:
-        train_loader = torch.utils.data.DataLoader(train_loader.dataset, batch_size=4, shuffle=True, generator=generator)
-    model = GPTModel(CFG)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
-    return [model, train_loader, val_loader, optimizer, device, epochs, 3, 1, "every effort moves", TOKENIZER]
-
-
-def weights(parts):
-    return torch.cat([p.detach().flatten() for p in parts[0].parameters()])
-
-
-def averages(parts):
-    return torch.cat([value.flatten().double() for state in parts[3].state_dict()["state"].values() for value in state.values()])
-
-
-def quiet(function, *args, **kwargs):
-    with contextlib.redirect_stdout(io.StringIO()):
-        return function(*args, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -67,21 +34,21 @@ def whole():
 
 def assert_same(parts, history, whole):
     assert torch.equal(weights(parts), weights(whole[0]))
-    assert torch.equal(averages(parts), averages(whole[0]))
+    assert torch.equal(moments(parts), moments(whole[0]))
     assert history == whole[1]
 
 
 def test_without_its_extras_it_walks_the_path_of_the_simple_loop(capsys):
     ours = training()
-    history = train_model(*ours, eval_ends=False, disturb=True)
+    history = train_model(*ours, eval_ends=False, share_rng=True)
     simple = training()
     assert train_model_simple(*simple) == history and isinstance(history, History)
-    assert torch.equal(weights(ours), weights(simple)) and torch.equal(averages(ours), averages(simple))
+    assert torch.equal(weights(ours), weights(simple)) and torch.equal(moments(ours), moments(simple))
     lines = capsys.readouterr().out.splitlines()
     assert lines[: len(lines) // 2] == lines[len(lines) // 2:] and len(lines) == 12
 
 
-def test_looking_more_often_changes_no_bit(whole):
+def test_evaluating_more_often_changes_no_bit(whole):
     for eval_freq in (1, 50):
         parts = training()
         parts[6] = eval_freq
@@ -90,7 +57,7 @@ def test_looking_more_often_changes_no_bit(whole):
         assert len(history.tokens_seen) == {1: STEPS + 1, 50: 3}[eval_freq]
 
 
-def test_it_looks_before_the_first_update_and_after_the_last(whole):
+def test_it_evaluates_before_the_first_update_and_after_the_last(whole):
     history = whole[1]
     per_step = 4 * 8
     assert history.tokens_seen[:3] == [0, per_step, 4 * per_step]
@@ -141,16 +108,18 @@ def test_more_epochs_can_be_added_later(tmp_path):
 
 def test_samples_of_before_the_stop_are_told_again(tmp_path):
     told = [{}, {}]
-    quiet(train_model, *training(), on_sample=told[0].__setitem__)
+    quiet(train_model, *training(), callbacks=[Watch(on_sample=told[0].__setitem__)])
     quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", max_steps=8)
-    quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", resume=True, on_sample=told[1].__setitem__)
+    quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", resume=True,
+          callbacks=[Watch(on_sample=told[1].__setitem__)])
     assert told[0] == told[1] and list(told[0]) == [1, 2]
 
 
-def test_a_finished_training_that_is_resumed_only_looks(whole, tmp_path):
+def test_a_finished_training_that_is_resumed_only_evaluates(whole, tmp_path):
     quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt")
     parts, steps = training(), []
-    history = quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True, on_step=lambda *_: steps.append(1))
+    history = quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True,
+                    callbacks=[Watch(on_step=lambda *_: steps.append(1))])
     assert_same(parts, history, whole)
     assert steps == []
 
@@ -159,7 +128,7 @@ def test_a_finished_training_that_is_resumed_only_looks(whole, tmp_path):
     ({"max_steps": 5}, 5), ({"max_tokens": 5 * 32}, 5), ({"max_tokens": 5 * 32 + 1}, 6), ({}, STEPS)])
 def test_it_stops_at_a_number_of_steps_or_tokens(limits, steps):
     seen = []
-    history = quiet(train_model, *training(), **limits, on_step=lambda step, loss: seen.append(step))
+    history = quiet(train_model, *training(), **limits, callbacks=[Watch(on_step=lambda step, loss: seen.append(step))])
     assert seen == list(range(steps)) and history.tokens_seen[-1] >= limits.get("max_tokens", 0)
 
 
@@ -171,7 +140,7 @@ def test_the_best_weights_are_those_of_the_lowest_validation_loss(tmp_path):
     assert not best.training and not torch.equal(weights([best]), weights(parts))
     again = training(epochs=6)
     again[3] = torch.optim.AdamW(again[0].parameters(), lr=0.1)
-    quiet(train_model, *again, on_eval=lambda history: seen.append(weights(again)))
+    quiet(train_model, *again, callbacks=[Watch(on_eval=lambda history: seen.append(weights(again)))])
     assert torch.equal(weights([best]), seen[history.val_losses.index(min(history.val_losses))])
 
 
@@ -195,32 +164,21 @@ def interrupted_at(where, nth):
     if where == "step":
         optimizer.register_step_pre_hook(interrupt)
     if where == "progress":
-        return parts, {"on_step": interrupt}
+        return parts, {"callbacks": [Watch(on_step=interrupt)]}
     if where == "sample":
-        return parts, {"on_sample": interrupt}
-    if where == "looked":
-        return parts, {"on_eval": interrupt}
+        return parts, {"callbacks": [Watch(on_sample=interrupt)]}
+    if where == "evaluated":
+        return parts, {"callbacks": [Watch(on_eval=interrupt)]}
     return parts, {}
 
 
 PLACES = [("forward", 1), ("forward", 2), ("forward", 3), ("forward", 17), ("forward", 40), ("inside forward", 5),
           ("inside forward", 60), ("backward", 1), ("backward", 8), ("step", 1), ("step", 9), ("progress", 4), ("sample", 1),
-          ("looked", 1), ("looked", 2), ("looked", 3)]
+          ("evaluated", 1), ("evaluated", 2), ("evaluated", 3)]
 
 
 @pytest.mark.parametrize(("where", "nth"), PLACES)
-def test_the_stop_button_in_the_simple_loop_returns_what_was_recorded(where, nth, capsys):
-    parts, extras = interrupted_at(where, nth)
-    history = train_model_simple(*parts, **extras)
-    assert isinstance(history, History) and len(set(map(len, history))) == 1
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("Stopped at step ") and last.endswith(": by hand.")
-    assert all(module.training for module in parts[0].modules())
-    quiet(train_model_simple, *parts)      # model and optimizer can still be used
-
-
-@pytest.mark.parametrize(("where", "nth"), PLACES)
-def test_the_stop_button_keeps_the_last_whole_step_and_the_rest_follows_with_the_same_bits(whole, where, nth, tmp_path, capsys):
+def test_the_stop_button_saves_the_last_whole_step_and_the_rest_follows_with_the_same_bits(whole, where, nth, tmp_path, capsys):
     parts, extras = interrupted_at(where, nth)
     stopped = train_model(*parts, checkpoint_path=tmp_path / "run.pt", **extras)
     assert [row == full[: len(row)] for row, full in zip(stopped, whole[1], strict=True)] == [True] * 3
@@ -232,18 +190,14 @@ def test_the_stop_button_keeps_the_last_whole_step_and_the_rest_follows_with_the
 
 
 @pytest.mark.parametrize(("where", "nth"), PLACES)
-def test_also_when_looking_draws_from_the_trainings_random_numbers(where, nth, tmp_path):
+def test_also_when_evaluation_draws_from_the_trainings_random_numbers(where, nth, tmp_path):
     straight = training()
-    history = quiet(train_model, *straight, disturb=True, eval_ends=False)
+    history = quiet(train_model, *straight, share_rng=True, eval_ends=False)
     parts, extras = interrupted_at(where, nth)
-    quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", disturb=True, eval_ends=False, **extras)
+    quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", share_rng=True, eval_ends=False, **extras)
     parts = training()
-    again = quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True, disturb=True, eval_ends=False)
+    again = quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True, share_rng=True, eval_ends=False)
     assert_same(parts, again, (straight, history))
-
-
-def test_records_that_an_interruption_has_left_unequal_are_handed_back_equal(capsys):
-    assert stop(History([3.0, 2.0], [3.5], [16]), 7, "by hand") == History([3.0], [3.5], [16])
 
 
 @pytest.fixture
@@ -273,7 +227,7 @@ def test_ctrl_c_during_an_update_waits_until_it_is_whole(whole, ctrl_c, tmp_path
 
 def test_an_uninterrupted_piece_of_work_is_done_before_the_interrupt_arrives(ctrl_c):
     done = []
-    with pytest.raises(KeyboardInterrupt), uninterrupted():
+    with pytest.raises(KeyboardInterrupt), deferred_interrupts():
         signal.raise_signal(signal.SIGINT)
         done.append("all")
     assert done == ["all"]
@@ -290,22 +244,38 @@ def test_a_training_that_is_there_is_not_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"resume": True}, {"checkpoint_freq": 5}])
-def test_what_is_to_be_kept_needs_a_file(options):
+def test_what_is_to_be_saved_needs_a_file(options):
     with pytest.raises(ValueError, match="checkpoint_path"):
         train_model(*training(), **options)
 
 
 @pytest.mark.parametrize("freq", [0, -1, 1.5, True])
-def test_how_often_it_is_kept_is_a_whole_number(freq, tmp_path):
+def test_how_often_it_is_saved_is_an_integer(freq, tmp_path):
     with pytest.raises(ValueError, match="checkpoint_freq"):
         train_model(*training(), checkpoint_path=tmp_path / "run.pt", checkpoint_freq=freq)
 
 
-def test_best_weights_that_cannot_be_written_do_not_end_a_training(whole, tmp_path, capsys):
+def test_best_weights_that_cannot_be_written_do_not_end_a_training(whole, tmp_path, monkeypatch, capsys):
+    def full(*args):
+        raise OSError("w could not be written (No space left on device)")
+
+    monkeypatch.setattr("gpt_helpers.train.save_weights", full)
     parts = training()
-    history = train_model(*parts, checkpoint_path=tmp_path / "run.pt", best_path=tmp_path / "missing" / "best.safetensors")
+    history = train_model(*parts, checkpoint_path=tmp_path / "run.pt", best_path=tmp_path / "best.safetensors")
     assert_same(parts, history, whole)
-    assert "Not kept: best.safetensors could not be written" in capsys.readouterr().out
+    assert "Not saved: w could not be written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["checkpoint_path", "best_path"])
+@pytest.mark.parametrize(("place", "words"), [("missing/run.pt", "there is no folder '.*missing' for run.pt: make it first"),
+                                              ("file/run.pt", "there is no folder '.*file'"), (".", "is a folder: name a file")])
+def test_a_place_where_nothing_can_be_saved_is_noticed_before_the_first_step(option, place, words, tmp_path):
+    (tmp_path / "file").touch()
+    parts = training()
+    before = weights(parts)
+    with pytest.raises(OSError, match=words) as caught:
+        train_model(*parts, **{option: tmp_path / place})
+    assert torch.equal(weights(parts), before) and "\n" not in str(caught.value)
 
 
 def test_a_checkpoint_that_train_model_has_not_written_is_refused_before_anything_changes(tmp_path):
@@ -315,7 +285,7 @@ def test_a_checkpoint_that_train_model_has_not_written_is_refused_before_anythin
     with torch.no_grad():
         parts[0].out_head.weight.add_(1)
     before = weights(parts)
-    with pytest.raises(ValueError, match=r"run\.pt does not say how far its training had come: give a file that train_model"):
+    with pytest.raises(ValueError, match=r"run\.pt does not fit: it does not say how far its training had come: give a"):
         train_model(*parts, checkpoint_path=tmp_path / "run.pt", resume=True)
     assert torch.equal(weights(parts), before)
 
@@ -334,12 +304,12 @@ def test_a_full_disk_stops_neither_the_training_nor_spoils_the_file(whole, tmp_p
     parts = training()
     history = train_model(*parts, checkpoint_path=tmp_path / "run.pt", checkpoint_freq=4)
     assert_same(parts, history, whole)
-    assert "Not kept: run.pt could not be written (No space left on device)" in capsys.readouterr().out
+    assert "Not saved: run.pt could not be written (No space left on device)" in capsys.readouterr().out
     assert read_checkpoint(tmp_path / "run.pt")["training"]["step"] == 4
     assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
 
 
-def test_a_ruined_training_is_not_kept(tmp_path, capsys):
+def test_a_ruined_training_is_not_saved(tmp_path, capsys):
     """The loss of the step that ruins the weights is still a number; the file keeps the weights before it."""
     parts = training()
 
@@ -348,9 +318,9 @@ def test_a_ruined_training_is_not_kept(tmp_path, capsys):
             with torch.no_grad():
                 parts[0].out_head.weight[0, 0] = math.nan
 
-    history = train_model(*parts, checkpoint_path=tmp_path / "run.pt", checkpoint_freq=1, on_step=ruin)
+    history = train_model(*parts, checkpoint_path=tmp_path / "run.pt", checkpoint_freq=1, callbacks=[Watch(on_step=ruin)])
     lines = capsys.readouterr().out
-    assert "Not kept: the weights out_head.weight hold nan" in lines and "Stopped at step 6: the training loss is nan" in lines
+    assert "Not saved: the weights out_head.weight hold nan" in lines and "Stopped at step 6: the training loss is nan" in lines
     assert len(history.tokens_seen) == 3
     assert read_checkpoint(tmp_path / "run.pt")["training"]["step"] == 5
 
@@ -369,22 +339,19 @@ def test_a_checkpoint_of_another_text_is_refused_before_anything_changes(tmp_pat
 
 # Random states.
 
-def test_every_random_state_is_kept():
+def test_every_random_state_is_put_back():
     state = random_state()
     drawn = [torch.rand(3).tolist(), random.random(), numpy.random.rand()]
     set_random_state(state)
     assert [torch.rand(3).tolist(), random.random(), numpy.random.rand()] == drawn
 
 
-def test_looking_puts_random_states_and_mode_back_even_after_an_error():
+def test_evaluation_puts_random_states_and_mode_back_even_after_an_error():
     model = GPTModel(CFG).train()
     before = torch.get_rng_state()
-    with pytest.raises(RuntimeError), undisturbed(model):
+    with pytest.raises(RuntimeError), isolated(model):
         model.eval()
         torch.rand(1)
         raise RuntimeError
     assert model.training and torch.equal(torch.get_rng_state(), before)
 
-
-def test_both_loops_are_found_where_the_lessons_look():
-    assert gpt_helpers.train.train_model is train_model and load_checkpoint.__module__ == "gpt_helpers.checkpoint"

@@ -1,0 +1,87 @@
+"""Files that are written atomically: all of a new one, or all of the one that was there before."""
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ABANDONED = 600      # seconds after which a temporary file that nobody writes to any more belongs to a process that died
+
+
+def write_atomically(path: str | Path, write: Callable[[Path], Any]) -> None:
+    """Call write(temporary), a path beside `path`; when that file is whole and on the disk, it takes the place of `path`.
+
+    Several processes may write the same path at once: the last one wins, and a reader always finds a whole file.
+    Raises OSError with the reason; a file that was there before is then untouched.
+    """
+    path = Path(path)
+    try:
+        with temporary_beside(path) as temporary:
+            write(temporary)
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)               # a temporary file is its owner's alone
+            replace(temporary, path)
+    except Exception as error:      # torch and safetensors each have their own for a full disk
+        raise OSError(f"{path.name} could not be written ({reason(error, path.parent)}). "
+                      "What was there before is untouched") from None
+
+
+@contextlib.contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A new empty file with a name of its own in the folder of `path`, gone afterwards; abandoned ones go, too."""
+    for old in path.parent.glob(f"{path.name}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > ABANDONED:
+                old.unlink()
+    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        with contextlib.suppress(OSError):
+            Path(name).unlink(missing_ok=True)
+
+
+def replace(temporary: Path, path: Path) -> None:
+    """Put a file in the place of another. Windows refuses while anyone has that one open, so there it is tried for a second."""
+    for _ in range(20 if os.name == "nt" else 0):
+        with contextlib.suppress(PermissionError):
+            return os.replace(temporary, path)
+        time.sleep(0.05)
+    return os.replace(temporary, path)
+
+
+def reason(error: BaseException | None, folder: Path) -> str:
+    """Why a file could not be written, in a few words: the system's own, wherever in the chain of errors they stand."""
+    first = error
+    while error is not None:
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        error = error.__cause__ or error.__context__
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(folder).free < 2**20:
+            return "the disk is full"
+    return next(iter(str(first).strip().splitlines()), "") or type(first).__name__
+
+
+def save_or_say(save: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    """Call save(*args, **kwargs); when its file cannot be written, say so in one line, so that a training goes on without it."""
+    try:
+        save(*args, **kwargs)
+    except (OSError, ValueError) as error:
+        print(f"Not saved: {error}")
+
+
+def writable_folder() -> Path:
+    """Where a lesson saves its files: this folder, or where nothing can be written here, a temporary one, and says so."""
+    try:
+        with tempfile.TemporaryFile(dir="."):
+            return Path()
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix="gpt_helpers_"))
+        print(f"Nothing can be written here, so files go to {folder}")
+        return folder

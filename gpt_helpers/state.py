@@ -1,0 +1,135 @@
+"""The state of a training: how far it has come, and the random numbers around it."""
+import contextlib
+import random
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from gpt_helpers.data import independent
+
+
+@dataclass
+class TrainState:
+    """A training as of its last commit, in a form that a checkpoint can hold.
+
+    step: updates made. epoch, batch: epochs done, and batches done in this one. tokens_seen: by then. losses: the History's
+    three lists. samples: one text per epoch. scheduler: its state. given: the settings with which the training was started.
+    rng_epoch, rng: the random states at the epoch's start and at the last commit.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    tokens_seen: int = 0
+    losses: list = field(default_factory=lambda: [[], [], []])
+    samples: list = field(default_factory=list)
+    scheduler: dict | None = None
+    given: dict = field(default_factory=dict)
+    rng_epoch: dict = field(default_factory=dict)
+    rng: dict = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def commit(self, loader: DataLoader) -> Iterator[None]:
+        """What the body changes, and the random state after it, are recorded together: an interrupt waits until then."""
+        with deferred_interrupts():
+            yield
+            self.rng = random_state(loader)
+
+    def batches(self, loader: DataLoader, num_epochs: int, accumulate: int) -> Iterator[list]:
+        """Lists of up to `accumulate` batches, all that are still to come; a begun epoch is drawn again in the same order."""
+        while self.epoch < num_epochs:
+            done = self.batch
+            if done:
+                set_random_state(self.rng_epoch, loader)
+            else:
+                with self.commit(loader):
+                    self.rng_epoch = random_state(loader)
+            batches = iter(independent(loader))
+            for _ in range(done):
+                next(batches)
+            if done:
+                set_random_state(self.rng, loader)
+            while micro_batches := list(islice(batches, accumulate)):
+                yield micro_batches
+            with self.commit(loader):
+                self.epoch, self.batch = self.epoch + 1, 0
+
+
+def require_state(training: Any, loader: DataLoader) -> None:
+    """ValueError when a checkpoint's `training` is not a TrainState that can go on on this machine with this loader."""
+    if not isinstance(training, dict) or set(training) != set(TrainState.__dataclass_fields__):
+        raise ValueError("it does not say how far its training had come: give a file that train_model has written")
+    there = len(training["rng"].get("cuda", []))
+    here = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if 0 < here < there:
+        raise ValueError(f"it was written on a machine with {there} GPUs, and this one has {here}: go on where there are as "
+                         "many, or on the CPU (CUDA_VISIBLE_DEVICES=-1)")
+    if ("loader" in training["rng"]) != bool(getattr(loader, "generator", None)):
+        raise ValueError("its loader had a generator of its own and this one has none, or the other way round: make it as then")
+
+
+def random_state(loader: DataLoader | None = None) -> dict:
+    """Every random state that a training can draw from, in a form that a checkpoint can hold."""
+    state = {"torch": torch.get_rng_state(), "python": random.getstate()}
+    if torch.cuda.is_initialized():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        state["mps"] = torch.mps.get_rng_state()
+    if numpy := sys.modules.get("numpy"):
+        kind, keys, *rest = numpy.random.get_state()
+        state["numpy"] = [kind, keys.tolist(), *rest]
+    if generator := getattr(loader, "generator", None):
+        state["loader"] = generator.get_state()
+    return state
+
+
+def set_random_state(state: dict, loader: DataLoader | None = None) -> None:
+    """Put back what `random_state` returned."""
+    torch.set_rng_state(state["torch"])
+    random.setstate(state["python"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    if "mps" in state and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])
+    if "numpy" in state and (numpy := sys.modules.get("numpy")):
+        numpy.random.set_state(state["numpy"])
+    if "loader" in state:
+        loader.generator.set_state(state["loader"])
+
+
+@contextlib.contextmanager
+def isolated(model: nn.Module, *loaders: DataLoader) -> Iterator[None]:
+    """Whatever the body evaluates, training goes on as if it had not: random states, gradients and mode are put back."""
+    states = [(random_state(loader), loader) for loader in loaders or (None,)]
+    training, gradients = model.training, torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        for state, loader in states:
+            set_random_state(state, loader)
+        model.train(training)
+        torch.set_grad_enabled(gradients)
+
+
+@contextlib.contextmanager
+def deferred_interrupts() -> Iterator[None]:
+    """Ctrl-C and JupyterLab's stop button wait until the body is done, so that it happens wholly or not at all."""
+    if threading.current_thread() is not threading.main_thread():      # only the main thread is ever interrupted
+        yield
+        return
+    caught = []
+    before = signal.signal(signal.SIGINT, lambda *args: caught.append(args))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if caught and callable(before):
+            before(*caught[0])

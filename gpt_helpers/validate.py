@@ -1,0 +1,235 @@
+"""Argument checks. Each raises one line that says what was given, what was needed and what to do."""
+import math
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+PADDING = -100      # a target that no loss counts. Source: PyTorch's `ignore_index` of cross_entropy
+
+
+def require_integers(least: int, **numbers: Any) -> None:
+    """ValueError when one of the named numbers is not an integer of at least `least`."""
+    for name, number in numbers.items():
+        if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
+            raise ValueError(f"got {name}={number!r:.60}, need an integer of at least {least}")
+
+
+def require_positive(**numbers: Any) -> None:
+    """ValueError when one of the named numbers is not an integer of at least 1."""
+    require_integers(1, **numbers)
+
+
+# Token ids, splits, windows and batches.
+
+def require_row(ids: torch.Tensor, name: str = "ids") -> None:
+    """ValueError when ids are not one row of int64 token ids."""
+    if not isinstance(ids, torch.Tensor) or ids.dtype != torch.int64:
+        raise ValueError(f"got {name} of type {getattr(ids, 'dtype', type(ids).__name__)}, need a tensor of int64: "
+                         "text_to_token_ids makes one")
+    if ids.ndim not in (1, 2) or (ids.ndim == 2 and len(ids) != 1):
+        raise ValueError(f"got {name} of shape {tuple(ids.shape)}, need one row of token ids, (N,) or (1, N)")
+
+
+def require_ids(ids: torch.Tensor, cfg: Mapping, past: int = 0) -> None:
+    """ValueError when ids are not (B, T) token ids that a model of this configuration can take after `past` others."""
+    if ids.ndim != 2 or ids.numel() == 0 or ids.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"got {ids.dtype} ids of shape {tuple(ids.shape)}, need int64 of shape (batch, tokens) "
+                         "with at least one token")
+    if past and ids.shape[1] > 1:
+        raise ValueError(f"got {ids.shape[1]:,} tokens with a KV cache of {past:,}, need only the new one: ids[:, -1:]")
+    if past + ids.shape[1] > cfg["context_length"]:
+        raise ValueError(f"got {past + ids.shape[1]:,} tokens, the model takes at most context_length {cfg['context_length']:,}: "
+                         "shorten the input or build the model with a longer context_length")
+    if not ids.is_meta and not 0 <= ids.min() <= ids.max() < cfg["vocab_size"]:
+        raise ValueError(f"got token ids from {ids.min()} to {ids.max()}, the vocabulary of this model has 0 to "
+                         f"{cfg['vocab_size'] - 1}: use the tokenizer that the model was built for")
+
+
+def require_targets(inputs: torch.Tensor, targets: torch.Tensor, cfg: Mapping | None) -> None:
+    """ValueError when targets do not fit the inputs, are all padding, or are not tokens that the model knows."""
+    if targets.shape != inputs.shape or targets.dtype != torch.int64:
+        raise ValueError(f"got {targets.dtype} targets of shape {tuple(targets.shape)} for inputs of shape "
+                         f"{tuple(inputs.shape)}, need int64 of the same shape: the inputs one step later")
+    if targets.is_meta or targets.numel() == 0:
+        return
+    counted = targets[targets != PADDING]
+    if len(counted) == 0:
+        raise ValueError(f"got a batch in which all {targets.numel():,} targets are padding ({PADDING}), so there is no loss to "
+                         "average: leave that batch out")
+    if cfg and not 0 <= counted.min() <= counted.max() < cfg["vocab_size"]:
+        raise ValueError(f"got targets from {counted.min()} to {counted.max()}, the vocabulary of this model has 0 to "
+                         f"{cfg['vocab_size'] - 1} (and {PADDING} marks padding): use the tokenizer that the model was built for")
+
+
+def require_rows(vocab_size: int, **rows: torch.Tensor) -> None:
+    """ValueError when one of the named rows is not (N,) known token ids, at least two of them."""
+    for name, row in rows.items():
+        require_row(row, name)
+        if row.ndim != 1 or len(row) < 2:
+            raise ValueError(f"got {name} of shape {tuple(row.shape)}, need one row of at least 2 token ids")
+        if not 0 <= row.min() <= row.max() < vocab_size:
+            raise ValueError(f"got {name} from {row.min()} to {row.max()}, the vocabulary has 0 to {vocab_size - 1}")
+
+
+def require_fractions(train: float, val: float) -> None:
+    """ValueError when the fractions of a split are negative, not a number, or more than the whole."""
+    if not (train >= 0 and val >= 0 and train + val <= 1 + 1e-9):
+        raise ValueError(f"got train={train}, val={val}: fractions must not be negative, and together at most 1")
+
+
+def require_room(split: Any, fractions: Iterable[float], context_length: int) -> None:
+    """ValueError when a part of a split that has a fraction is too short for one window."""
+    require_positive(context_length=context_length)
+    total = sum(map(len, split))
+    for name, part, fraction in zip(split._fields, split, fractions, strict=True):
+        if fraction > 1e-9 and len(part) <= context_length:
+            raise ValueError(
+                f"the text has {total:,} tokens, so its {name} part ({fraction:.0%}) has {len(part):,}, too few for one window "
+                f"of {context_length + 1:,} (context_length {context_length:,} and its next token): use a text of about "
+                f"{math.ceil((context_length + 1) / fraction):,} tokens or more, or a shorter context_length")
+
+
+def require_window(ids: torch.Tensor, context_length: int) -> None:
+    """ValueError when ids are too few for one window."""
+    if ids.numel() <= context_length:
+        raise ValueError(f"the text, or this part of it, has {ids.numel():,} tokens, too few for one window of "
+                         f"{context_length + 1:,} (context_length {context_length:,} and its next token): "
+                         "use more text or a shorter context_length")
+
+
+def require_index(i: int, length: int) -> None:
+    """IndexError when there is no window i."""
+    if not 0 <= i < length:
+        raise IndexError(f"window {i} of {length}: windows are numbered from 0 to {length - 1}")
+
+
+def require_full_batch(windows: int, batch_size: int, drop_last: bool) -> None:
+    """ValueError when drop_last would drop everything."""
+    if drop_last and windows < batch_size:
+        raise ValueError(f"{windows} window(s) do not fill one batch of {batch_size} and drop_last=True leaves none: "
+                         "use drop_last=False, a smaller batch_size or more text")
+
+
+def require_batches(data_loader: Any, num_batches: int | None = None) -> None:
+    """ValueError when a loss over these batches would be a mean of nothing."""
+    if len(data_loader) == 0:
+        raise ValueError("the loader has 0 batches, so there is no loss to average: use drop_last=False, "
+                         "a smaller batch_size or more text")
+    if num_batches is not None:
+        require_positive(num_batches=num_batches)
+
+
+# Models and trainings.
+
+def require_config(cfg: Mapping, keys: Iterable[str]) -> None:
+    """ValueError when a model configuration has a missing, unknown, wrong-typed or impossible value."""
+    if not isinstance(cfg, Mapping):
+        raise ValueError(f"got a model configuration of type {type(cfg).__name__}, need a dict like GPT_CONFIG_124M")
+    wrong = [f"missing {key!r}" for key in sorted(set(keys) - set(cfg))]
+    wrong += [f"unknown {key!r}" for key in sorted(set(cfg) - set(keys), key=str)]
+    if wrong:
+        raise ValueError(f"model configuration with {', '.join(wrong)}: need exactly {', '.join(keys)}")
+    require_positive(**{key: cfg[key] for key in ("vocab_size", "context_length", "emb_dim", "n_heads", "n_layers")})
+    if not isinstance(cfg["drop_rate"], Real) or isinstance(cfg["drop_rate"], bool) or not 0 <= cfg["drop_rate"] < 1:
+        raise ValueError(f"model configuration with drop_rate={cfg['drop_rate']!r:.60}: need a number from 0 to below 1")
+    if not isinstance(cfg["qkv_bias"], bool):
+        raise ValueError(f"model configuration with qkv_bias={cfg['qkv_bias']!r:.60}: need True or False")
+    if cfg["emb_dim"] % cfg["n_heads"]:
+        raise ValueError(f"model configuration with emb_dim={cfg['emb_dim']} and n_heads={cfg['n_heads']}: "
+                         "emb_dim must be a multiple of n_heads, so that every head gets the same width")
+
+
+def require_trainable(model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any = None,
+                      max_grad_norm: float | None = None) -> None:
+    """ValueError when no step could change a weight (gradients off, all frozen, another optimizer), or extras do not fit."""
+    if not torch.is_grad_enabled():
+        raise ValueError("gradients are switched off, so no weight would change: train outside of torch.no_grad(), "
+                         "or call torch.set_grad_enabled(True) first")
+    weights = {id(p): p.requires_grad for p in model.parameters()}
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if held.isdisjoint(weights):      # made for another model, or before this one
+        raise ValueError("the optimizer holds none of this model's weights: make it from model.parameters(), after the model")
+    if not any(learns and p in held for p, learns in weights.items()):
+        raise ValueError("all weights that the optimizer holds are frozen (requires_grad is False), so none would change: "
+                         "call model.requires_grad_(True), or unfreeze a part")
+    if scheduler is not None and getattr(scheduler, "optimizer", None) is not optimizer:
+        raise ValueError("the scheduler belongs to another optimizer, so this one's learning rate would never change: "
+                         "make it from the optimizer that you give")
+    if max_grad_norm is not None and not max_grad_norm > 0:
+        raise ValueError(f"got max_grad_norm={max_grad_norm}, need a number above 0, or None for gradients as they are")
+
+
+def require_prompt(text: str, ids: torch.Tensor, model: nn.Module) -> None:
+    """ValueError when a text is no start for a sample: no token, or tokens that the model does not know."""
+    if not isinstance(getattr(model, "cfg", None), Mapping):
+        raise ValueError(f"got a model of type {type(model).__name__} without a configuration, need a GPTModel")
+    if ids.shape[1] == 0:
+        raise ValueError(f"got start_context={text!r}, need at least one token to start a sample with")
+    require_ids(ids[:, -model.cfg["context_length"]:], model.cfg)
+
+
+def require_callbacks(callbacks: Sequence[Any]) -> None:
+    """ValueError when callbacks are not a list of objects with the three methods of `progress.Callback`."""
+    if not isinstance(callbacks, Sequence):
+        raise ValueError(f"got callbacks of type {type(callbacks).__name__}, need a list: callbacks=[Progress(100)]")
+    for callback in callbacks:
+        for method in ("on_step", "on_eval", "on_sample"):
+            if isinstance(callback, type) or not callable(getattr(callback, method, None)):
+                given = callback.__name__ if isinstance(callback, type) else type(callback).__name__
+                raise ValueError(f"got the callback {given}, need an object with on_step, on_eval and on_sample: "
+                                 "make one of a class that derives from gpt_helpers.progress.Callback")
+
+
+def require_checkpointing(checkpoint_path: Any, checkpoint_freq: Any, resume: bool, best_path: Any) -> None:
+    """ValueError or OSError when a training could not be saved or resumed, FileExistsError when it would overwrite another."""
+    if checkpoint_path is None and (checkpoint_freq is not None or resume):
+        raise ValueError("got checkpoint_freq or resume without checkpoint_path: say in which file the training is saved")
+    if checkpoint_freq is not None:
+        require_positive(checkpoint_freq=checkpoint_freq)
+    for path in (checkpoint_path, best_path):
+        if path is not None:
+            require_writable(path)
+    if checkpoint_path is not None and not resume and Path(checkpoint_path).exists():
+        raise FileExistsError(f"{Path(checkpoint_path).name} holds a training already: go on from it with resume=True, "
+                              "delete it, or use another name")
+
+
+def require_finite(*numbers: float, what: str) -> None:
+    """FloatingPointError when a number is nan or infinite."""
+    if not all(map(math.isfinite, numbers)):
+        raise FloatingPointError(f"the {what} {'is' if len(numbers) == 1 else 'are'} {' and '.join(map(str, numbers))}")
+
+
+def require_finite_weights(model: nn.Module) -> None:
+    """ValueError when a weight is nan or infinite."""
+    for name, weight in model.state_dict().items():
+        if not weight.isfinite().all():
+            raise ValueError(f"the weights {name} hold nan or infinity, so nothing was written: go back to an older checkpoint, "
+                             "with a smaller learning rate")
+
+
+# Files.
+
+def require_file(path: str | Path) -> None:
+    """FileNotFoundError when there is no such file."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}: check its name and folder, or start a new training")
+
+
+def require_writable(path: str | Path) -> None:
+    """OSError when no file can be written at this path, because its folder is missing or may not be written to."""
+    folder = Path(path).parent
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder: name a file in it")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(folder)!r} for {Path(path).name}: make it first, or choose another")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise type(error)(f"{Path(path).name} cannot be written to the folder {str(folder)!r} "
+                          f"({error.strerror or type(error).__name__}): choose another") from None
