@@ -37,8 +37,7 @@ def split_tokens(ids: torch.Tensor, train: float = 0.8, val: float = 0.1, *, con
     ids = ids.flatten()
     first, second = round(train * len(ids)), round((train + val) * len(ids))
     split = Split(ids[:first], ids[first:second], ids[second:])
-    if context_length is not None:
-        require_room(split, (train, val, 1 - train - val), context_length)
+    require_room(split, (train, val, 1 - train - val), context_length)
     return split
 
 

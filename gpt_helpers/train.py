@@ -133,7 +133,8 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
         for epoch, text in enumerate(state.samples, start=1):
             tell(callbacks, "on_sample", epoch, text)
     else:
-        state = TrainState(rng=random_state(train_loader), given=settings(optimizer, scheduler))
+        state = TrainState(rng=random_state(train_loader), given=settings(optimizer, scheduler),
+                           scheduler=scheduler and scheduler.state_dict())
     history, data = History(*state.losses), describe_data(train_loader)
     isolate = contextlib.nullcontext if share_rng else partial(isolated, model, train_loader, val_loader)
 

@@ -82,8 +82,10 @@ def require_fractions(train: float, val: float) -> None:
         raise ValueError(f"got train={train}, val={val}: fractions must not be negative, and together at most 1")
 
 
-def require_room(split: Any, fractions: Iterable[float], context_length: int) -> None:
-    """ValueError when a part of a split that has a fraction is too short for one window."""
+def require_room(split: Any, fractions: Iterable[float], context_length: int | None) -> None:
+    """ValueError when a part with a fraction above 0 is too short for one window; context_length None asks for nothing."""
+    if context_length is None:
+        return
     require_positive(context_length=context_length)
     total = sum(map(len, split))
     for name, part, fraction in zip(split._fields, split, fractions, strict=True):

@@ -1,4 +1,5 @@
 """The same code on any device. PyTorch's meta device refuses to mix with another one, so it stands in for a GPU."""
+import gc
 import platform
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from gpt_helpers.data import create_dataloader
-from gpt_helpers.device import pick_device, rough_duration, step_seconds, step_shares, training_memory
+from gpt_helpers.device import pick_device, prepare_device, rough_duration, step_seconds, step_shares, training_memory
 from gpt_helpers.generate import generate_text_simple
 from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import GPT_CONFIG_124M, GPTModel
@@ -48,10 +49,10 @@ def test_a_model_that_lives_elsewhere_generates_there(elsewhere):
     assert idx.is_meta and idx.shape == (1, 7)
 
 
-def test_the_shares_of_a_step_are_parts_of_one_and_leave_no_trace(capfd):
+def test_the_fractions_of_a_step_are_parts_of_one_and_leave_no_trace(capfd):
     before = torch.get_rng_state()
     shares = step_shares(SMALL, 2, "cpu")
-    assert list(shares) == ["matrix products", "optimizer", "dropout", "the rest"]
+    assert list(shares) == ["matrix multiplication", "optimizer", "dropout", "the rest"]
     assert sum(shares.values()) == pytest.approx(1) and all(share > 0 for share in shares.values())
     assert torch.equal(torch.get_rng_state(), before)
     assert capfd.readouterr() == ("", "")
@@ -80,7 +81,7 @@ def test_cuda_comes_before_mps_before_cpu(monkeypatch, capsys, cuda, mps, expect
 def test_memory_is_counted_part_by_part():
     memory = training_memory(GPT_CONFIG_124M | {"context_length": 256}, batch_size=2)
     assert memory["weights"] == memory["gradients"] == 4 * 162_419_712
-    assert memory["AdamW's two averages"] == 8 * 162_419_712
+    assert memory["AdamW's two moment estimates"] == 8 * 162_419_712
 
 
 def test_the_activations_counted_are_those_that_backward_keeps():
@@ -113,18 +114,55 @@ def test_durations_are_told_coarsely():
     assert rough_duration(10**6) == "more than 4 hours"
 
 
-def test_on_cuda_products_use_tf32_and_elsewhere_nothing_changes(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    pick_device()
-    assert torch.get_float32_matmul_precision() == "highest"
+def test_a_device_is_made_ready_by_a_function_of_its_own():
+    for device, precision in (("cpu", "highest"), ("cuda", "high")):
+        assert prepare_device(torch.device(device)) == torch.device(device)
+        assert torch.get_float32_matmul_precision() == precision
+
+
+def test_picking_a_device_changes_nothing(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a stand-in")
-    assert pick_device() == torch.device("cuda") and torch.get_float32_matmul_precision() == "high"
+    assert pick_device() == torch.device("cuda") and torch.get_float32_matmul_precision() == "highest"
+
+
+def test_the_cpu_can_be_forced_by_argument_or_environment(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device("cpu") == torch.device("cpu")
+    assert capsys.readouterr().out == "Device: cpu (as you asked)\n"
+    monkeypatch.setenv("GPT_HELPERS_DEVICE", "cpu")
+    assert pick_device() == torch.device("cpu")
+    assert capsys.readouterr().out == "Device: cpu (as GPT_HELPERS_DEVICE asks)\n"
+    assert pick_device("meta") == torch.device("meta")      # the argument comes first
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "CPU", ""])
+def test_a_device_that_is_not_there_is_refused_in_one_line(name, monkeypatch):
+    monkeypatch.setenv("GPT_HELPERS_DEVICE", name or "nonsense")
+    with pytest.raises(ValueError, match="got the device .*, which PyTorch does not have here") as caught:
+        pick_device(name or None)
+    assert "\n" not in str(caught.value)
+
+
+def test_counting_memory_leaves_nothing_behind():
+    """A hook that returned the saved tensor itself would tie the whole graph to itself."""
+    def tensors():
+        return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+
+    training_memory(SMALL, 2)
+    gc.collect()
+    gc.disable()
+    try:
+        before = tensors()
+        training_memory(SMALL, 2)
+        assert tensors() == before
+    finally:
+        gc.enable()
 
 
 FAULTS = """
 import resource, torch
-from gpt_helpers.device import pick_device
+from gpt_helpers.device import pick_device, prepare_device
 {call}
 for _ in range(20):
     torch.ones(2**24)
@@ -142,4 +180,4 @@ def test_on_the_cpu_large_pieces_of_memory_are_used_again():
         out = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True).stdout
         return int(out.splitlines()[-1])
 
-    assert faults("pick_device()") < 100 < 10_000 < faults("")
+    assert faults("prepare_device(pick_device())") < 100 < 10_000 < faults("")

@@ -97,6 +97,38 @@ def test_a_high_temperature_is_more_varied(model):
     assert kinds[0] < kinds[1]
 
 
+def test_a_prompt_may_be_a_list_or_a_row(model):
+    batch = generate_text_simple(model, PROMPT[:1], 5, 16)
+    for prompt in (PROMPT[0].tolist(), PROMPT[0], PROMPT[:1].tolist(), tuple(PROMPT[0].tolist())):
+        assert torch.equal(generate_text_simple(model, prompt, 5, 16), batch)
+        assert torch.equal(generate(model, prompt, 5, 16, temperature=0), batch)
+
+
+@pytest.mark.parametrize("prompt", [[], [[]], torch.zeros(0, dtype=torch.int64), [1.5], [97], torch.zeros(1, 1, 1, dtype=torch.int64)])
+def test_a_prompt_that_is_none_is_refused_in_one_line(model, prompt):
+    with pytest.raises(ValueError, match="got ") as caught:
+        generate_text_simple(model, prompt, 5, 16)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_row_that_has_drawn_the_stop_token_gets_no_other(model):
+    free = generate(model, PROMPT, 12, 16, temperature=0)
+    stop = free[0, 5].item()
+    assert stop not in free[0, 3:5].tolist()
+    stopped = generate(model, PROMPT, 12, 16, temperature=0, stop_token=stop)
+    ends = [row[3:].tolist().index(stop) if stop in row[3:] else 12 for row in free]
+    assert stopped.shape[1] == 3 + min(12, max(ends) + 1)
+    for row, whole, end in zip(stopped, free, ends, strict=True):
+        assert row[: 4 + end].tolist() == whole[: 4 + end].tolist()[: len(row)] and set(row[4 + end:].tolist()) <= {stop}
+    alone = generate(model, PROMPT[0], 12, 16, temperature=0, stop_token=stop)
+    assert alone.tolist() == [free[0, :6].tolist()]
+
+
+@pytest.mark.parametrize("wrap", [torch.nn.DataParallel, lambda model: torch.compile(model, backend="eager")])
+def test_a_wrapped_model_writes_as_the_model_inside(model, wrap):
+    assert torch.equal(generate(wrap(model), PROMPT, 5, 16, temperature=0), generate_text_simple(model, PROMPT, 5, 16))
+
+
 @pytest.mark.parametrize(("setting", "bad"), [("temperature", -1), ("temperature", float("nan")), ("top_k", 0)])
 def test_impossible_settings_are_refused(model, setting, bad):
     with pytest.raises(ValueError, match=f"got {setting}={bad}"):

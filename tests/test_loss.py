@@ -61,13 +61,43 @@ def test_token_losses_average_to_the_loader_loss():
 
 
 @pytest.mark.parametrize(("targets", "message"), [
-    (torch.full((1, 4), 97), "the vocabulary of this model has 0 to 96"), (torch.full((1, 4), -100), "got token ids from -100"),
+    (torch.full((1, 4), 97), "the vocabulary of this model has 0 to 96"), (torch.full((1, 4), -100), "all 4 targets are padding"),
+    (torch.tensor([[1, -1, -100, 2]]), "got targets from -1 to 2"),
     (torch.zeros(1, 3, dtype=torch.int64), "the inputs one step later"), (torch.zeros(1, 4), "got torch.float32 targets")])
 def test_targets_that_cannot_be_scored_are_refused(targets, message):
     model = GPTModel({"vocab_size": 97, "context_length": 16, "emb_dim": 8, "n_heads": 1, "n_layers": 1, "drop_rate": 0.0,
                       "qkv_bias": False})
     with pytest.raises(ValueError, match=message):
         calc_loss_batch(torch.zeros(1, 4, dtype=torch.int64), targets, model, "cpu")
+
+
+def test_padding_is_left_out_as_pytorch_leaves_it_out():
+    """Rows of different lengths, padded: the loader's loss is the mean over the targets that count, and so are the token losses."""
+    torch.manual_seed(3)
+    model = GPTModel({"vocab_size": 97, "context_length": 16, "emb_dim": 8, "n_heads": 1, "n_layers": 1, "drop_rate": 0.0,
+                      "qkv_bias": False}).eval()
+    x, y = torch.randint(97, (5, 6)), torch.randint(97, (5, 6))
+    for row, length in enumerate((6, 1, 4, 2, 5)):
+        y[row, length:] = -100
+    whole = torch.nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten()).item()
+    loader = torch.utils.data.DataLoader(list(zip(x, y, strict=True)), batch_size=2)
+    with torch.no_grad():
+        assert calc_loss_batch(x, y, model, "cpu").item() == pytest.approx(whole)
+        assert calc_loss_loader(loader, model, "cpu") == pytest.approx(whole)
+    losses = calc_token_losses(loader, model, "cpu")
+    assert len(losses) == 18 and losses.mean().item() == pytest.approx(whole) and losses.min() > 0
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, torch.nn.DataParallel])
+@pytest.mark.parametrize("bad", [97, -1])
+def test_every_loss_refuses_the_same_targets(wrap, bad):
+    model = wrap(GPTModel({"vocab_size": 97, "context_length": 16, "emb_dim": 8, "n_heads": 1, "n_layers": 1, "drop_rate": 0.0,
+                           "qkv_bias": False}))
+    x, y = torch.zeros(1, 4, dtype=torch.int64), torch.tensor([[1, bad, 2, 3]])
+    for loss in (lambda: calc_loss_batch(x, y, model, "cpu"), lambda: calc_loss_loader([(x, y)], model, "cpu"),
+                 lambda: calc_token_losses([(x, y)], model, "cpu")):
+        with pytest.raises(ValueError, match=r"the vocabulary of this model has 0 to 96 \(and -100 marks padding\)"):
+            loss()
 
 
 def test_an_empty_loader_is_an_error_and_never_nan():

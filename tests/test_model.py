@@ -43,7 +43,7 @@ def test_a_cache_gives_the_logits_of_the_whole(model, ids):
 def test_a_cache_takes_one_token_at_a_time_and_no_more_than_the_context(model, ids):
     cache = model.new_kv_cache()
     model(ids[:, :3], kv_cache=cache)
-    with pytest.raises(ValueError, match="got 2 tokens with a cache of 3, need the one that is new"):
+    with pytest.raises(ValueError, match="got 2 tokens with a KV cache of 3, need only the new one"):
         model(ids[:, :2], kv_cache=cache)
     for _ in range(model.cfg["context_length"] - 3):
         model(ids[:, :1], kv_cache=cache)

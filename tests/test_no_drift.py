@@ -1,6 +1,7 @@
 """A lesson's definition and the package's are one: the same syntax tree.
 
-Aside: docstrings, comments, lines that only check their input (`check_…(…)`), and keyword-only extras of the package.
+Aside: docstrings, comments, type hints, keyword-only extras of the package, and two kinds of its lines: those that only check
+an argument, `require_…(…)`, and those that take the thing itself out of a wrapper, `model = unwrap(model)`.
 """
 import ast
 from pathlib import Path
@@ -35,7 +36,12 @@ def core(node, extras=True):
     node = ast.parse(ast.unparse(node)).body[0]
     for part in ast.walk(node):
         if isinstance(part, ast.FunctionDef | ast.ClassDef):
-            part.body = [line for line in part.body if not is_docstring(line) and not is_check(line)] or [ast.Pass()]
+            part.body = [line for line in part.body if not (is_docstring(line) or is_check(line) or is_unwrapping(line))]
+            part.body = part.body or [ast.Pass()]
+        if isinstance(part, ast.FunctionDef):
+            part.returns = None
+        if isinstance(part, ast.arg):
+            part.annotation = None
     if not extras:
         node.args.kwonlyargs, node.args.kw_defaults = [], []
     return ast.unparse(node)
@@ -47,7 +53,14 @@ def is_docstring(line):
 
 def is_check(line):
     return (isinstance(line, ast.Expr) and isinstance(line.value, ast.Call)
-            and isinstance(line.value.func, ast.Name) and line.value.func.id.startswith("check_"))
+            and isinstance(line.value.func, ast.Name) and line.value.func.id.startswith("require_"))
+
+
+def is_unwrapping(line):
+    """x = unwrap(x), or x = independent(x): what is inside a wrapper, or a loader without its one iterator."""
+    return (isinstance(line, ast.Assign) and isinstance(line.value, ast.Call) and isinstance(line.value.func, ast.Name)
+            and line.value.func.id in ("unwrap", "independent") and isinstance(line.value.args[0], ast.Name)
+            and ast.unparse(line.targets[0]) == ast.unparse(line.value.args[0]))
 
 
 def same(ours, theirs):
@@ -84,13 +97,14 @@ def test_no_lines_are_copied_between_lessons():
     assert [lines for lines, books in places.items() if len(books) > 1] == []
 
 
-ORIGINAL = "def f(x, *, extra=None):\n    '''Doc.'''\n    check_x(x)\n    return x + 1\n"
+ORIGINAL = "def f(x: int, *, extra=None) -> int:\n    '''Doc.'''\n    require_x(x)\n    x = unwrap(x)\n    return x + 1\n"
 
 
 @pytest.mark.parametrize(("copy", "agrees"), [
     ("def f(x):\n    return x + 1\n", True), ("def f(x):\n    # a comment\n    return (x + 1)\n", True),
     (ORIGINAL, True), ("def f(x):\n    return x + 2\n", False), ("def f(y):\n    return y + 1\n", False),
     ("def f(x, *, other=None):\n    return x + 1\n", False), ("def f(x=0):\n    return x + 1\n", False),
-    ("def f(x):\n    log(x)\n    return x + 1\n", False)])
+    ("def f(x):\n    log(x)\n    return x + 1\n", False), ("def f(x):\n    x = unwrap(y)\n    return x + 1\n", False),
+    ("def f(x):\n    y = unwrap(x)\n    return x + 1\n", False), ("def f(x):\n    check_x(x)\n    return x + 1\n", False)])
 def test_the_comparison_notices_a_drift(copy, agrees):
     assert same(definitions(copy)["f"], definitions(ORIGINAL)["f"]) is agrees

@@ -22,17 +22,18 @@ SIGNATURES = {
     "text.token_ids_to_text": "ids, tokenizer",
     "data.split_tokens": "ids, train=0.8, val=0.1",
     "data.TokenWindows": "ids, context_length, stride=None",
-    "data.create_dataloader": "ids, batch_size, context_length, stride=None, *, shuffle=False, drop_last=False",
+    "data.create_dataloader": "ids, batch_size, context_length, stride=None, *, shuffle=False, drop_last=False, "
+                              "num_workers=0",
     "model.GPTModel": "cfg",
     "loss.calc_loss_batch": "input_batch, target_batch, model, device",
     "loss.calc_loss_loader": "data_loader, model, device, num_batches=None",
     "generate.generate_text_simple": "model, idx, max_new_tokens, context_size",
-    "train.evaluate_model": "model, train_loader, val_loader, device, eval_iter",
-    "train.generate_and_print_sample": "model, tokenizer, device, start_context",
+    "evaluate.evaluate_model": "model, train_loader, val_loader, device, eval_iter",
+    "evaluate.generate_and_print_sample": "model, tokenizer, device, start_context",
     "train.train_model_simple": "model, train_loader, val_loader, optimizer, device, num_epochs, eval_freq, eval_iter, "
                                 "start_context, tokenizer",
     "plot.plot_losses": "history",
-    "device.pick_device": "",
+    "device.pick_device": "device=None",
 }
 
 
@@ -48,12 +49,14 @@ def imports(source):
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_names_and_signatures_are_as_the_lessons_use_them(name):
     module, attribute = name.split(".")
-    signature = str(inspect.signature(getattr(importlib.import_module(f"gpt_helpers.{module}"), attribute)))
-    assert signature[1:].startswith(SIGNATURES[name]), signature
+    signature = inspect.signature(getattr(importlib.import_module(f"gpt_helpers.{module}"), attribute))
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
+    told = str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+    assert told[1:].startswith(SIGNATURES[name]), told
 
 
 def test_a_history_has_three_records():
-    from gpt_helpers.train import History
+    from gpt_helpers.evaluate import History
     assert History._fields == ("train_losses", "val_losses", "tokens_seen")
 
 
@@ -63,6 +66,46 @@ def test_a_module_only_defines_things_when_imported(name):
     for node in ast.parse(MODULES[name].read_text(encoding="utf-8")).body:
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         assert docstring or isinstance(node, harmless), f"line {node.lineno} runs on import"
+
+
+def functions(tree):
+    """The functions and methods of a module, nested ones aside."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node
+        if isinstance(node, ast.ClassDef):
+            yield from (part for part in node.body if isinstance(part, ast.FunctionDef))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_function_has_type_hints(name):
+    for node in functions(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        given = [arg for arg in [*node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg] if arg]
+        assert [arg.arg for arg in given if not arg.annotation and arg.arg != "self"] == [], node.name
+        assert node.returns or node.name == "__init__", f"{node.name} does not say what it returns"
+
+
+def sources():
+    """(path, Python) of all modules, scripts, tests and notebooks of the project."""
+    for folder in ("gpt_helpers", "gpt_checks", "scripts", "tests", "notebooks"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix == ".py":
+                yield path, path.read_text(encoding="utf-8")
+            if path.suffix == ".ipynb" and ".ipynb_checkpoints" not in path.parts:
+                yield path, "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
+
+
+def test_a_name_is_imported_from_the_module_that_defines_it():
+    """So an import says where a thing lives."""
+    homes = {}
+    for name, path in MODULES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [target for part in getattr(node, "targets", []) for target in ast.walk(part) if isinstance(target, ast.Name)]
+            homes.setdefault(name, set()).update([getattr(node, "name", None), *(target.id for target in names)])
+    strangers = [(path.name, node.module, alias.name) for path, source in sources() for node in ast.walk(ast.parse(source))
+                 if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gpt_helpers.")
+                 for alias in node.names if alias.name not in homes[node.module.removeprefix("gpt_helpers.")]]
+    assert strangers == []
 
 
 def test_no_import_circle():

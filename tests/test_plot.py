@@ -8,8 +8,8 @@ import matplotlib.image
 import pytest
 
 from gpt_helpers import plot
+from gpt_helpers.evaluate import History
 from gpt_helpers.plot import CARD, PALETTE, DescribedFigure, LivePlot, label_lines, new_axes, plot_losses
-from gpt_helpers.train import History
 
 HISTORY = History([10.9, 5.5, 2.25], [10.8, 5.75, 6.125], [512, 25_600, 38_400])
 
@@ -73,7 +73,7 @@ def test_a_live_plot_is_one_figure_that_ends_as_the_curves_ended(shown, monkeypa
     monkeypatch.setattr(plot, "this_cell", lambda: 7)
     live, told = LivePlot(title="A run"), []
     for rows in (1, 2, 3):
-        live(History(*(part[:rows] for part in HISTORY)))
+        live.on_eval(History(*(part[:rows] for part in HISTORY)))
         told.append(shown[0][0]["text/plain"])
     assert len(shown) == 2 and len(set(told)) == 3
     assert shown[1] == ({"text/markdown": f"*{plot_losses(HISTORY).description}*"}, {})
@@ -84,13 +84,13 @@ def test_in_another_cell_a_live_plot_is_another_figure(shown, monkeypatch):
     live, cells = LivePlot(), iter([7, 7, 8])
     monkeypatch.setattr(plot, "this_cell", lambda: next(cells))
     for losses in (3.0, 2.0, 9.0):
-        live(History([losses], [losses], [1]))
+        live.on_eval(History([losses], [losses], [1]))
     told = [data["text/plain"] for data, _ in shown if "text/plain" in data]
     assert len(told) == 2 and "from 2.000 to 2.000" in told[0] and "from 9.000 to 9.000" in told[1]
 
 
 def test_outside_a_notebook_a_live_plot_is_nothing(shown):
-    LivePlot()(HISTORY)
+    LivePlot().on_eval(HISTORY)
     assert shown == []
 
 

@@ -14,7 +14,7 @@ from gpt_helpers.progress import Progress
 progress = Progress(30)
 for step in range(30):
     time.sleep(0.01)
-    progress(step, 1.5)
+    progress.on_step(step, 1.5)
 print("done", random.Random(1).random())
 """
 
@@ -52,10 +52,10 @@ def test_two_runs_store_the_same_bytes_and_the_finished_progress_line(store, tmp
 
 def test_of_a_live_plot_the_last_state_is_stored(store, tmp_path):
     write(tmp_path / "one.ipynb", "from gpt_helpers.plot import LivePlot\n"
-                                  "from gpt_helpers.train import History\n"
+                                  "from gpt_helpers.evaluate import History\n"
                                   "live = LivePlot()\n"
                                   "for n in (1, 2, 3):\n"
-                                  "    live(History([3.0, 2.0, 1.0][:n], [3.0, 2.5, 2.25][:n], [10, 20, 30][:n]))\n"
+                                  "    live.on_eval(History([3.0, 2.0, 1.0][:n], [3.0, 2.5, 2.25][:n], [10, 20, 30][:n]))\n"
                                   "    print(n)")
     store(tmp_path / "one.ipynb")
     picture, words, lines = nbformat.read(tmp_path / "one.ipynb", 4).cells[0].outputs
@@ -72,7 +72,7 @@ def test_a_notebook_that_fails_stays_as_it_was(store, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["one.ipynb"]
 
 
-def test_the_readmes_curve_is_the_one_of_lesson_06(script):
+def test_the_readmes_curve_is_the_one_of_lesson_07(script):
     name, cell_id, copy = script.README_CURVE
     assert copy.read_bytes() == script.picture(script.NOTEBOOKS / name, cell_id)
     assert f"images/{copy.name}" in (script.ROOT / "README.md").read_text(encoding="utf-8")

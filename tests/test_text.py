@@ -125,3 +125,17 @@ def test_an_unknown_id_is_refused(ids):
 def test_several_rows_are_not_one_text():
     with pytest.raises(ValueError, match=r"shape \(2, 3\), need \(N,\) or \(1, N\)"):
         token_ids_to_text(torch.zeros(2, 3, dtype=torch.int64), get_tokenizer())
+
+
+def test_a_tokenizer_of_ones_own_may_be_as_small_as_this():
+    class Characters:
+        def encode(self, text):
+            return [ord(character) - 97 for character in text]
+
+        def decode(self, ids):
+            return "".join(chr(97 + i) for i in ids)
+
+    ids = text_to_token_ids("abc", Characters())
+    assert ids.tolist() == [[0, 1, 2]] and ids.dtype == torch.int64
+    assert [token_ids_to_text(shape, Characters()) for shape in (ids, ids[0], [0, 1, 2])] == ["abc"] * 3
+    assert text_to_token_ids("", Characters()).shape == (1, 0)

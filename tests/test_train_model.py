@@ -339,8 +339,10 @@ def test_a_compiled_or_wrapped_model_trains_saves_and_goes_on_as_the_model_insid
 
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
 def test_the_simple_loop_takes_a_compiled_or_wrapped_model_too(wrap):
-    plain, parts = training(), training()
-    assert quiet(train_model_simple, *with_parts(parts, model=wrap(parts[0]))) == quiet(train_model_simple, *plain)
+    plain = training()
+    history = quiet(train_model_simple, *plain)
+    parts = training()
+    assert quiet(train_model_simple, *with_parts(parts, model=wrap(parts[0]))) == history
     assert torch.equal(weights(parts), weights(plain))
 
 
@@ -371,9 +373,11 @@ def test_a_loader_with_persistent_workers_ends_its_epochs(loop):
 
 
 def test_a_loader_with_workers_walks_the_same_path():
-    parts, alone = training(), training()
+    alone = training()
+    history = quiet(train_model, *alone)
+    parts = training()
     loader = create_dataloader(parts[1].dataset.ids, 4, 8, shuffle=True, num_workers=1)
-    assert quiet(train_model, *with_parts(parts, train_loader=loader)) == quiet(train_model, *alone)
+    assert quiet(train_model, *with_parts(parts, train_loader=loader)) == history
     assert torch.equal(weights(parts), weights(alone))
 
 
@@ -385,4 +389,5 @@ def test_a_tokenizer_of_ones_own_needs_encode_and_decode_only():
         def decode(self, ids):
             return " ".join(map(str, ids))
 
-    assert quiet(train_model, *with_parts(training(), tokenizer=Words())) == quiet(train_model, *training())
+    history = quiet(train_model, *training())
+    assert quiet(train_model, *with_parts(training(), tokenizer=Words())) == history
