@@ -423,7 +423,7 @@ def step_fault(log, moved, right):
     return "the weights are not where one step of the optimizer, down the gradient of this batch's loss, leads"
 
 
-@exercise("5.3", "a look that changes nothing", see=("05", "Does looking change anything?"))
+@exercise("5.3", "a look that changes nothing", see=("06", "Does evaluating change anything?"))
 def check_evaluate(answer, draw):
     """evaluate(model, loader, batch_loss): mean loss over all tokens; mode, gradients and random state stay as they were."""
     t, v, sizes = draw.randint(3, 5), draw.randint(7, 9), [draw.randint(3, 5), draw.randint(6, 8), 1]
@@ -928,7 +928,7 @@ def stopping_mistakes():
            lambda losses, k: (lowest(losses[: k + 1]), min(k, len(losses) - 1)))
 
 
-@exercise("5.6", "gradient clipping", see=("05", "When a training ends early"))
+@exercise("5.6", "gradient clipping", see=("06", "When a training ends early"))
 def check_clip_gradients(answer, draw):
     """clip_gradients(parameters, max_norm): scale all gradients together to a joint norm of at most max_norm; the norm before."""
     for case, size in ((None, 1.0), ("gradients below max_norm", 1.0), ("gradients of 0", 0.0)):

@@ -106,8 +106,9 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
                 device: torch.device | str, num_epochs: int, eval_freq: int, eval_iter: int, start_context: str,
                 tokenizer: Any, *, scheduler: LRScheduler | None = None, max_grad_norm: float | None = None,
                 accumulate: int = 1, max_steps: float = math.inf, max_tokens: float = math.inf,
-                checkpoint_path: str | Path | None = None, checkpoint_freq: int | None = None, resume: bool = False, best_path: str | Path | None = None,
-                eval_ends: bool = True, share_rng: bool = False, callbacks: Sequence[Any] = ()) -> History:
+                checkpoint_path: str | Path | None = None, checkpoint_freq: int | None = None, resume: bool = False,
+                best_path: str | Path | None = None, eval_ends: bool = True, share_rng: bool = False,
+                callbacks: Sequence[Any] = ()) -> History:
     """`train_model_simple` for real work: evaluation leaves no trace, and a stopped training goes on with the same bits.
 
     scheduler: stepped after each update. max_grad_norm: gradients are scaled down to this norm. accumulate: batches for one

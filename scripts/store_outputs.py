@@ -35,7 +35,7 @@ def store(notebook, path):
 
 
 def copy_curve():
-    """The README shows lesson 06's loss curve: copy it out of the stored notebook."""
+    """The README shows lesson 07's loss curve: copy it out of the stored notebook."""
     name, cell_id, copy = README_CURVE
     write_atomically(copy, lambda temporary: temporary.write_bytes(picture(NOTEBOOKS / name, cell_id)))
 

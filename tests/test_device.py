@@ -139,7 +139,7 @@ def test_the_cpu_can_be_forced_by_argument_or_environment(monkeypatch, capsys):
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "CPU", ""])
 def test_a_device_that_is_not_there_is_refused_in_one_line(name, monkeypatch):
     monkeypatch.setenv("GPT_HELPERS_DEVICE", name or "nonsense")
-    with pytest.raises(ValueError, match="got the device .*, which PyTorch does not have here") as caught:
+    with pytest.raises(ValueError, match=r"got the device .*, which PyTorch does not have here") as caught:
         pick_device(name or None)
     assert "\n" not in str(caught.value)
 

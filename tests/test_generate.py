@@ -104,7 +104,8 @@ def test_a_prompt_may_be_a_list_or_a_row(model):
         assert torch.equal(generate(model, prompt, 5, 16, temperature=0), batch)
 
 
-@pytest.mark.parametrize("prompt", [[], [[]], torch.zeros(0, dtype=torch.int64), [1.5], [97], torch.zeros(1, 1, 1, dtype=torch.int64)])
+@pytest.mark.parametrize("prompt", [[], [[]], torch.zeros(0, dtype=torch.int64), [1.5], [97],
+                                    torch.zeros(1, 1, 1, dtype=torch.int64)])
 def test_a_prompt_that_is_none_is_refused_in_one_line(model, prompt):
     with pytest.raises(ValueError, match="got ") as caught:
         generate_text_simple(model, prompt, 5, 16)

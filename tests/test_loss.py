@@ -72,7 +72,7 @@ def test_targets_that_cannot_be_scored_are_refused(targets, message):
 
 
 def test_padding_is_left_out_as_pytorch_leaves_it_out():
-    """Rows of different lengths, padded: the loader's loss is the mean over the targets that count, and so are the token losses."""
+    """Rows of different lengths, padded: every loss is a mean over the targets that count."""
     torch.manual_seed(3)
     model = GPTModel({"vocab_size": 97, "context_length": 16, "emb_dim": 8, "n_heads": 1, "n_layers": 1, "drop_rate": 0.0,
                       "qkv_bias": False}).eval()

@@ -93,7 +93,7 @@ def test_a_stored_notebook_is_clean(path):
 
 
 def test_there_are_notebooks_to_check():
-    assert {"05_training_loop.ipynb", "07_gpt2_124m.ipynb"} <= {path.name for path in NOTEBOOKS}
+    assert {"05_training_loop.ipynb", "06_stop_and_resume.ipynb", "07_gpt2_124m.ipynb"} <= {path.name for path in NOTEBOOKS}
 
 
 # The gate notices: each fault put into a clean notebook on purpose.

@@ -337,6 +337,72 @@ def test_a_checkpoint_of_another_text_is_refused_before_anything_changes(tmp_pat
     assert torch.equal(weights(parts), before) and parts[3].state_dict()["state"] == {}
 
 
+def spoiled(path, change):
+    saved = read_checkpoint(path)
+    change(saved["training"])
+    torch.save(saved, path)
+
+
+def refused_unchanged(path, words, parts):
+    """Resuming is refused in one line; weights, optimizer and random state are as before."""
+    before, rng = weights(parts), torch.get_rng_state()
+    with pytest.raises(ValueError, match=words) as caught:
+        train_model(*parts, checkpoint_path=path, resume=True)
+    assert "\n" not in str(caught.value)
+    assert torch.equal(weights(parts), before) and parts[3].state_dict()["state"] == {}
+    assert torch.equal(torch.get_rng_state(), rng)
+
+
+def test_a_checkpoint_from_a_machine_with_more_gpus_is_refused_before_anything_changes(tmp_path, monkeypatch):
+    quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", max_steps=1)
+    spoiled(tmp_path / "run.pt", lambda state: state["rng"].update(cuda=[torch.get_rng_state()] * 4))
+    parts = training()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    refused_unchanged(tmp_path / "run.pt", "it was written on a machine with 4 GPUs, and this one has 1", parts)
+    monkeypatch.undo()      # without any GPU it goes on, on the CPU
+    quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_loader_with_a_generator_and_one_without_are_told_apart_before_anything_changes(first, tmp_path):
+    def parts(own):
+        return training(generator=torch.Generator().manual_seed(3) if own else None)
+
+    quiet(train_model, *parts(first), checkpoint_path=tmp_path / "run.pt", max_steps=1)
+    refused_unchanged(tmp_path / "run.pt", "its loader had a generator of its own and this one has none, or the other way round",
+                      parts(not first))
+
+
+@pytest.mark.parametrize("change", [lambda state: state.pop("given"), lambda state: state.update(extra=1),
+                                    lambda state: state.pop("rng"), lambda state: state.clear()])
+def test_a_state_of_another_form_is_refused_before_anything_changes(change, tmp_path):
+    quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", max_steps=1)
+    spoiled(tmp_path / "run.pt", change)
+    refused_unchanged(tmp_path / "run.pt", r"run\.pt does not fit: it does not say how far its training had come", training())
+
+
+def test_stop_pressed_twice_is_one_stop(whole, ctrl_c, tmp_path, monkeypatch):
+    """The second while the checkpoint is written: it is whole, and the records come back."""
+    parts = training()
+    save = torch.save
+
+    def press_again(*args):
+        signal.raise_signal(signal.SIGINT)
+        save(*args)
+
+    def press(step, loss):
+        if step == 3:
+            monkeypatch.setattr(torch, "save", press_again)
+            raise KeyboardInterrupt
+
+    stopped = quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", callbacks=[Watch(on_step=press)])
+    assert stopped.tokens_seen == whole[1].tokens_seen[:2]
+    monkeypatch.undo()
+    parts = training()
+    assert_same(parts, quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True), whole)
+
+
 # Random states.
 
 def test_every_random_state_is_put_back():

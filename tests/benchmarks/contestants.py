@@ -128,8 +128,8 @@ def sample(turns, contestant, cfg, tokens):
         ids = contestant.sample(model, start, tokens, cfg["context_length"])[0].tolist()
 
 
-def lesson_06():
-    """The loaders, the configuration and the tokenizer of lesson 06."""
+def lesson_07():
+    """The loaders, the configuration and the tokenizer of lesson 07."""
     from gpt_helpers.data import create_dataloader, split_tokens
     from gpt_helpers.model import GPT_CONFIG_124M
     from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids
@@ -143,15 +143,16 @@ def lesson_06():
 def loop(name):
     """(evaluate_model, train_model_simple) of ours or of the chapter's package."""
     if name == "ours":
-        from gpt_helpers.train import evaluate_model, train_model_simple
+        from gpt_helpers.evaluate import evaluate_model
+        from gpt_helpers.train import train_model_simple
     else:
         from llms_from_scratch.ch05 import evaluate_model, train_model_simple
     return evaluate_model, train_model_simple
 
 
 def evaluate(turns, contestant, name):
-    """One evaluation a turn, five batches of each loader as in lesson 06; gives both losses."""
-    train_loader, val_loader, cfg, _ = lesson_06()
+    """One evaluation a turn, five batches of each loader as in lesson 07; gives both losses."""
+    train_loader, val_loader, cfg, _ = lesson_07()
     torch.manual_seed(123)
     model, losses = contestant.build(cfg).to(turns.device), None
     while True:
@@ -160,7 +161,7 @@ def evaluate(turns, contestant, name):
 
 
 def whole(turns, contestant, name, epochs):
-    """The training of lesson 06, an epoch a turn (training, evaluating, a sample); gives the rows it has printed."""
+    """The training of lesson 07, an epoch a turn (training, evaluating, a sample); gives the rows it has printed."""
     class InTurn:
         """A loader that waits for its process's turn before each epoch, and not before an evaluation."""
 
@@ -172,7 +173,7 @@ def whole(turns, contestant, name, epochs):
         def __len__(self):
             return len(train_loader)
 
-    train_loader, val_loader, cfg, tokenizer = lesson_06()
+    train_loader, val_loader, cfg, tokenizer = lesson_07()
     torch.manual_seed(123)
     model, printed = contestant.build(cfg).to(turns.device), io.StringIO()
     optimizer = contestant.optimizer(model.parameters(), lr=4e-4, weight_decay=0.1)
@@ -184,10 +185,11 @@ def whole(turns, contestant, name, epochs):
 
 def main(name, task, options):
     """Play one contestant."""
-    from gpt_helpers.device import pick_device
+    from gpt_helpers.device import pick_device, prepare_device
     reports = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)      # what a contestant prints must not look like a report
-    turns = Turns(pick_device() if name == "ours" else torch.device("cuda" if torch.cuda.is_available() else "cpu"), reports)
+    plain = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    turns = Turns(prepare_device(pick_device()) if name == "ours" else plain, reports)
     if name == "the limit":
         from limit import products_of_sample, products_of_step
         {"step": products_of_step, "sample": products_of_sample}[task](turns, **options)

@@ -61,17 +61,17 @@ def steps(peers, rounds, peak_tflops):
     if peak_tflops:
         speed += f" That is {rate / 1e3 / peak_tflops:.0%} of the {peak_tflops:g} TFLOP/s that the chip was said to reach."
     return section("One training step", "GPT-2's smallest size, context 256, batch 2, dropout 0.1, float32. *The limit*: the "
-                   "matrix products of the same step alone, each into memory that is there.", table(*rows), speed)
+                   "matrix multiplication of the same step alone, each into memory that is there.", table(*rows), speed)
 
 
 def evaluating(rounds):
-    """One evaluation of lesson 06."""
+    """One evaluation of lesson 07."""
     rows = [("", "seconds", "times ours", "peak memory", "same losses, to the third decimal")]
     for peer, reports, others in against("evaluate", ["GPTModel"], rounds):
         same = all(math.isclose(a, b, abs_tol=5e-4) for a, b in zip(reports[0]["result"], others[0]["result"], strict=True))
         rows += [("ours", f"{seconds(reports):.2f}", "1", peak_memory(reports), ""),
                  (peer, f"{seconds(others):.2f}", spread(ratios(reports, others)), peak_memory(others), "yes" if same else "NO")]
-    return section("Evaluating", "Five batches of each loader, as in lesson 06.", table(*rows))
+    return section("Evaluating", "Five batches of each loader, as in lesson 07.", table(*rows))
 
 
 def sampling(peers, rounds, lengths):
@@ -93,7 +93,7 @@ def sampling(peers, rounds, lengths):
 
 
 def training(epochs):
-    """The whole of lesson 06, an epoch in turn."""
+    """The whole of lesson 07, an epoch in turn."""
     with (Worker("ours", "whole", epochs=epochs) as worker,
           Worker("GPTModel", "whole", epochs=epochs) as other):
         reports, others = in_turn(worker, other, epochs, warm_up=0)
@@ -102,7 +102,7 @@ def training(epochs):
     first = next((line.split(":")[0] for line in differ), "none")
     times = [sum(report["seconds"] for report in of) for of in (reports, others)]
     return section(
-        "The whole of lesson 06", f"{epochs} epochs with evaluations and samples, each epoch in turn, ours against the "
+        "The whole of lesson 07", f"{epochs} epochs with evaluations and samples, each epoch in turn, ours against the "
         "chapter's own `train_model_simple`, model and optimizer, on the same batches from the same seeds.",
         table(("", "seconds in all", "times ours, epoch by epoch", "peak memory"),
               ("ours", f"{times[0]:.0f}", "1", peak_memory(reports)),

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from test_resume import averages, training, weights
+from small import moments, training, weights
 
 from gpt_helpers.train import train_model
 
@@ -29,7 +29,7 @@ def train(path, done):
     if path.exists():
         torch.manual_seed(os.getpid())      # what was drawn since must not matter
     history = train_model(*parts, checkpoint_path=path, checkpoint_freq=2, resume=True)
-    digest = hashlib.sha256(weights(parts).numpy().tobytes() + averages(parts).numpy().tobytes() + repr(history).encode())
+    digest = hashlib.sha256(weights(parts).numpy().tobytes() + moments(parts).numpy().tobytes() + repr(history).encode())
     done.write_text(digest.hexdigest())
 
 

@@ -6,7 +6,7 @@ import pytest
 from nbformat.v4 import new_code_cell
 from opened import SCREENSHOTS, Opened
 
-LESSONS = ["00_start_here", "01_split", "02_loss", "03_backprop", "04_adamw"]
+LESSONS = ["00_start_here", "01_split", "02_loss", "03_backprop", "04_adamw", "05_training_loop"]
 EXERCISES = ["01_split", "02_loss", "03_backprop", "04_adamw", "05_training_loop"]
 
 
@@ -43,19 +43,19 @@ def test_a_lesson_runs_and_everything_on_it_is_there(page, lab, name):
         assert list(opened.take_pictures()) == []
 
 
-def test_lesson_05_is_a_pleasure_to_watch_and_gives_the_same_numbers_again(page, lab):
-    with Opened(page, lab, "notebooks/05_training_loop.ipynb") as opened:
-        page.evaluate(WATCH, [opened.index("train")])
+def test_lesson_06_is_a_pleasure_to_watch_and_gives_the_same_numbers_again(page, lab):
+    with Opened(page, lab, "notebooks/06_stop_and_resume.ipynb") as opened:
+        page.evaluate(WATCH, [opened.index("watch")])
         opened.run_all()
         opened.wait_until_run()
         assert list(opened.faults()) == []
         assert outline(opened) == headings(opened)
         seen = page.evaluate("Object.assign(window.seen, {done: true})")
         assert len(seen["words"]) >= 4 and seen["pictures"] >= 4 and len(seen["lines"]) >= 3, seen      # the stored state is one
-        line = opened.cell("train").locator(".jp-OutputArea-output").first.inner_text()
-        assert line.startswith("128 of 128 steps") and " left" not in line
+        line = opened.cell("watch").locator(".jp-OutputArea-output").first.inner_text()
+        assert line.startswith("64 of 64 steps") and " left" not in line
         assert seen["frames"] > 100 and seen["collapsed"] == 0, "the plot flickers: the page moved while it was drawn anew"
-        opened.cell("train").locator(".jp-OutputArea").evaluate("node => node.scrollIntoView()")
+        opened.cell("watch").locator(".jp-OutputArea").evaluate("node => node.scrollIntoView()")
         page.screenshot(path=SCREENSHOTS / "watching.png")      # a copy of it is in the README
         assert list(opened.take_pictures()) == []
         first = opened.texts()
@@ -92,18 +92,18 @@ WATCH = """([index]) => {
 }"""
 
 STOPPED = """
-model, optimizer = fresh()
+model, optimizer = from_seed()
 history = train_model(
     model, train_loader, val_loader, optimizer, device, num_epochs=4, eval_freq=4, eval_iter=2,
     start_context="Every effort moves you", tokenizer=tokenizer, checkpoint_path="stopped.pt", resume=True,
-    on_step=Progress(4 * len(train_loader)), on_eval=LivePlot())
+    callbacks=[Progress(4 * len(train_loader)), LivePlot()])
 """
 
 
 def test_the_stop_button_keeps_the_records_and_resume_goes_on(page, lab):
-    notebook = nbformat.read(lab.root / "notebooks/05_training_loop.ipynb", as_version=4)
+    notebook = nbformat.read(lab.root / "notebooks/06_stop_and_resume.ipynb", as_version=4)
     cells = {cell.id: cell for cell in notebook.cells}
-    notebook.cells = [cells["title"], *(cells[id] for id in ("imports", "device", "split", "fresh")),
+    notebook.cells = [cells["title"], *(cells[id] for id in ("imports", "device", "split", "from-seed")),
                       new_code_cell(STOPPED, id="stopped"), new_code_cell("print(history.tokens_seen)", id="kept")]
     nbformat.write(notebook, lab.root / "notebooks" / "stopped.ipynb")
     with Opened(page, lab, "notebooks/stopped.ipynb") as opened:
@@ -163,7 +163,7 @@ def test_an_exercise_is_answered_with_the_keyboard_alone_first_wrong_then_right(
         assert hint.evaluate("node => node.open")
 
 
-def test_lesson_06_opens_with_its_results_and_its_first_cells_run(page, lab):
+def test_lesson_07_opens_with_its_results_and_its_first_cells_run(page, lab):
     with Opened(page, lab, "notebooks/07_gpt2_124m.ipynb") as opened:
         assert list(opened.faults()) == []
         assert list(opened.take_pictures()) == []
