@@ -74,7 +74,7 @@ def resume_training(path: str | Path, model: nn.Module, optimizer: Optimizer, sc
         scheduler.load_state_dict(state.scheduler)
     elif scheduler:
         replay(scheduler, given, state.step)
-    if state.given["scheduler"] != given["scheduler"]:
+    if state.given["scheduler"] != given["scheduler"] and not changed:
         changed.append("the learning-rate schedule differs from the one in the file: taking yours from here on")
     for line in changed:
         print(f"{Path(path).name}: {line}")
@@ -92,12 +92,14 @@ def settings(optimizer: Optimizer, scheduler: LRScheduler | None) -> dict:
 def take_settings(optimizer: Optimizer, then: dict, now: dict) -> Iterator[str]:
     """Give the optimizer every setting that is not what it was at the training's start; yields a line for each difference."""
     for group, old, new in zip(optimizer.param_groups, then["optimizer"], now["optimizer"], strict=True):
-        for key in new.keys() & old.keys():
+        scheduled = "initial_lr" in new and "initial_lr" in old      # then lr only follows from it
+        for key in (key for key in new if key in old and not (scheduled and key == "lr")):
+            name = key.removeprefix("initial_")
             if new[key] != old[key]:
                 group[key] = new[key]
-                yield f"{key} was {old[key]}, and you give {new[key]}: going on with {new[key]}"
+                yield f"{name} was {old[key]}, and you give {new[key]}: going on with {new[key]}"
             elif new[key] != group[key] and now["scheduler"] is None:
-                yield f"{key} had become {group[key]}, and you give {new[key]}, as at the start: going on with {group[key]}"
+                yield f"{name} had become {group[key]}, and you give {new[key]}, as at the start: going on with {group[key]}"
 
 
 def replay(scheduler: LRScheduler, given: dict, steps: int) -> None:
