@@ -5,9 +5,12 @@ import importlib
 import inspect
 import json
 import re
+import runpy
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -120,7 +123,8 @@ def used(*folders):
     own = {path.stem for folder in ("tests", "scripts") for path in (ROOT / folder).rglob("*")} | sys.stdlib_module_names
     distribution = {"IPython": "ipython", "tiktoken_ext": "tiktoken", "llms_from_scratch": "llms-from-scratch",
                     "axe_playwright_python": "axe-playwright-python"}
-    return {distribution.get(name, name) for name in found if name not in own and not name.startswith(("gpt_helpers", "gpt_checks"))}
+    ours = ("gpt_helpers", "gpt_checks")
+    return {distribution.get(name, name) for name in found if name not in own and not name.startswith(ours)}
 
 
 def test_the_requirements_are_what_is_imported_and_nothing_else():
@@ -128,7 +132,8 @@ def test_the_requirements_are_what_is_imported_and_nothing_else():
     first, *more = requirements("requirements-test.txt")
     assert (last, first) == ("-e .", "-r requirements.txt")
     assert used("gpt_helpers", "gpt_checks", "notebooks") <= names(listed)
-    assert used("gpt_helpers", "gpt_checks", "notebooks", "scripts", "tests") | {"jupyterlab"} == names(listed) | names(more)
+    commands = {"jupyterlab", "pytest-xdist", "ruff"}       # run, not imported
+    assert used("gpt_helpers", "gpt_checks", "notebooks", "scripts", "tests") | commands == names(listed) | names(more)
     assert names(listed).isdisjoint(names(more))
 
 
@@ -142,13 +147,68 @@ def test_the_benchmarks_have_requirements_of_their_own():
 
 def test_the_requirements_pin_torch_and_cap_the_rest():
     torch, *listed, _ = requirements()
+    *more, ruff = requirements("requirements-test.txt")[1:]
     assert torch == "torch==2.13.0"
-    assert all(re.fullmatch(r"[\w-]+>=[\d.]+,<[\d.]+", line) for line in listed + requirements("requirements-test.txt")[1:])
+    assert re.fullmatch(r"ruff==[\d.]+", ruff)
+    assert all(re.fullmatch(r"[\w-]+>=[\d.]+,<[\d.]+", line) for line in listed + more)
 
 
-def test_the_package_asks_for_no_more_than_the_requirements():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert set(project["dependencies"][1:]) <= set(requirements())
+def test_the_package_asks_for_no_more_than_the_requirements_and_takes_the_pytorch_that_is_there():
+    torch, *others = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert re.fullmatch(r"torch>=2\.\d+,<3", torch)
+    assert set(others) <= set(requirements())
+
+
+def test_what_the_package_asks_for_is_what_it_imports():
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert names(dependencies) == used("gpt_helpers", "gpt_checks")
+
+
+def test_every_folder_of_python_that_a_lesson_imports_is_installed():
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    folders = [path.parent.relative_to(ROOT) for path in ROOT.glob("gpt_*/**/__init__.py")]
+    assert sorted(setuptools["packages"]) == sorted(".".join(folder.parts) for folder in folders)
+    assert (ROOT / "gpt_helpers" / "py.typed").exists() and "py.typed" in setuptools["package-data"]["gpt_helpers"]
+
+
+def install_with(version, monkeypatch):
+    """Run setup.py as pip does, on a Python that says it is this version; returns whether the installation went on."""
+    went_on = []
+    monkeypatch.setitem(sys.modules, "setuptools", SimpleNamespace(setup=lambda: went_on.append(True)))
+    monkeypatch.setattr("sys.version_info", version)
+    runpy.run_path(str(ROOT / "setup.py"), run_name="__main__")
+    return went_on == [True]
+
+
+@pytest.mark.parametrize("version", [(3, 11, 0), (3, 12, 1), (3, 13, 9), (3, 14, 8)])
+def test_a_python_that_is_tested_installs(version, monkeypatch):
+    assert install_with(version, monkeypatch)
+
+
+@pytest.mark.parametrize("version", [(2, 7, 18), (3, 6, 15), (3, 9, 18), (3, 10, 13), (3, 15, 0), (4, 0, 0)])
+def test_another_python_is_told_so_in_one_line_before_anything_is_downloaded(version, monkeypatch):
+    line = rf"This is Python {version[0]}\.{version[1]}, and the series needs 3\.11 to 3\.14: .*\.venv.*"
+    with pytest.raises(SystemExit) as stop:
+        install_with(version, monkeypatch)
+    assert re.fullmatch(line, str(stop.value))
+
+
+def test_setup_runs_on_an_old_python_far_enough_to_speak():
+    """Its syntax; the oldest one that pip for the series' packages still meets."""
+    assert ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"), feature_version=(3, 7))
+
+
+def test_the_readme_names_the_pythons_that_are_accepted():
+    first, end = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", tomllib.loads(
+        (ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]).groups()
+    assert f"3.{first} to 3.{int(end) - 1}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_code_passes_ruff():
+    """`ruff check .`, as set up in pyproject.toml. `ruff check . --fix` repairs most of what it finds."""
+    found = subprocess.run([sys.executable, "-m", "ruff", "check", ".", "--no-cache", "--output-format=concise"],
+                           cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, f"`ruff check .` finds this; with --fix it repairs most of it:\n{found.stdout}{found.stderr}"
 
 
 def test_the_readme_has_the_two_commands_for_every_system():
