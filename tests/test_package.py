@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -243,4 +244,35 @@ def test_jupyterlab_opens_on_a_page_that_is_there_with_settings_that_are_there()
 def test_what_a_page_of_the_project_shows_or_links_to_is_there(page):
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if not target.startswith("http")]
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+    for file, _, heading in (target.partition("#") for target in targets):
+        assert (page.parent / file).exists(), file
+        headings = re.findall(r"^#+ (.+)$", (page.parent / file).read_text(encoding="utf-8"), flags=re.M) if heading else []
+        assert not heading or heading in [re.sub(r"[^\w -]", "", line).lower().replace(" ", "-") for line in headings], heading
+
+
+@pytest.mark.parametrize("folder", ["content/gpt", "content", "input/gpt/gpt-main", "input/datasets/me/gpt/gpt-main"])
+def test_the_cell_for_colab_and_kaggle_finds_the_project(folder, tmp_path, monkeypatch):
+    if folder == "content/gpt":                                   # uploaded as a zip file, which the cell unpacks
+        (tmp_path / "zip/gpt/gpt_helpers").mkdir(parents=True)
+        (tmp_path / "zip/gpt/gpt_helpers/text.py").touch()
+        shutil.make_archive(str(tmp_path / "content/gpt"), "zip", tmp_path / "zip")
+    else:
+        (tmp_path / folder / "gpt_helpers").mkdir(parents=True)
+        (tmp_path / folder / "gpt_helpers/text.py").touch()
+    monkeypatch.setattr("sys.path", [*sys.path])
+    exec(colab_cell(tmp_path), {})
+    assert sys.path[0] == str(tmp_path / folder)
+
+
+def test_the_cell_for_colab_and_kaggle_says_what_to_do_when_the_project_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^gpt_helpers is not here: upload .*, then run this cell again$"):
+        exec(colab_cell(tmp_path), {})
+
+
+def colab_cell(root):
+    """The README's cell, with other folders in place of Colab's and Kaggle's. It installs what they lack, and no PyTorch."""
+    [cell] = re.findall(r"```python\n(%pip .*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    pip, code = cell.split("\n", 1)
+    assert set(re.findall(r'"(.+?)"', pip)) == {line for line in requirements() if line.startswith(("tiktoken", "safetensors"))}
+    assert "/content" in code and "/kaggle/input" in code
+    return code.replace("/content", f"{root}/content").replace("/kaggle/input", f"{root}/input")
