@@ -5,9 +5,13 @@ import importlib
 import inspect
 import json
 import re
+import runpy
+import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -163,8 +167,8 @@ def used(*folders):
     own = {path.stem for folder in ("tests", "scripts") for path in (ROOT / folder).rglob("*")} | sys.stdlib_module_names
     distribution = {"IPython": "ipython", "tiktoken_ext": "tiktoken", "llms_from_scratch": "llms-from-scratch",
                     "axe_playwright_python": "axe-playwright-python"}
-    own_packages = ("gpt_helpers", "gpt_checks")
-    return {distribution.get(name, name) for name in found if name not in own and not name.startswith(own_packages)}
+    ours = ("gpt_helpers", "gpt_checks")
+    return {distribution.get(name, name) for name in found if name not in own and not name.startswith(ours)}
 
 
 def test_the_requirements_are_what_is_imported_and_nothing_else():
@@ -172,7 +176,8 @@ def test_the_requirements_are_what_is_imported_and_nothing_else():
     first, *more = requirements("requirements-test.txt")
     assert (last, first) == ("-e .", "-r requirements.txt")
     assert used("gpt_helpers", "gpt_checks", "notebooks") <= names(listed)
-    assert used("gpt_helpers", "gpt_checks", "notebooks", "scripts", "tests") | {"jupyterlab"} == names(listed) | names(more)
+    commands = {"jupyterlab", "pytest-xdist", "ruff"}       # run, not imported
+    assert used("gpt_helpers", "gpt_checks", "notebooks", "scripts", "tests") | commands == names(listed) | names(more)
     assert names(listed).isdisjoint(names(more))
 
 
@@ -186,13 +191,68 @@ def test_the_benchmarks_have_requirements_of_their_own():
 
 def test_the_requirements_pin_torch_and_cap_the_rest():
     torch, *listed, _ = requirements()
+    *more, ruff = requirements("requirements-test.txt")[1:]
     assert torch == "torch==2.13.0"
-    assert all(re.fullmatch(r"[\w-]+>=[\d.]+,<[\d.]+", line) for line in listed + requirements("requirements-test.txt")[1:])
+    assert re.fullmatch(r"ruff==[\d.]+", ruff)
+    assert all(re.fullmatch(r"[\w-]+>=[\d.]+,<[\d.]+", line) for line in listed + more)
 
 
-def test_the_package_asks_for_no_more_than_the_requirements():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert set(project["dependencies"][1:]) <= set(requirements())
+def test_the_package_asks_for_no_more_than_the_requirements_and_takes_the_pytorch_that_is_there():
+    torch, *others = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert re.fullmatch(r"torch>=2\.\d+,<3", torch)
+    assert set(others) <= set(requirements())
+
+
+def test_what_the_package_asks_for_is_what_it_imports():
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert names(dependencies) == used("gpt_helpers", "gpt_checks")
+
+
+def test_every_folder_of_python_that_a_lesson_imports_is_installed():
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    folders = [path.parent.relative_to(ROOT) for path in ROOT.glob("gpt_*/**/__init__.py")]
+    assert sorted(setuptools["packages"]) == sorted(".".join(folder.parts) for folder in folders)
+    assert (ROOT / "gpt_helpers" / "py.typed").exists() and "py.typed" in setuptools["package-data"]["gpt_helpers"]
+
+
+def install_with(version, monkeypatch):
+    """Run setup.py as pip does, on a Python that says it is this version; returns whether the installation went on."""
+    went_on = []
+    monkeypatch.setitem(sys.modules, "setuptools", SimpleNamespace(setup=lambda: went_on.append(True)))
+    monkeypatch.setattr("sys.version_info", version)
+    runpy.run_path(str(ROOT / "setup.py"), run_name="__main__")
+    return went_on == [True]
+
+
+@pytest.mark.parametrize("version", [(3, 11, 0), (3, 12, 1), (3, 13, 9), (3, 14, 8)])
+def test_a_python_that_is_tested_installs(version, monkeypatch):
+    assert install_with(version, monkeypatch)
+
+
+@pytest.mark.parametrize("version", [(2, 7, 18), (3, 6, 15), (3, 9, 18), (3, 10, 13), (3, 15, 0), (4, 0, 0)])
+def test_another_python_is_told_so_in_one_line_before_anything_is_downloaded(version, monkeypatch):
+    line = rf"This is Python {version[0]}\.{version[1]}, and the series needs 3\.11 to 3\.14: .*\.venv.*"
+    with pytest.raises(SystemExit) as stop:
+        install_with(version, monkeypatch)
+    assert re.fullmatch(line, str(stop.value))
+
+
+def test_setup_runs_on_an_old_python_far_enough_to_speak():
+    """Its syntax; the oldest one that pip for the series' packages still meets."""
+    assert ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"), feature_version=(3, 7))
+
+
+def test_the_readme_names_the_pythons_that_are_accepted():
+    first, end = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", tomllib.loads(
+        (ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]).groups()
+    assert f"3.{first} to 3.{int(end) - 1}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_code_passes_ruff():
+    """`ruff check .`, as set up in pyproject.toml. `ruff check . --fix` repairs most of what it finds."""
+    found = subprocess.run([sys.executable, "-m", "ruff", "check", ".", "--no-cache", "--output-format=concise"],
+                           cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, f"`ruff check .` finds this; with --fix it repairs most of it:\n{found.stdout}{found.stderr}"
 
 
 def test_the_readme_has_the_two_commands_for_every_system():
@@ -227,4 +287,35 @@ def test_jupyterlab_opens_on_a_page_that_is_there_with_settings_that_are_there()
 def test_what_a_page_of_the_project_shows_or_links_to_is_there(page):
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if not target.startswith("http")]
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+    for file, _, heading in (target.partition("#") for target in targets):
+        assert (page.parent / file).exists(), file
+        headings = re.findall(r"^#+ (.+)$", (page.parent / file).read_text(encoding="utf-8"), flags=re.M) if heading else []
+        assert not heading or heading in [re.sub(r"[^\w -]", "", line).lower().replace(" ", "-") for line in headings], heading
+
+
+@pytest.mark.parametrize("folder", ["content/gpt", "content", "input/gpt/gpt-main", "input/datasets/me/gpt/gpt-main"])
+def test_the_cell_for_colab_and_kaggle_finds_the_project(folder, tmp_path, monkeypatch):
+    if folder == "content/gpt":                                   # uploaded as a zip file, which the cell unpacks
+        (tmp_path / "zip/gpt/gpt_helpers").mkdir(parents=True)
+        (tmp_path / "zip/gpt/gpt_helpers/text.py").touch()
+        shutil.make_archive(str(tmp_path / "content/gpt"), "zip", tmp_path / "zip")
+    else:
+        (tmp_path / folder / "gpt_helpers").mkdir(parents=True)
+        (tmp_path / folder / "gpt_helpers/text.py").touch()
+    monkeypatch.setattr("sys.path", [*sys.path])
+    exec(colab_cell(tmp_path), {})
+    assert sys.path[0] == str(tmp_path / folder)
+
+
+def test_the_cell_for_colab_and_kaggle_says_what_to_do_when_the_project_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^gpt_helpers is not here: upload .*, then run this cell again$"):
+        exec(colab_cell(tmp_path), {})
+
+
+def colab_cell(root):
+    """The README's cell, with other folders in place of Colab's and Kaggle's. It installs what they lack, and no PyTorch."""
+    [cell] = re.findall(r"```python\n(%pip .*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    pip, code = cell.split("\n", 1)
+    assert set(re.findall(r'"(.+?)"', pip)) == {line for line in requirements() if line.startswith(("tiktoken", "safetensors"))}
+    assert "/content" in code and "/kaggle/input" in code
+    return code.replace("/content", f"{root}/content").replace("/kaggle/input", f"{root}/input")
