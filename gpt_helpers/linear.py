@@ -20,4 +20,5 @@ class Linear(nn.Linear):
 @cache
 def onednn_is_faster() -> bool:
     """Whether PyTorch multiplies with MKL on a processor that is not Intel's: there, oneDNN samples 1.5 times as fast."""
-    return torch.backends.mkl.is_available() and "Intel" not in torch.cpu.get_capabilities().get("cpu_name", "")
+    cpu = getattr(torch.cpu, "get_capabilities", dict)()      # older versions of PyTorch do not tell
+    return torch.backends.mkl.is_available() and "Intel" not in cpu.get("cpu_name", "")

@@ -267,5 +267,5 @@ def test_evaluation_and_training_compute_the_same_logits(model, ids, onednn, mon
     (True, "AMD EPYC", True), (True, "Intel Xeon", False), (False, "AMD EPYC", False), (False, "Apple M2", False)])
 def test_onednn_multiplies_where_mkl_is_not_at_home(mkl, name, faster, monkeypatch):
     monkeypatch.setattr("torch.backends.mkl.is_available", lambda: mkl)
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"cpu_name": name})
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"cpu_name": name}, raising=False)
     assert onednn_is_faster.__wrapped__() == faster
