@@ -52,7 +52,7 @@ class Asleep(TooSlow):
     """The time is up, and hardly any of it was spent on work."""
 
     def __str__(self):
-        return f"still waiting after {WAITING:g} seconds, so it was stopped. Does it sleep, or wait for something that never comes?"
+        return f"still waiting after {WAITING:g} seconds, so it was stopped. Does it sleep, or wait for what never comes?"
 
 
 def exercise(number, title, see):
