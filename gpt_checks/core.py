@@ -12,13 +12,15 @@ import secrets
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from numbers import Integral, Real
 
 import torch
 
-SECONDS = 5.0      # after which an answer is cut off; a right one takes a few milliseconds
+SECONDS = 5.0      # of processor time, after which an answer is cut off; a right one takes some milliseconds
+WAITING = 60.0     # by the clock, for an answer that sleeps or waits; far more than a right one needs on a busy machine
 
 
 class NotYet(Exception):
@@ -41,6 +43,16 @@ class ToDo(Exception):
 
 class TooSlow(BaseException):
     """The time is up. Not an Exception, so that an answer's own `except Exception` lets it through."""
+
+    def __str__(self):
+        return f"still running after {SECONDS:g} seconds of work, so it was stopped. Is there a loop that never ends?"
+
+
+class Asleep(TooSlow):
+    """The time is up, and hardly any of it was spent on work."""
+
+    def __str__(self):
+        return f"still waiting after {WAITING:g} seconds, so it was stopped. Does it sleep, or wait for what never comes?"
 
 
 def exercise(number, title, see):
@@ -70,7 +82,7 @@ def exercise(number, title, see):
 @contextlib.contextmanager
 def sandbox():
     """Around an answer: its time is limited, and PyTorch's random state and modes are put back."""
-    with time_limit(SECONDS), torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with time_limit(), torch.random.fork_rng(devices=[]), torch.enable_grad():
         yield
 
 
@@ -85,8 +97,8 @@ def judge(checker, answer, draw):
         if not error.named and is_constant(checker, answer, draw):
             return "✘", f"{answer.name} gives {short(answer.results[0])} whatever it is given; compute it from the inputs"
         return "✘", one_line(error)
-    except TooSlow:
-        return "✘", f"still running after {SECONDS:g} seconds, so it was stopped. Is there a loop that never ends?"
+    except TooSlow as stopped:
+        return "✘", str(stopped)
     except Exception as error:      # an odd answer that no check foresaw: refuse it in the same way
         return "✘", f"what came back could not be judged ({type(error).__name__}: {one_line(error)}); compare it with the stub"
     return "✔", "right"
@@ -97,7 +109,7 @@ def is_constant(checker, answer, draw):
     results = list(answer.results)
     for _ in range(3):
         fresh = Answer(answer.function)
-        with contextlib.suppress(Exception), sandbox():
+        with contextlib.suppress(Exception, TooSlow), sandbox():
             checker(fresh, draw)
         results += fresh.results
     return len(results) > 3 and results[0] is not None and all(same(other, results[0], 0, 0) for other in results)
@@ -118,20 +130,24 @@ def one_line(error):
 
 
 @contextlib.contextmanager
-def time_limit(seconds):
-    """Raise TooSlow in the body when it takes longer.
+def time_limit():
+    """Raise TooSlow in the body when it takes longer than a Meter allows.
 
     In the main thread on Linux and macOS by a timer signal, which also ends a sleep; elsewhere from a second thread,
-    which ends what runs in Python, but neither a sleep nor one long call into a library. An import is waited for: PyTorch's
-    first optimizer makes a long one, and half of it would be worse than none.
+    which ends what runs in Python, but neither a sleep nor one long call into a library. The check's own bookkeeping is never
+    cut in two.
     """
+    every = min(SECONDS, WAITING) / 20
     if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
-        def expire(_, frame):
-            if not importing(frame):
-                raise TooSlow
+        meter = Meter(time.thread_time, every)
 
-        before = signal.signal(signal.SIGALRM, expire)
-        signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)      # and again every half second
+        def look(_, frame):
+            if (error := meter.look(frame)) and frame.f_code.co_filename not in OWN_FILES:
+                meter.allow_a_little_more()      # to clean up; an answer that swallows the error is told again
+                raise error
+
+        before = signal.signal(signal.SIGALRM, look)
+        signal.setitimer(signal.ITIMER_REAL, every, every)
         try:
             yield
         finally:
@@ -139,21 +155,61 @@ def time_limit(seconds):
             signal.signal(signal.SIGALRM, before)
         return
 
-    thread, done = threading.get_ident(), threading.Event()
+    thread, done, meter = threading.get_ident(), threading.Event(), Meter(clock_of_this_thread(), every)
 
     def watch():
-        wait = seconds
-        while not done.wait(wait):
-            if not importing(sys._current_frames().get(thread)):
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TooSlow))
-                return
-            wait = 0.5
+        with contextlib.suppress(OSError):      # a thread that has just ended has no clock
+            while not done.wait(every):
+                frame = sys._current_frames().get(thread)
+                if frame and (error := meter.look(frame)) and frame.f_code.co_filename not in OWN_FILES:
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
+                    return
 
     threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     finally:
         done.set()
+
+
+OWN_FILES = (__file__, contextlib.__file__)
+
+
+class Meter:
+    """How long an answer has run, as one finds by looking every few moments.
+
+    What counts is its processor time, which a busy machine does not add to. The clock on the wall only ends an answer that
+    waits for ever, and a computer that was asleep in between adds no more than two looks to it. Imports are not counted:
+    PyTorch's first optimizer makes a long one, and half of it would be worse than none.
+    """
+
+    def __init__(self, clock, every):
+        self.clock, self.every = clock, every
+        self.worked = self.waited = 0.0
+        self.seconds, self.waiting = SECONDS, WAITING
+        self.last = clock(), time.monotonic()
+
+    def look(self, frame):
+        """The error to raise in the frame where the answer is now; None while it has time left."""
+        now = self.clock(), time.monotonic()
+        work, wall = (new - old for new, old in zip(now, self.last, strict=True))
+        self.last = now
+        if importing(frame):
+            return None
+        self.worked += min(work, wall)      # where only the whole process has a clock, PyTorch's threads run it several times
+        self.waited += min(wall, 2 * self.every)
+        return TooSlow if self.worked > self.seconds else Asleep if self.waited > self.waiting else None
+
+    def allow_a_little_more(self):
+        """Another tenth of the time."""
+        self.seconds, self.waiting = self.worked + SECONDS / 10, self.waited + WAITING / 10
+
+
+def clock_of_this_thread():
+    """A function that another thread can call for the processor time of this one; of the whole process on Windows and macOS."""
+    if hasattr(time, "pthread_getcpuclockid"):
+        return functools.partial(time.clock_gettime, time.pthread_getcpuclockid(threading.get_ident()))
+    return time.process_time
 
 
 def importing(frame):

@@ -1,49 +1,114 @@
 """Grade exercises without nbgrader: python scripts/grade.py SOLUTIONS SUBMISSION [SUBMISSION ...]
 
 SOLUTIONS: the teacher's notebook, notebooks/solutions/02_loss.ipynb for one. SUBMISSION: a notebook that a student
-handed in, or a folder of them. Each is run in a kernel of its own, with the teacher's checks in place of the student's.
-Prints CSV: file, exercise, points, out of, message, and a total; a submission that cannot be run gets one line that says so.
+handed in, or a folder of them, with folders in it or without. Each is run in a kernel of its own, with the teacher's
+checks in place of the student's, and every exercise counts once.
+Prints CSV: file, exercise, points, out of, message, and a total; a submission that cannot be run gets one line that says why.
+The exit status is 1 when a name leads to nothing.
 """
 import copy
 import csv
+import glob
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import nbclient
 import nbformat
+from writable_home import use_a_writable_home
 
-SECONDS = 60      # for one cell; a check itself stops an answer after a few seconds
-
-
-def checks_of(solutions):
-    """The teacher's check cells, by nbgrader's id."""
-    return {cell.metadata.nbgrader.grade_id: cell for cell in solutions.cells if cell.metadata.get("nbgrader", {}).get("grade")}
+SECONDS = 300      # for one cell, by the clock: a check itself stops an answer long before, and a busy machine is slow
 
 
-def with_checks(submission, checks):
-    """A submission with the teacher's check cells in place of its own, and those that are missing at its end."""
-    notebook, missing, found = copy.deepcopy(submission), dict(checks), False
-    for i, cell in enumerate(notebook.cells):
-        name = cell.metadata.get("nbgrader", {}).get("grade_id")
-        found = found or name in checks
-        if name in checks:
-            notebook.cells[i] = copy.deepcopy(checks[name])
-            missing.pop(name, None)
-    if not found:
-        raise ValueError("none of these exercises is in it: another lesson's notebook?")
-    notebook.cells += [copy.deepcopy(cell) for cell in missing.values()]
-    return notebook
+class Lesson:
+    """What grading needs of the teacher's notebook.
+
+    checks: the check cells, by nbgrader's id. answers: the ids of the cells for answers. functions: their names, which the
+    checks are given. imports: the cells before the first exercise.
+    """
+
+    def __init__(self, solutions):
+        marked = [(cell, marks(cell)) for cell in solutions.cells]
+        self.checks = {mark["grade_id"]: without_outputs(cell) for cell, mark in marked if mark.get("grade")}
+        self.answers = {mark["grade_id"] for _, mark in marked if mark.get("solution")}
+        self.functions = [re.search(r"\((\w+)\)\s*$", cell.source).group(1) for cell in self.checks.values()]
+        first = next((i for i, (_, mark) in enumerate(marked) if mark), 0)
+        self.imports = [without_outputs(cell) for cell in solutions.cells[:first] if cell.cell_type == "code"]
+        self.points = sum(cell.metadata.nbgrader.points for cell in self.checks.values())
 
 
-def grade(submission, checks, folder):
+def marks(cell):
+    """nbgrader's notes on a cell; empty when it has none, as after an editor that does not keep them."""
+    found = (cell.get("metadata") or {}).get("nbgrader")
+    return found if isinstance(found, dict) and "grade_id" in found else {}
+
+
+def without_outputs(cell):
+    """A copy of a code cell that has not been run."""
+    cell = copy.deepcopy(cell)
+    cell.outputs, cell.execution_count = [], None
+    return cell
+
+
+def check_in(cell, lesson):
+    """The id of the check that a cell of a submission is, or was made from; None for other cells.
+
+    It shows in nbgrader's notes, in the cell's own id, or in its words, whichever an editor has kept.
+    """
+    for name in (marks(cell).get("grade_id"), cell.get("id")):
+        if name in lesson.checks:
+            return name
+    return next((name for name, check in lesson.checks.items() if same_words(cell, check)), None)
+
+
+def same_words(cell, check):
+    """Whether two cells say the same, blanks and empty lines aside."""
+    return "".join(cell.source.split()) == "".join(check.source.split())
+
+
+def with_checks(submission, lesson):
+    """A submission with the teacher's checks, each once: where its own stood last, or at the end when it has none."""
+    if fault := not_of_this_lesson(submission, lesson):
+        raise ValueError(fault)
+    found = [check_in(cell, lesson) for cell in submission.cells]
+    cells = copy.deepcopy(lesson.imports)
+    for i, (cell, name) in enumerate(zip(submission.cells, found, strict=True)):
+        if name is None or not same_words(cell, lesson.checks[name]):
+            cells.append(copy.deepcopy(cell))      # an answer may have been written, or merged, into the cell of a check
+            cells[-1].metadata = {}
+        if name and name not in found[i + 1:]:
+            cells.append(copy.deepcopy(lesson.checks[name]))
+    cells += [copy.deepcopy(check) for name, check in lesson.checks.items() if name not in found]
+    for i, cell in enumerate(cells):      # ids that were lost, or are there twice
+        cell.id = f"cell-{i}"
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def not_of_this_lesson(submission, lesson):
+    """What keeps a submission from being graded as this lesson's, in words; None when some exercise is found in it."""
+    code = [cell for cell in submission.cells if cell.cell_type == "code" and cell.source.strip()]
+    if any(check_in(cell, lesson) or marks(cell).get("grade_id") in lesson.answers for cell in code):
+        return None
+    text = "\n".join(cell.source for cell in code)
+    if any(re.search(rf"^\s*((async\s+)?def|class)\s+{name}\b|^{name}\s*=", text, re.MULTILINE) for name in lesson.functions):
+        return None
+    if not code:
+        return "there is no code in it"
+    if others := sorted(set(re.findall(r"\bcheck_\w+(?=\()", text))):
+        return f"none of these exercises is in it, but {', '.join(others)}: another lesson's notebook?"
+    return f"none of these exercises is in it: neither a check nor one of the functions {', '.join(lesson.functions)}"
+
+
+def grade(submission, lesson, folder):
     """Run a submission. Yields (exercise's id, points, out of, message) for each check."""
-    notebook = with_checks(submission, checks)
-    nbclient.NotebookClient(notebook, timeout=SECONDS, interrupt_on_timeout=True, allow_errors=True, kernel_name="python3",
+    notebook = with_checks(submission, lesson)
+    nbclient.NotebookClient(notebook, timeout=SECONDS, startup_timeout=SECONDS, iopub_timeout=SECONDS,
+                            interrupt_on_timeout=True, allow_errors=True, kernel_name="python3",
                             resources={"metadata": {"path": str(folder)}}).execute()
     for cell in notebook.cells:
-        if (name := cell.metadata.get("nbgrader", {}).get("grade_id")) in checks:
+        if name := marks(cell).get("grade_id"):
             message = verdict(cell.outputs)
             points = cell.metadata.nbgrader.points
             yield name, points if message.startswith("✔") else 0, points, message
@@ -57,31 +122,79 @@ def verdict(outputs):
     return ([*lines, *errors] or ["✘ the check printed nothing"])[-1]
 
 
+def read(path):
+    """A notebook of any format, as one of format 4."""
+    text = Path(path).read_text(encoding="utf-8-sig")
+    if not text.strip():
+        raise ValueError("the file is empty")
+    with warnings.catch_warnings():      # about ids that an older format does not have
+        warnings.simplefilter("ignore")
+        return nbformat.reads(text, as_version=4)
+
+
 def submissions(names):
-    """The paths of all notebooks that were named, or lie in a folder that was."""
-    for path in map(Path, names):
-        yield from sorted(path.glob("*.ipynb")) if path.is_dir() else [path]
+    """(path, fault) of all notebooks that were named, or lie somewhere in a folder that was; each file once.
+
+    fault: why there is nothing to grade, in words, or None. A name with * or ? that no shell has replaced is replaced here.
+    """
+    seen = set()
+    for name in names:
+        for path in map(Path, [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True)) or [name]):
+            found = list(notebooks_in(path)) if path.is_dir() else [(path, None if path.exists() else "there is no such file")]
+            for path, fault in found:
+                if path.resolve() not in seen:
+                    seen.add(path.resolve())
+                    yield path, fault
+
+
+def notebooks_in(folder):
+    """(path, None) of every notebook below a folder; (folder, fault) of one that should hold a student's and holds none."""
+    def below(folder):
+        return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() == ".ipynb" and path.is_file()
+                and not any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)]      # made by programs
+
+    found = below(folder)
+    yield from ((path, None) for path in found)
+    if found and not any(path.parent == folder for path in found):      # one folder for each student
+        for path in sorted(folder.iterdir()):
+            if path.is_dir() and not path.name.startswith((".", "__")) and not below(path):
+                yield path, "there is no notebook in this folder"
 
 
 def main(names):
     if len(names) < 2:
         sys.exit("usage: python scripts/grade.py SOLUTIONS SUBMISSION [SUBMISSION ...]")
-    checks = checks_of(nbformat.read(names[0], as_version=4))
-    if not checks:
+    try:
+        lesson = Lesson(read(names[0]))
+    except ValueError as error:
+        sys.exit(f"{names[0]} is not a notebook: {first_line(error)}")
+    if not lesson.checks:
         sys.exit(f"{names[0]} has no check cells: give a notebook of notebooks/solutions first")
+    todo = list(submissions(names[1:]))
+    if all(fault for _, fault in todo):
+        sys.exit(f"no notebook to grade in {', '.join(names[1:])}")
     os.environ.pop("NBGRADER_EXECUTION", None)
-    sys.stdout.reconfigure(encoding="utf-8-sig")      # with the mark by which spreadsheets know UTF-8
+    use_a_writable_home()
+    sys.stdout.reconfigure(encoding="utf-8-sig", errors="backslashreplace")      # with the mark by which spreadsheets know UTF-8
     rows = csv.writer(sys.stdout, lineterminator="\n")
     rows.writerow(["file", "exercise", "points", "out of", "message"])
-    for name in submissions(names[1:]):
+    for path, fault in todo:
         try:
-            graded = list(grade(nbformat.read(name, as_version=4), checks, name.parent))
-            rows.writerows([name, *row] for row in graded)
-            rows.writerow([name, "total", sum(row[1] for row in graded), sum(row[2] for row in graded), ""])
+            if fault:
+                raise ValueError(fault)
+            graded = list(grade(read(path), lesson, path.parent))
+            rows.writerows([path, *row] for row in graded)
+            rows.writerow([path, "total", sum(row[1] for row in graded), sum(row[2] for row in graded), ""])
         except Exception as error:      # whatever is wrong with one file, the others are graded
-            rows.writerow([name, "total", 0, sum(cell.metadata.nbgrader.points for cell in checks.values()),
-                           f"could not be run: {next(iter(str(error).splitlines()), type(error).__name__)}"])
+            rows.writerow([path, "total", 0, lesson.points, f"could not be run: {first_line(error)}"])
         sys.stdout.flush()
+    if missing := [str(path) for path, fault in todo if fault and not path.exists()]:
+        sys.exit(f"there is no such file: {', '.join(missing)}")
+
+
+def first_line(error):
+    """The first line of an error's message, or its kind when it has none."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import store_outputs
 from nbgrader.preprocessors import ClearSolutions
+from writable_home import use_a_writable_home
 
 ROOT = Path(__file__).resolve().parent.parent
 SOLUTIONS, EXERCISES = ROOT / "notebooks" / "solutions", ROOT / "notebooks" / "exercises"
@@ -26,6 +27,7 @@ def exercises_of(solutions):
 
 
 def main():
+    use_a_writable_home()
     if not (solutions := sorted(SOLUTIONS.glob("[0-9]*.ipynb"))):
         sys.exit(f"there are no notebooks in {SOLUTIONS}, from which the exercises are made: take the whole project")
     EXERCISES.mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbclient
 import nbformat
+from writable_home import use_a_writable_home
 
 from gpt_helpers.files import write_atomically
 
@@ -47,6 +48,7 @@ def picture(path, cell_id):
 
 
 def main(names):
+    use_a_writable_home()
     paths = [Path(name) for name in names] or sorted(NOTEBOOKS.rglob("[0-9]*.ipynb"))
     for path in paths:
         start = time.perf_counter()

@@ -14,11 +14,16 @@ import functools
 import io
 import math
 import re
+import sys
 from collections import defaultdict, deque
+from pathlib import Path
 
 import nbformat
 import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile, coalesce_streams
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
+from writable_home import use_a_writable_home  # noqa: E402
 
 DECIMAL = re.compile(r"(?<![\w.,])[-+]?\d+(?:,\d{3})*(?:\.\d+(?:[eE][-+]?\d+)?|[eE][-+]?\d+)(?![\w]|[.,]\d)")
 PADDING = re.compile(r" *\x00 *")          # spaces beside a number move when its sign or its width does
@@ -53,7 +58,9 @@ def pytest_itemcollected(item):
 
 
 def pytest_configure(config):
+    """Warnings about a home folder that cannot be written would be outputs that no stored notebook has."""
     config.stash[NOT_COMPARED] = []
+    use_a_writable_home()
 
 
 def pytest_terminal_summary(terminalreporter, config):

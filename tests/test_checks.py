@@ -3,8 +3,12 @@ import contextlib
 import importlib
 import io
 import re
+import signal
+import sys
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy
@@ -213,21 +217,177 @@ def test_a_terminal_without_the_marks_gets_plain_ones(monkeypatch):
     assert raw.getvalue() == b"NO Exercise 2.2: ?\n"
 
 
-def test_outside_the_main_thread_an_endless_loop_is_cut_too(monkeypatch):
+# An answer's time: its own work counts, not that of the machine. Where a test needs a clock, it turns it by hand.
+
+class Clocks:
+    """What core takes for the module time; both clocks stand still until a test turns them."""
+
+    def __init__(self):
+        self.work = self.wall = 0.0
+
+    def thread_time(self):
+        return self.work
+
+    def monotonic(self):
+        return self.wall
+
+
+@pytest.fixture
+def clocks(monkeypatch):
+    clocks = Clocks()
+    monkeypatch.setattr(core, "time", clocks)
+    return clocks
+
+
+needs_signals = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no timer signals")
+
+
+@needs_signals
+@pytest.mark.parametrize(("work", "told"), [(0.0, "right"), (core.SECONDS / 15, "still running after 5 seconds of work")])
+def test_ten_looks_at_an_answer_refuse_it_for_its_work_and_not_for_the_clock_on_the_wall(work, told, clocks, capsys):
+    """Each look comes an hour after the one before: so slow is no machine, unless its lid was closed."""
+    def perplexity(loss):
+        for _ in range(10):
+            clocks.work, clocks.wall = clocks.work + work, clocks.wall + 3600
+            signal.raise_signal(signal.SIGALRM)
+        return 2.718281828459045**loss
+
+    assert told in verdict(capsys, CHECKS["check_perplexity"], perplexity)
+
+
+def looks(clocks, n, work, wall, frame=None):
+    """What n looks find when each comes after so many seconds of work and of the clock on the wall."""
+    meter = core.Meter(clocks.thread_time, every=0.25)
+    for _ in range(n):
+        clocks.work, clocks.wall = clocks.work + work, clocks.wall + wall
+        found = meter.look(frame)
+    return found
+
+
+def test_work_counts_up_to_its_limit_however_long_it_takes(clocks):
+    assert looks(clocks, 49, work=0.1, wall=0.5) is None
+    assert looks(clocks, 51, work=0.1, wall=0.5) is core.TooSlow
+
+
+def test_waiting_counts_up_to_a_generous_limit(clocks):
+    assert looks(clocks, 239, work=0.0, wall=0.25) is None
+    assert looks(clocks, 241, work=0.0, wall=0.25) is core.Asleep
+    assert looks(clocks, 100, work=0.0, wall=9000.0) is None
+
+
+def test_threads_that_work_at_the_same_time_count_once(clocks):
+    """Where only the whole process has a clock, 16 threads of PyTorch turn it 16 times as fast."""
+    assert looks(clocks, 19, work=4.0, wall=0.25) is None
+    assert looks(clocks, 21, work=4.0, wall=0.25) is core.TooSlow
+
+
+def test_the_time_of_an_import_does_not_count(clocks):
+    frame = SimpleNamespace(f_code=SimpleNamespace(co_filename="<frozen importlib._bootstrap>"), f_back=None)
+    assert looks(clocks, 500, work=0.25, wall=0.25, frame=frame) is None
+
+
+def test_an_answer_that_has_been_told_gets_a_little_more_time_and_then_is_told_again(clocks):
+    meter = core.Meter(clocks.thread_time, every=0.25)
+    told = []
+    for _ in range(30):
+        clocks.work, clocks.wall = clocks.work + 0.25, clocks.wall + 0.25
+        told.append(meter.look(None) is not None)
+        if told[-1]:
+            meter.allow_a_little_more()
+    assert told.index(True) == 20 and told[20:26] == [True, False, False] * 2
+
+
+@needs_signals
+def test_an_answer_that_sleeps_for_ever_is_woken(monkeypatch, capsys):
+    monkeypatch.setattr(core, "WAITING", 0.1)
+    assert "still waiting after 0.1 seconds" in verdict(capsys, CHECKS["check_perplexity"], lambda loss: time.sleep(1e6))
+
+
+@needs_signals
+def test_an_answer_that_waits_for_a_lock_for_ever_is_woken(monkeypatch, capsys):
+    monkeypatch.setattr(core, "WAITING", 0.1)
+    locked = threading.Lock()
+    locked.acquire()
+    assert "still waiting" in verdict(capsys, CHECKS["check_perplexity"], lambda loss: locked.acquire())
+
+
+def test_a_loop_that_counts_and_one_that_swallows_exceptions_are_cut(monkeypatch, capsys):
     monkeypatch.setattr(core, "SECONDS", 0.1)
+
+    def counts(loss):
+        x = 0
+        while True:
+            x = x + 1
+
+    def swallows(loss):
+        while True:
+            with contextlib.suppress(Exception):
+                loss / 0
+
+    for answer in (counts, swallows):
+        assert "still running after 0.1 seconds of work" in verdict(capsys, CHECKS["check_perplexity"], answer)
+
+
+def test_an_answer_that_is_wrong_first_and_endless_later_is_refused_in_one_line(monkeypatch, capsys):
+    """Whether a wrong answer is a constant is asked by calling it again."""
+    monkeypatch.setattr(core, "SECONDS", 0.1)
+    calls = []
+
+    def perplexity(loss):
+        calls.append(loss)
+        return -123.456 if len(calls) == 1 else endless()
+
+    assert verdict(capsys, CHECKS["check_perplexity"], perplexity).startswith("✘")
+    assert len(calls) > 1
+
+
+@needs_signals
+def test_after_a_check_no_timer_is_left(monkeypatch, capsys):
+    monkeypatch.setattr(core, "SECONDS", 0.1)
+    before = signal.getsignal(signal.SIGALRM)
+    verdict(capsys, CHECKS["check_perplexity"], endless)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0) and signal.getsignal(signal.SIGALRM) is before
+
+
+@needs_signals
+def test_the_check_itself_is_never_cut_in_two(clocks):
+    """Only an answer's own code is interrupted: a check that was stopped while it puts things back would leave them half done."""
+    clocks.work = 3600.0
+    with pytest.raises(core.TooSlow), core.time_limit():
+        clocks.work, clocks.wall = 7200.0, 7200.0
+        exec(compile("import signal; signal.raise_signal(signal.SIGALRM)", core.__file__, "exec"))
+        reached = True
+        signal.raise_signal(signal.SIGALRM)
+    assert reached
+
+
+@pytest.mark.parametrize("own_clock", [True, False], ids=["a clock for each thread", "one clock, as on Windows and macOS"])
+def test_outside_the_main_thread_an_endless_loop_is_cut_too(own_clock, monkeypatch):
+    monkeypatch.setattr(core, "SECONDS", 0.1)
+    if not own_clock:
+        monkeypatch.delattr(time, "pthread_getcpuclockid", raising=False)
     said = []
     monkeypatch.setattr(core, "say", said.append)
     thread = threading.Thread(target=CHECKS["check_perplexity"], args=(endless,), daemon=True)
     thread.start()
-    thread.join(10)
+    thread.join(60)
     assert "still running" in said[0]
 
 
-def test_an_import_is_waited_for(monkeypatch, tmp_path, capsys):
+@needs_signals
+@pytest.mark.parametrize("clock", ["work", "wall"])
+def test_an_import_is_waited_for(clock, clocks, monkeypatch, tmp_path, capsys):
     """Cut off in the middle, it would leave half a module to whoever comes next."""
-    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(0.5)\nwhole = True\n")
+    (tmp_path / "slow_to_import.py").write_text("turn()\nwhole = True\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(core, "SECONDS", 0.1)
+    monkeypatch.delitem(sys.modules, "slow_to_import", raising=False)
+
+    def turn():
+        for _ in range(1000):
+            setattr(clocks, clock, getattr(clocks, clock) + 1.0)
+            signal.raise_signal(signal.SIGALRM)
+
+    monkeypatch.setattr("builtins.turn", turn, raising=False)
 
     def perplexity(loss):
         return 2.718281828459045**loss if importlib.import_module("slow_to_import").whole else None

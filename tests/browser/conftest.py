@@ -52,7 +52,7 @@ def page(chromium):
         inside = ("http://127.0.0.1:", "ws://127.0.0.1:", "file:", "data:", "blob:", "about:")
         page.on("request", lambda request: None if request.url.startswith(inside) else outside.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(600_000)      # ten minutes: a busy machine is slow, and nothing waits longer than it must
         yield page
         assert outside == [] and errors == []
 
@@ -86,7 +86,7 @@ def lab(tmp_path_factory):
         yield Lab(url, root)
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(300)
 
 
 class Lab:

@@ -1,4 +1,5 @@
 """A notebook open in JupyterLab, as its reader has it: run it, type into it, look at it."""
+import functools
 import re
 from pathlib import Path
 
@@ -69,7 +70,7 @@ class Opened:
             self.page.keyboard.press("Escape")
             self.command("Run All Cells")
 
-    def wait_until_run(self, seconds=300):
+    def wait_until_run(self, seconds=1800):
         """Until the last cell has run."""
         cells = [cell for cell in self.stored.cells if cell.cell_type == "code"]
         last = self.notebook.locator(".jp-CodeCell .jp-InputPrompt").last
@@ -93,7 +94,7 @@ class Opened:
                 ("tables", ".jp-OutputArea-output table, .jp-MarkdownOutput table", tables),
                 ("formulas", "mjx-container", formulas),
                 ("formulas with a mistake", "mjx-container :is(mjx-merror, [data-mml-node='merror'])", 0)):
-            if (found := self.notebook.locator(selector).count()) != wanted:
+            if (found := self.in_the_end(self.notebook.locator(selector).count, wanted)) != wanted:
                 yield f"{found} {what}, expected {wanted}"
         for what, selector, broken in (
                 ("pictures are not drawn", "img", "i => !(i.complete && i.naturalWidth > 50)"),
@@ -101,8 +102,17 @@ class Opened:
                 # JupyterLab does not give a figure the alt text that is stored with it, so the words below must be there.
                 ("figures have no description under them", ".jp-RenderedImage", """i => !i.closest('.jp-OutputArea-child')
                     .nextElementSibling?.querySelector("[data-mime-type='text/markdown']")""")):
-            if n := self.notebook.locator(selector).evaluate_all(f"all => all.filter({broken}).length"):
+            look = functools.partial(self.notebook.locator(selector).evaluate_all, f"all => all.filter({broken}).length")
+            if n := self.in_the_end(look, 0):
                 yield f"{n} {what}"
+
+    def in_the_end(self, look, wanted):
+        """What look() gives; a page may be drawn a while after its cells have run, so what is wanted has a minute to appear."""
+        for _ in range(300):
+            if (found := look()) == wanted:
+                break
+            self.page.wait_for_timeout(200)
+        return found
 
     def texts(self):
         """The words of every output, cell by cell."""
