@@ -23,7 +23,7 @@ import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile, coalesce_streams
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
-from writable_home import use_a_writable_home  # noqa: E402
+from writable_home import use_a_writable_home
 
 DECIMAL = re.compile(r"(?<![\w.,])[-+]?\d+(?:,\d{3})*(?:\.\d+(?:[eE][-+]?\d+)?|[eE][-+]?\d+)(?![\w]|[.,]\d)")
 PADDING = re.compile(r" *\x00 *")          # spaces beside a number move when its sign or its width does

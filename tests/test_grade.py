@@ -123,7 +123,7 @@ def test_cells_with_one_id_get_two_and_the_language_is_python(solved):
      "but check_cut_points, check_windows: another lesson"),
 ])
 def test_what_cannot_be_recognised_is_said_truthfully(cells, words):
-    with pytest.raises(ValueError, match="(?s)^(?!.*\n)") as caught:
+    with pytest.raises(ValueError, match=r"(?s)^(?!.*\n)") as caught:
         grade.with_checks(new_notebook(cells=cells), LESSON)
     assert words in str(caught.value)
 

@@ -54,7 +54,7 @@ def test_lesson_06_is_a_pleasure_to_watch_and_gives_the_same_numbers_again(page,
         assert len(seen["words"]) >= 4 and seen["pictures"] >= 4 and len(seen["lines"]) >= 3, seen      # the stored state is one
         line = opened.cell("watch").locator(".jp-OutputArea-output").first.inner_text()
         assert line.startswith("64 of 64 steps") and " left" not in line
-        assert seen["frames"] > 100 and seen["collapsed"] == 0, "the plot flickers: the page moved while it was drawn anew"
+        assert seen["frames"] > 20 and seen["collapsed"] == 0, "the plot flickers: the page moved while it was drawn anew"
         opened.cell("watch").locator(".jp-OutputArea").evaluate("node => node.scrollIntoView()")
         page.screenshot(path=SCREENSHOTS / "watching.png")      # a copy of it is in the README
         assert list(opened.take_pictures()) == []
@@ -92,11 +92,20 @@ WATCH = """([index]) => {
 }"""
 
 STOPPED = """
+import time
+
+class Hold(Callback):      # until it is stopped, however late the click comes; a training that goes on is not held
+    held = not Path("stopped.pt").exists()
+
+    def on_step(self, step, loss):
+        while self.held and step == 18:
+            time.sleep(0.05)
+
 model, optimizer = from_seed()
 history = train_model(
     model, train_loader, val_loader, optimizer, device, num_epochs=4, eval_freq=4, eval_iter=2,
     start_context="Every effort moves you", tokenizer=tokenizer, checkpoint_path="stopped.pt", resume=True,
-    callbacks=[Progress(4 * len(train_loader)), LivePlot()])
+    callbacks=[Progress(4 * len(train_loader)), LivePlot(), Hold()])
 """
 
 
