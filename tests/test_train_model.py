@@ -320,10 +320,14 @@ def compiled(model):
     return torch.compile(model, backend="eager")
 
 
-WRAPPERS = {"compiled": compiled, "parallel": torch.nn.DataParallel, "both": lambda model: torch.nn.DataParallel(compiled(model))}
+WRAPPERS = [
+    pytest.param(torch.nn.DataParallel, id="parallel"),
+    pytest.param(compiled, id="compiled", marks=pytest.mark.notebooks),
+    pytest.param(lambda model: torch.nn.DataParallel(compiled(model)), id="both", marks=pytest.mark.notebooks),
+]
 
 
-@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.parametrize("wrap", WRAPPERS)
 def test_a_compiled_or_wrapped_model_trains_saves_and_goes_on_as_the_model_inside(wrap, tmp_path, capsys):
     straight = training()
     history = quiet(train_model, *straight, best_path=tmp_path / "plain.safetensors")
@@ -338,7 +342,7 @@ def test_a_compiled_or_wrapped_model_trains_saves_and_goes_on_as_the_model_insid
     assert best.read_bytes() == (tmp_path / "plain.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.parametrize("wrap", WRAPPERS)
 def test_the_simple_loop_takes_a_compiled_or_wrapped_model_too(wrap):
     plain = training()
     history = quiet(train_model_simple, *plain)
