@@ -46,6 +46,10 @@ class Progress(Callback):
         clock = f", {minutes} min {seconds:02} s left" if done < self.total else ""
         self._show(f"{done} of {self.total} steps, training loss {loss:.3f}{clock}")
 
+    def on_eval(self, history: History) -> None:
+        if self.first is None:                                # the line stands above what is drawn and printed before step 0
+            self._show(f"{self.total} steps in all")
+
     def _show(self, line: str) -> None:
         if cell := this_cell():
             if cell != self.cell:
@@ -53,7 +57,7 @@ class Progress(Callback):
             else:
                 update_display({"text/plain": line}, raw=True, display_id=self.handle.display_id)
         elif sys.stderr and sys.stderr.isatty():
-            print(f"\r{line:<78}", end="" if "left" in line else "\n", file=sys.stderr, flush=True)
+            print(f"\r{line:<78}", end="\n" if line.startswith(f"{self.total} of") else "", file=sys.stderr, flush=True)
 
 
 def this_cell() -> int | None:

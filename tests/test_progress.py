@@ -3,6 +3,7 @@ import sys
 from types import SimpleNamespace
 
 from gpt_helpers import progress as module
+from gpt_helpers.evaluate import History
 from gpt_helpers.progress import Progress, this_cell
 
 
@@ -51,6 +52,16 @@ def test_a_line_that_is_used_for_another_training_starts_anew(capsys, monkeypatc
     progress.on_step(1, 1.0)      # ten seconds for this step, one to come
     assert [line.strip().split(", ")[-1] for line in capsys.readouterr().err.split("\r")[1:]] == [
         "0 min 10 s left", "0 min 00 s left", "0 min 05 s left"]
+
+
+def test_the_line_is_there_from_the_first_evaluation_on(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    progress = Progress(2)
+    progress.on_eval(History([3.0], [3.0], [0]))
+    progress.on_step(0, 2.5)
+    progress.on_eval(History([3.0, 2.0], [3.0, 2.0], [0, 32]))
+    lines = [line.strip() for line in capsys.readouterr().err.split("\r")[1:]]
+    assert lines[0] == "2 steps in all" and lines[1].startswith("1 of 2 steps") and len(lines) == 2
 
 
 def test_a_terminal_has_no_cells_and_a_kernel_has(monkeypatch):
