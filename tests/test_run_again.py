@@ -1,0 +1,57 @@
+"""A reader runs cells again, and a lesson again, in one kernel: everything holds, shows the same, and leaves nothing behind."""
+import gc
+from pathlib import Path
+
+import pytest
+import torch
+from lesson_runner import code_cells, run_cell
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+LESSONS = ["01_split", "02_loss", "03_backprop", "04_adamw"]
+
+
+def live_tensors():
+    gc.collect()
+    return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+
+def run_again(cells):
+    """Run cells once each, then each twice in a row, in one kernel: what each showed at first and then, live tensors after both."""
+    torch.set_num_threads(1)
+    namespace, shown, again = {"__name__": "__main__"}, {}, {}
+    for cell, source in cells:
+        shown[cell] = run_cell(source, namespace)
+    alive = live_tensors()
+    for cell, source in cells:
+        again[cell] = run_cell(source, namespace)
+        run_cell(source, namespace)          # draws other random numbers where the cell has no seed of its own
+    return shown, again, alive, live_tensors()
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_cells_run_again_hold_and_show_the_same_and_leave_no_tensor_behind(lesson):
+    shown, again, before, after = run_again(code_cells(NOTEBOOKS / f"{lesson}.ipynb"))
+    assert [cell for cell in shown if shown[cell] != again[cell]] == []
+    assert before == after
+
+
+# Each mistake on purpose.
+
+HOOK = """
+import torch
+w = torch.ones(3, requires_grad=True)
+with torch.autograd.graph.saved_tensors_hooks(lambda tensor: {}, lambda tensor: tensor):
+    loss = w.exp().sum()
+"""
+
+
+@pytest.mark.parametrize(("hook", "leaks"), [("tensor", True), ("tensor.detach()", False)])
+def test_a_hook_that_keeps_the_graph_alive_is_noticed(hook, leaks):
+    *_, before, after = run_again([("hook", HOOK.format(hook))])
+    assert (after > before) is leaks
+
+
+def test_a_cell_that_shows_something_else_the_second_time_is_noticed():
+    shown, again, *_ = run_again([("start", "n = globals().get('n', 0) + 1"), ("show", "n")])
+    assert shown["start"] == again["start"] and shown["show"] != again["show"]
