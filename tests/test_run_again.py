@@ -16,7 +16,7 @@ def live_tensors():
 
 
 def run_again(cells):
-    """Run cells once each, then each twice in a row, in one kernel: what each showed at first and then, live tensors after both."""
+    """Run cells once each, then each twice in a row, in one kernel: what each showed at first and then, and live tensors."""
     torch.set_num_threads(1)
     namespace, shown, again = {"__name__": "__main__"}, {}, {}
     for cell, source in cells:
