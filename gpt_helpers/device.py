@@ -9,6 +9,7 @@ import torch
 
 from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import GPTModel
+from gpt_helpers.validate import require_device
 
 
 def pick_device(device: str | None = None) -> torch.device:
@@ -29,16 +30,6 @@ def pick_device(device: str | None = None) -> torch.device:
         device, why = "cpu", "PyTorch found no GPU"
     print(f"Device: {device} ({why})")
     return torch.device(device)
-
-
-def require_device(name: str) -> None:
-    """ValueError when PyTorch cannot compute on a device of this name here."""
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        words = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ValueError(f"got the device {name!r}, which PyTorch does not have here ({words:.80}): "
-                         "use 'cpu', or name none") from None
 
 
 def prepare_device(device: torch.device) -> torch.device:

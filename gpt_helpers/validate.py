@@ -166,6 +166,16 @@ def require_trainable(model: nn.Module, optimizer: torch.optim.Optimizer, schedu
         raise ValueError(f"got max_grad_norm={max_grad_norm}, need a number above 0, or None for gradients as they are")
 
 
+def require_device(name: str) -> None:
+    """ValueError when PyTorch cannot compute on a device of this name here."""
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        words = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ValueError(f"got the device {name!r}, which PyTorch does not have here ({words:.80}): "
+                         "use 'cpu', or name none") from None
+
+
 def require_prompt(text: str, ids: torch.Tensor, model: nn.Module) -> None:
     """ValueError when a text is no start for a sample: no token, or tokens that the model does not know."""
     if not isinstance(getattr(model, "cfg", None), Mapping):
