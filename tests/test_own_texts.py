@@ -29,9 +29,9 @@ TEXTS = {
 }
 PLANS = {
     "01_split": list(TEXTS),
-    "02_loss": ["sums", "one-token", "few-formulas"],
-    "03_backprop": ["chinese", "one-token"],
-    "04_adamw": ["one-token", "few-formulas"],
+    "02_loss": ["one-token", "few-formulas"],
+    "03_backprop": ["one-token"],
+    "04_adamw": ["one-token"],
 }
 
 
