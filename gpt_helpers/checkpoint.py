@@ -4,6 +4,7 @@ A checkpoint is a file of torch.save, and is read without executing anything in 
 """
 import copy
 import hashlib
+import io
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -11,18 +12,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, RandomSampler
 
+from gpt_helpers.data import TokenWindows
 from gpt_helpers.files import write_atomically
-from gpt_helpers.model import unwrap
-from gpt_helpers.state import TrainState, require_state, set_random_state
+from gpt_helpers.model import plain_state, unwrap
+from gpt_helpers.state import TrainState, deferred_interrupts, require_state, set_random_state
 from gpt_helpers.validate import require_file, require_finite_weights
 
 FORMAT, VERSION = "gpt_helpers checkpoint", 2
+NUMPY_SCALARS = [np.float64(0).__reduce__()[0], np.dtype, *(type(np.dtype(kind)) for kind in "fdilq?U")]      # as a learning rate
 
 
 def save_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, training: dict, *,
@@ -33,10 +37,10 @@ def save_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, tr
     compared when loading. Raises OSError when the file cannot be written, ValueError when a weight is nan or infinite; a
     file that was there before stays as it was.
     """
-    model = unwrap(model)
     require_finite_weights(model)
-    content = {"format": FORMAT, "version": VERSION, "config": model.cfg, "model": model.state_dict(), "training": training,
-               "optimizer": optimizer.state_dict(), "optimizer_class": type(optimizer).__name__, "data": data}
+    content = {"format": FORMAT, "version": VERSION, "config": unwrap(model).cfg, "model": plain_state(model),
+               "training": training, "optimizer": optimizer.state_dict(),
+               "optimizer_class": type(optimizer).__name__, "data": data}
     write_atomically(path, lambda temporary: torch.save(content, temporary))
 
 
@@ -54,8 +58,9 @@ def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, *,
         accept(saved.get("training"))
     except ValueError as error:
         raise ValueError(f"{name} does not fit: {error}") from None
-    model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
+    with deferred_interrupts():
+        model.load_state_dict(dict(zip(model.state_dict(), (saved["model"][name] for name in plain_state(model)), strict=True)))
+        optimizer.load_state_dict(saved["optimizer"])
     return saved["training"]
 
 
@@ -74,7 +79,8 @@ def resume_training(path: str | Path, model: nn.Module, optimizer: Optimizer, sc
         scheduler.load_state_dict(state.scheduler)
     elif scheduler:
         replay(scheduler, given, state.step)
-    if state.given["scheduler"] != given["scheduler"] and not changed:
+    kinds = [settings["scheduler"] and settings["scheduler"]["class"] for settings in (state.given, given)]
+    if state.given["scheduler"] != given["scheduler"] and (not changed or kinds[0] != kinds[1]):
         changed.append("the learning-rate schedule differs from the one in the file: taking yours from here on")
     for line in changed:
         print(f"{Path(path).name}: {line}")
@@ -85,20 +91,23 @@ def resume_training(path: str | Path, model: nn.Module, optimizer: Optimizer, sc
 
 def settings(optimizer: Optimizer, scheduler: LRScheduler | None) -> dict:
     """What was given to optimizer and schedule: the learning rate of each group for one, in a form that a checkpoint can hold."""
-    return {"optimizer": [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups],
-            "scheduler": scheduler and {"class": type(scheduler).__name__} | copy.deepcopy(scheduler.state_dict())}
+    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    return copy.deepcopy({"optimizer": groups,
+                          "scheduler": scheduler and {"class": type(scheduler).__name__} | scheduler.state_dict()})
 
 
 def take_settings(optimizer: Optimizer, then: dict, now: dict) -> Iterator[str]:
     """Give the optimizer every setting that is not what it was at the training's start; yields a line for each difference."""
     for group, old, new in zip(optimizer.param_groups, then["optimizer"], now["optimizer"], strict=True):
-        scheduled = "initial_lr" in new and "initial_lr" in old      # then lr only follows from it
-        for key in (key for key in new if key in old and not (scheduled and key == "lr")):
+        if "initial_lr" in new or "initial_lr" in old:      # under a schedule, lr only follows from it
+            old, new = ({**settings, "initial_lr": settings.get("initial_lr", settings["lr"])} for settings in (old, new))
+            del new["lr"]
+        for key in (key for key in new if key in old):
             name = key.removeprefix("initial_")
             if new[key] != old[key]:
                 group[key] = new[key]
                 yield f"{name} was {old[key]}, and you give {new[key]}: going on with {new[key]}"
-            elif new[key] != group[key] and now["scheduler"] is None:
+            elif new[key] != group.get(key, new[key]) and now["scheduler"] is None:
                 yield f"{name} had become {group[key]}, and you give {new[key]}, as at the start: going on with {group[key]}"
 
 
@@ -116,9 +125,9 @@ def describe_data(loader: DataLoader) -> dict:
     windows = getattr(loader, "dataset", None)
     facts = {"batches": len(loader), "batch_size": getattr(loader, "batch_size", None),
              "shuffle": isinstance(getattr(loader, "sampler", None), RandomSampler)}
-    if hasattr(windows, "ids"):
+    if isinstance(windows, TokenWindows):
         facts |= {"context_length": windows.context_length, "stride": windows.stride, "tokens": len(windows.ids),
-                  "sha256": hashlib.sha256(windows.ids.contiguous().numpy()).hexdigest()}
+                  "sha256": hashlib.sha256(windows.ids.cpu().contiguous().numpy()).hexdigest()}
     return facts
 
 
@@ -129,7 +138,8 @@ def read_checkpoint(path: str | Path) -> dict:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-        saved = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(NUMPY_SCALARS):
+            saved = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:      # what a damaged byte raises depends on where it is
         damaged = type(error).__name__
     if damaged:
@@ -154,7 +164,8 @@ def require_fit(name: str, saved: dict, model: nn.Module, optimizer: Optimizer, 
         groups, state = saved["optimizer"]["param_groups"], saved["optimizer"]["state"]
         params = [p for group in optimizer.param_groups for p in group["params"]]
         fits = ({key: (w.shape, w.dtype) for key, w in saved["model"].items()}
-                == {key: (w.shape, w.dtype) for key, w in model.state_dict().items()}
+                == {key: (w.shape, w.dtype) for key, w in plain_state(model).items()}
+                and [group.get("amsgrad") for group in groups] == [group.get("amsgrad") for group in optimizer.param_groups]
                 and [len(group["params"]) for group in groups] == [len(group["params"]) for group in optimizer.param_groups]
                 and all(value.ndim == 0 or value.shape == params[i].shape for i, values in state.items()
                         for value in values.values() if isinstance(value, torch.Tensor)))
@@ -162,6 +173,20 @@ def require_fit(name: str, saved: dict, model: nn.Module, optimizer: Optimizer, 
         fits = False
     if not fits:
         raise ValueError(f"{name} does not hold the weights and moment estimates of this model and optimizer: make both as then")
+
+
+def require_storable(**parts: Any) -> None:
+    """ValueError when a checkpoint with one of these parts could not be read again: it holds more than numbers and texts."""
+    for name, part in parts.items():
+        buffer = io.BytesIO()
+        try:
+            torch.save(part, buffer)
+            buffer.seek(0)
+            with torch.serialization.safe_globals(NUMPY_SCALARS):
+                torch.load(buffer, weights_only=True)
+        except Exception as error:      # of torch or of pickle, as the case may be
+            raise ValueError(f"the {name} holds what no checkpoint can ({type(error).__name__}): use plain numbers and texts "
+                             "in it, or train without checkpoint_path") from None
 
 
 def difference(theirs: Any, ours: Any) -> str:

@@ -18,9 +18,9 @@ def pick_device(device: str | None = None) -> torch.device:
     The environment variable GPT_HELPERS_DEVICE names one, too; the argument comes first. Prints which, and why. ValueError
     when PyTorch has no device of that name here.
     """
-    named = device or os.environ.get("GPT_HELPERS_DEVICE")
-    if named:
-        device, why = named, "as you asked" if device else "as GPT_HELPERS_DEVICE asks"
+    named = os.environ.get("GPT_HELPERS_DEVICE") if device is None else device
+    if named is not None and named != "":
+        device, why = named, "as you asked" if device is not None else "as GPT_HELPERS_DEVICE asks"
         require_device(device)
     elif torch.cuda.is_available():
         device, why = "cuda", f"PyTorch found {torch.cuda.get_device_name()}"

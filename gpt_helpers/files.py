@@ -1,5 +1,6 @@
 """Files that are written atomically: all of a new one, or all of the one that was there before."""
 import contextlib
+import glob
 import os
 import shutil
 import tempfile
@@ -17,23 +18,24 @@ def write_atomically(path: str | Path, write: Callable[[Path], Any]) -> None:
     Several processes may write the same path at once: the last one wins, and a reader always finds a whole file.
     Raises OSError with the reason; a file that was there before is then untouched.
     """
-    path = Path(path)
+    name, path = Path(path).name, Path(os.path.realpath(path))      # a link stays one, and what it leads to is written
     try:
         with temporary_beside(path) as temporary:
             write(temporary)
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
-            temporary.chmod(0o644)               # a temporary file is its owner's alone
+            with contextlib.suppress(OSError):       # a temporary file is its owner's alone; some disks know no owners
+                temporary.chmod(0o666 & ~umask())
             replace(temporary, path)
     except Exception as error:      # torch and safetensors each have their own for a full disk
-        raise OSError(f"{path.name} could not be written ({reason(error, path.parent)}). "
+        raise OSError(f"{name} could not be written ({reason(error, path.parent)}). "
                       "What was there before is untouched") from None
 
 
 @contextlib.contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
     """A new empty file with a name of its own in the folder of `path`, gone afterwards; abandoned ones go, too."""
-    for old in path.parent.glob(f"{path.name}.*.tmp"):
+    for old in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
         with contextlib.suppress(OSError):
             if time.time() - old.stat().st_mtime > ABANDONED:
                 old.unlink()
@@ -44,6 +46,13 @@ def temporary_beside(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             Path(name).unlink(missing_ok=True)
+
+
+def umask() -> int:
+    """What this process does not allow for new files."""
+    now = os.umask(0o022)
+    os.umask(now)
+    return now
 
 
 def replace(temporary: Path, path: Path) -> None:

@@ -33,9 +33,11 @@ def generate(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens
         raise ValueError(f"got temperature={temperature}, need 0 (greedy) or more")
     if top_k is not None:
         require_positive(top_k=top_k)
+    if stop_token is not None:
+        require_integers(0, stop_token=stop_token)
 
     def draw(logits: torch.Tensor) -> torch.Tensor:
-        if temperature == 0:
+        if temperature < 1e-30:                 # too small to divide by in float32
             return logits.argmax(dim=-1, keepdim=True)
         best = logits.topk(min(top_k or logits.shape[-1], logits.shape[-1]))             # (B, k), falling
         probs = ((best.values - best.values[:, :1]) / temperature).softmax(dim=-1)       # (B, k)

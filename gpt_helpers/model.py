@@ -33,7 +33,7 @@ class GPTModel(nn.Module):
     def __init__(self, cfg: Mapping[str, Any]):
         super().__init__()
         require_config(cfg, GPT_CONFIG_124M)
-        self.cfg = dict(cfg)
+        self.cfg = {key: value.item() if hasattr(value, "item") else value for key, value in cfg.items()}      # of NumPy: plain
         self.tok_emb = nn.Embedding(cfg["vocab_size"], cfg["emb_dim"])
         self.pos_emb = nn.Embedding(cfg["context_length"], cfg["emb_dim"])
         self.drop_emb = nn.Dropout(cfg["drop_rate"])
@@ -120,3 +120,8 @@ def unwrap(model: nn.Module) -> nn.Module:
             model = model.module
         else:
             return model
+
+
+def plain_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The state dict of the model inside every wrapper, under the names that it has when nothing is compiled."""
+    return {name.replace("_orig_mod.", ""): weight for name, weight in unwrap(model).state_dict().items()}

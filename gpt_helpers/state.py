@@ -72,8 +72,13 @@ def require_state(training: Any, loader: DataLoader) -> None:
     if 0 < here < there:
         raise ValueError(f"it was written on a machine with {there} GPUs, and this one has {here}: go on where there are as "
                          "many, or on the CPU (CUDA_VISIBLE_DEVICES=-1)")
-    if ("loader" in training["rng"]) != bool(getattr(loader, "generator", None)):
+    if ("loader" in training["rng"]) != (own_generator(loader) is not None):
         raise ValueError("its loader had a generator of its own and this one has none, or the other way round: make it as then")
+
+
+def own_generator(loader: DataLoader | None) -> torch.Generator | None:
+    """The generator that a loader, or the sampler in it, draws its order from, if it has one of its own."""
+    return getattr(loader, "generator", None) or getattr(getattr(loader, "sampler", None), "generator", None)
 
 
 def random_state(loader: DataLoader | None = None) -> dict:
@@ -86,7 +91,7 @@ def random_state(loader: DataLoader | None = None) -> dict:
     if numpy := sys.modules.get("numpy"):
         kind, keys, *rest = numpy.random.get_state()
         state["numpy"] = [kind, keys.tolist(), *rest]
-    if generator := getattr(loader, "generator", None):
+    if generator := own_generator(loader):
         state["loader"] = generator.get_state()
     return state
 
@@ -102,7 +107,7 @@ def set_random_state(state: dict, loader: DataLoader | None = None) -> None:
     if "numpy" in state and (numpy := sys.modules.get("numpy")):
         numpy.random.set_state(state["numpy"])
     if "loader" in state:
-        loader.generator.set_state(state["loader"])
+        own_generator(loader).set_state(state["loader"])
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
-from gpt_helpers.checkpoint import describe_data, resume_training, save_checkpoint, settings
+from gpt_helpers.checkpoint import describe_data, require_storable, resume_training, save_checkpoint, settings
 from gpt_helpers.evaluate import History, evaluate_model, generate_and_print_sample
 from gpt_helpers.files import save_or_say
 from gpt_helpers.loss import calc_loss_batch
@@ -24,6 +24,8 @@ from gpt_helpers.validate import (
     require_batches,
     require_callbacks,
     require_checkpointing,
+    require_device,
+    require_extras,
     require_finite,
     require_positive,
     require_prompt,
@@ -89,7 +91,8 @@ def updates(model: nn.Module, loader: DataLoader, optimizer: Optimizer, device: 
         optimizer.zero_grad()
         loss = accumulate_gradients(micro_batches, model, device)
         if max_grad_norm is not None:
-            norm = nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+            updated = [p for group in optimizer.param_groups for p in group["params"]]
+            norm = nn.utils.clip_grad_norm_(updated, max_grad_norm)
             require_finite(norm.item(), what="gradient norm")
         with state.commit(loader):
             optimizer.step()
@@ -124,8 +127,11 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
     require_batches(train_loader)
     require_batches(val_loader, eval_iter)
     require_positive(num_epochs=num_epochs, eval_freq=eval_freq, accumulate=accumulate)
-    require_trainable(model, optimizer, scheduler, max_grad_norm)
-    require_prompt(start_context, text_to_token_ids(start_context, tokenizer), unwrap(model))
+    require_device(device)
+    require_trainable(model, optimizer)
+    steps = math.ceil(len(train_loader) / accumulate) * num_epochs
+    require_extras(optimizer, scheduler, steps, max_grad_norm, max_steps, max_tokens)
+    require_prompt(start_context, text_to_token_ids(start_context, tokenizer), tokenizer, unwrap(model))
     require_callbacks(callbacks)
     require_checkpointing(checkpoint_path, checkpoint_freq, resume, best_path)
 
@@ -136,6 +142,8 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
     else:
         state = TrainState(rng=random_state(train_loader), given=settings(optimizer, scheduler),
                            scheduler=scheduler and scheduler.state_dict())
+    if checkpoint_path:
+        require_storable(configuration=unwrap(model).cfg, optimizer=state.given["optimizer"], scheduler=state.given["scheduler"])
     history, data = History(*state.losses), describe_data(train_loader)
     isolate = contextlib.nullcontext if share_rng else partial(isolated, model, train_loader, val_loader)
 
@@ -143,7 +151,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
         with isolate():
             losses = evaluate_model(model, train_loader, val_loader, device, eval_iter)
         require_finite(*losses, what="evaluated losses")
-        if best_path and losses[1] < min(history.val_losses, default=math.inf):
+        if best_path and (losses[1] < min(history.val_losses, default=math.inf) or not Path(best_path).exists()):
             save_or_say(save_weights, best_path, model)
         with state.commit(train_loader):
             for row, value in zip(history, (*losses, state.tokens_seen), strict=True):
@@ -154,8 +162,11 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
         print(f"{where}: Train loss {losses[0]:.3f}, Val loss {losses[1]:.3f}")
 
     def sample() -> None:
-        with isolate():
-            text = generate_and_print_sample(model, tokenizer, device, start_context)
+        try:
+            with isolate():
+                text = generate_and_print_sample(model, tokenizer, device, start_context)
+        except ValueError as error:                          # a model with more tokens than its tokenizer has words for
+            print(text := f"No sample: {error}")
         with state.commit(train_loader):
             state.samples.append(text)
         tell(callbacks, "on_sample", len(state.samples), text)
@@ -189,6 +200,9 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
             set_random_state(state.rng, train_loader)
             save()
         print(f"Stopped at step {state.step}: by hand.")
+    except ValueError:                                       # a batch that cannot be scored: nothing before it is lost
+        save()
+        raise
     except FloatingPointError as error:
         print(f"Stopped at step {state.step}: {error}. No later step can mend that; "
               "most often a smaller learning rate prevents it.")

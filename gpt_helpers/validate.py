@@ -1,6 +1,6 @@
 """Argument checks. Each raises one line that says what was given, what was needed and what to do."""
 import math
-import tempfile
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from gpt_helpers.files import temporary_beside
 
 PADDING = -100      # a target that no loss counts. Source: PyTorch's `ignore_index` of cross_entropy
 
@@ -118,8 +120,13 @@ def require_full_batch(windows: int, batch_size: int, drop_last: bool) -> None:
 
 
 def require_batches(data_loader: Any, num_batches: int | None = None) -> None:
-    """ValueError when a loss over these batches would be a mean of nothing."""
-    if len(data_loader) == 0:
+    """ValueError when a loss over these batches would be a mean of nothing, or nobody knows how many there are."""
+    try:
+        batches = len(data_loader)
+    except TypeError:
+        raise ValueError(f"got a {type(data_loader).__name__} that does not know how many batches it has: "
+                         "give its dataset a __len__") from None
+    if batches == 0:
         raise ValueError("the loader has 0 batches, so there is no loss to average: use drop_last=False, "
                          "a smaller batch_size or more text")
     if num_batches is not None:
@@ -146,9 +153,8 @@ def require_config(cfg: Mapping, keys: Iterable[str]) -> None:
                          "emb_dim must be a multiple of n_heads, so that every head gets the same width")
 
 
-def require_trainable(model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any = None,
-                      max_grad_norm: float | None = None) -> None:
-    """ValueError when no step could change a weight (gradients off, all frozen, another optimizer), or extras do not fit."""
+def require_trainable(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """ValueError when no step could change a weight: gradients off, all weights frozen, or another model's optimizer."""
     if not torch.is_grad_enabled():
         raise ValueError("gradients are switched off, so no weight would change: train outside of torch.no_grad(), "
                          "or call torch.set_grad_enabled(True) first")
@@ -159,30 +165,46 @@ def require_trainable(model: nn.Module, optimizer: torch.optim.Optimizer, schedu
     if not any(learns and p in held for p, learns in weights.items()):
         raise ValueError("all weights that the optimizer holds are frozen (requires_grad is False), so none would change: "
                          "call model.requires_grad_(True), or unfreeze a part")
+
+
+def require_extras(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int, max_grad_norm: Any, max_steps: Any,
+                   max_tokens: Any) -> None:
+    """ValueError when a schedule, a norm or a limit does not fit a training of so many steps."""
+    for name, limit in (("max_steps", max_steps), ("max_tokens", max_tokens)):
+        if not isinstance(limit, Real) or not limit >= 0:
+            raise ValueError(f"got {name}={limit!r:.60}, need a number of at least 0, or leave it out for no limit")
+    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        raise ValueError("got ReduceLROnPlateau, which needs a loss at each step: use a scheduler that only counts steps")
+    total = getattr(scheduler, "total_steps", None)      # of OneCycleLR
+    if total is not None and total < min(steps, max_steps):
+        raise ValueError(f"got a scheduler of {total} steps for a training of {min(steps, max_steps)}: "
+                         "make it with as many steps")
     if scheduler is not None and getattr(scheduler, "optimizer", None) is not optimizer:
         raise ValueError("the scheduler belongs to another optimizer, so this one's learning rate would never change: "
                          "make it from the optimizer that you give")
-    if max_grad_norm is not None and not max_grad_norm > 0:
-        raise ValueError(f"got max_grad_norm={max_grad_norm}, need a number above 0, or None for gradients as they are")
+    if max_grad_norm is not None and not (isinstance(max_grad_norm, Real) and max_grad_norm > 0):
+        raise ValueError(f"got max_grad_norm={max_grad_norm!r:.60}, need a number above 0, or None for gradients as they are")
 
 
 def require_device(name: str) -> None:
     """ValueError when PyTorch cannot compute on a device of this name here."""
     try:
         torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError, TypeError) as error:
         words = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ValueError(f"got the device {name!r}, which PyTorch does not have here ({words:.80}): "
                          "use 'cpu', or name none") from None
 
 
-def require_prompt(text: str, ids: torch.Tensor, model: nn.Module) -> None:
-    """ValueError when a text is no start for a sample: no token, or tokens that the model does not know."""
+def require_prompt(text: str, ids: torch.Tensor, tokenizer: Any, model: nn.Module) -> None:
+    """ValueError when a text is no start for a sample: no token, or tokens that the model or the tokenizer does not know."""
     if not isinstance(getattr(model, "cfg", None), Mapping):
         raise ValueError(f"got a model of type {type(model).__name__} without a configuration, need a GPTModel")
     if ids.shape[1] == 0:
         raise ValueError(f"got start_context={text!r}, need at least one token to start a sample with")
     require_ids(ids[:, -model.cfg["context_length"]:], model.cfg)
+    if not isinstance(getattr(tokenizer, "decode", lambda ids: None)(ids[0].tolist()), str):
+        raise ValueError(f"got a tokenizer of type {type(tokenizer).__name__}, need one whose decode makes a text of token ids")
 
 
 def require_callbacks(callbacks: Sequence[Any]) -> None:
@@ -203,9 +225,11 @@ def require_checkpointing(checkpoint_path: Any, checkpoint_freq: Any, resume: bo
         raise ValueError("got checkpoint_freq or resume without checkpoint_path: say in which file the training is saved")
     if checkpoint_freq is not None:
         require_positive(checkpoint_freq=checkpoint_freq)
-    for path in (checkpoint_path, best_path):
-        if path is not None:
-            require_writable(path)
+    paths = [path for path in (checkpoint_path, best_path) if path is not None]
+    for path in paths:
+        require_writable(path)
+    if len({Path(path).resolve() for path in paths}) < len(paths):
+        raise ValueError(f"got {Path(best_path).name} as checkpoint_path and as best_path: give two names")
     if checkpoint_path is not None and not resume and Path(checkpoint_path).exists():
         raise FileExistsError(f"{Path(checkpoint_path).name} holds a training already: go on from it with resume=True, "
                               "delete it, or use another name")
@@ -240,8 +264,11 @@ def require_writable(path: str | Path) -> None:
         raise IsADirectoryError(f"{str(path)!r} is a folder: name a file in it")
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {str(folder)!r} for {Path(path).name}: make it first, or choose another")
+    if Path(path).exists() and not os.access(path, os.W_OK):
+        raise PermissionError(f"{str(path)!r} is there and may not be written to: choose another name, or allow it")
     try:
-        tempfile.TemporaryFile(dir=folder).close()
+        with temporary_beside(Path(path)):
+            pass
     except OSError as error:
         raise type(error)(f"{Path(path).name} cannot be written to the folder {str(folder)!r} "
                           f"({error.strerror or type(error).__name__}): choose another") from None

@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from gpt_helpers.files import write_atomically
-from gpt_helpers.model import GPTModel, unwrap
+from gpt_helpers.model import GPTModel, plain_state, unwrap
 from gpt_helpers.validate import require_file, require_finite_weights
 
 
@@ -17,14 +17,13 @@ def save_weights(path: str | Path, model: nn.Module) -> None:
     """
     from safetensors.torch import save_file
 
-    model = unwrap(model)
     require_finite_weights(model)
-    weights, names, tied = model.state_dict(), {}, {}
+    weights, names, tied = plain_state(model), {}, {}
     for name, weight in weights.items():
         first = names.setdefault((weight.data_ptr(), weight.shape, weight.stride()), name)
         if first != name:
             tied[name] = first
-    about = {"config": json.dumps(model.cfg)} | ({"tied": json.dumps(tied)} if tied else {})
+    about = {"config": json.dumps(unwrap(model).cfg)} | ({"tied": json.dumps(tied)} if tied else {})
     once = {name: weight.contiguous() for name, weight in weights.items() if name not in tied}
     write_atomically(path, lambda temporary: save_file(once, temporary, metadata=about))
 

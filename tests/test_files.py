@@ -79,6 +79,40 @@ def test_a_temporary_file_of_a_killed_process_is_removed_and_one_in_use_is_not(t
     assert names(tmp_path) == ["file", "file.def.tmp"]
 
 
+def test_a_name_with_special_characters_is_a_name(tmp_path):
+    (tmp_path / "run[1].pt.abc.tmp").write_text("half")
+    os.utime(tmp_path / "run[1].pt.abc.tmp", (time.time() - ABANDONED - 60,) * 2)
+    write_atomically(tmp_path / "run[1].pt", lambda temporary: temporary.write_text("new"))
+    assert names(tmp_path) == ["run[1].pt"]
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink") or os.name == "nt", reason="needs links")
+def test_a_link_stays_a_link_and_what_it_leads_to_is_written(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run.pt").symlink_to(tmp_path / "disk" / "run.pt")
+    write_atomically(tmp_path / "run.pt", lambda temporary: temporary.write_text("new"))
+    assert (tmp_path / "run.pt").is_symlink() and (tmp_path / "disk" / "run.pt").read_text() == "new"
+
+
+def test_a_disk_that_knows_no_owners_can_be_written(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    write_atomically(tmp_path / "file", lambda temporary: temporary.write_text("new"))
+    assert (tmp_path / "file").read_text() == "new"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs the modes of files")
+def test_a_new_file_has_the_mode_that_the_user_allows(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "file", lambda temporary: temporary.write_text("new"))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
 def write_often(path, letter):
     for _ in range(100):
         write_atomically(path, lambda temporary: temporary.write_text(letter * 100_000))

@@ -125,6 +125,16 @@ def test_a_row_that_has_drawn_the_stop_token_gets_no_other(model):
     assert alone.tolist() == [free[0, :6].tolist()]
 
 
+@pytest.mark.parametrize("stop", ["a", 1.5, -1, [1, 2]])
+def test_what_is_no_stop_token_is_refused(model, stop):
+    with pytest.raises(ValueError, match="got stop_token="):
+        generate(model, PROMPT, 5, 16, stop_token=stop)
+
+
+def test_a_temperature_too_small_to_divide_by_is_greedy(model):
+    assert torch.equal(generate(model, PROMPT, 5, 16, temperature=1e-46), generate_text_simple(model, PROMPT, 5, 16))
+
+
 @pytest.mark.parametrize("wrap", [torch.nn.DataParallel, lambda model: torch.compile(model, backend="eager")])
 def test_a_wrapped_model_writes_as_the_model_inside(model, wrap):
     assert torch.equal(generate(wrap(model), PROMPT, 5, 16, temperature=0), generate_text_simple(model, PROMPT, 5, 16))

@@ -1,10 +1,12 @@
 """The loop for real work: its callbacks, its guards, and its extras against the same arithmetic written out."""
 import copy
 import math
+from types import SimpleNamespace
 
+import numpy
 import pytest
 import torch
-from small import CFG, STEPS, Watch, moments, quiet, training, weights, with_parts
+from small import CFG, STEPS, TOKENIZER, Watch, moments, quiet, training, weights, with_parts
 
 from gpt_helpers.checkpoint import read_checkpoint
 from gpt_helpers.data import create_dataloader
@@ -396,3 +398,160 @@ def test_a_tokenizer_of_ones_own_needs_encode_and_decode_only():
 
     history = quiet(train_model, *training())
     assert quiet(train_model, *with_parts(training(), tokenizer=Words())) == history
+
+
+# What was found by trying to break it.
+
+@pytest.mark.parametrize("number", [numpy.float64, numpy.float32, lambda value: torch.tensor(value)])
+def test_a_learning_rate_of_any_kind_of_number_goes_on(number, tmp_path):
+    straight = training(lr=number(1e-2))
+    history = quiet(train_model, *straight)
+    quiet(train_model, *training(lr=number(1e-2)), checkpoint_path=tmp_path / "run.pt", max_steps=5)
+    parts = training(lr=number(1e-2))
+    assert quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True) == history
+    assert torch.equal(weights(parts), weights(straight))
+
+
+def test_a_schedule_that_no_checkpoint_can_hold_is_noticed_before_the_first_step(tmp_path):
+    class Rate:
+        def __init__(self):
+            self.secret = object()
+
+        def __call__(self, step):
+            return 1.0
+
+    parts = training()
+    scheduler = torch.optim.lr_scheduler.LambdaLR(parts[3], Rate())
+    refused("the scheduler holds what no checkpoint can", parts, scheduler=scheduler, checkpoint_path=tmp_path / "run.pt")
+    quiet(train_model, *parts, scheduler=scheduler, max_steps=1)      # without a checkpoint it is fine
+
+
+def test_a_schedule_that_cannot_go_through_is_refused():
+    parts = training()
+    refused("got ReduceLROnPlateau", parts, scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau(parts[3]))
+    short = torch.optim.lr_scheduler.OneCycleLR(parts[3], 2e-2, total_steps=STEPS - 1)
+    refused(f"got a scheduler of {STEPS - 1} steps for a training of {STEPS}", parts, scheduler=short)
+    quiet(train_model, *parts, scheduler=short, max_steps=STEPS - 1)
+
+
+@pytest.mark.parametrize("limit", [{"max_steps": None}, {"max_steps": "5"}, {"max_tokens": math.nan}, {"max_steps": -1},
+                                   {"max_grad_norm": "1"}])
+def test_a_limit_that_is_none_is_refused(limit):
+    refused(f"got {next(iter(limit))}=", training(), **limit)
+
+
+def test_two_files_need_two_names(tmp_path):
+    refused("got x as checkpoint_path and as best_path: give two names", training(), checkpoint_path=tmp_path / "x",
+            best_path=tmp_path / "." / "x")
+
+
+def test_clipping_counts_only_the_weights_that_are_updated(tmp_path):
+    """The gradients of the others are never set to zero, so they would add up, and a resumed training would not have them."""
+    def run(**options):
+        parts = training()
+        parts[3] = torch.optim.SGD(parts[0].out_head.parameters(), lr=0.5)
+        quiet(train_model, *parts, max_grad_norm=0.5, **options)
+        return weights(parts)
+
+    straight = run()
+    run(checkpoint_path=tmp_path / "run.pt", max_steps=6)
+    assert torch.equal(run(checkpoint_path=tmp_path / "run.pt", resume=True), straight)
+
+
+def test_a_sampler_with_a_generator_of_its_own_goes_on_too(tmp_path):
+    def run(seed, **options):
+        parts = training()
+        data = parts[1].dataset
+        sampler = torch.utils.data.RandomSampler(data, generator=torch.Generator().manual_seed(seed))
+        parts[1] = torch.utils.data.DataLoader(data, batch_size=4, sampler=sampler)
+        quiet(train_model, *with_parts(parts, eval_freq=options.pop("eval_freq", 3)), **options)
+        return weights(parts)
+
+    straight = run(5)
+    assert torch.equal(run(5, eval_freq=1), straight)      # evaluation leaves no trace
+    run(5, checkpoint_path=tmp_path / "run.pt", max_steps=4)
+    assert torch.equal(run(77, checkpoint_path=tmp_path / "run.pt", resume=True), straight)
+
+
+def test_a_sample_that_cannot_be_decoded_does_not_end_a_training(capsys):
+    parts = with_parts(training(), tokenizer=SimpleNamespace(encode=TOKENIZER.encode, decode=TOKENIZER.decode, n_vocab=8))
+    history = train_model(*parts)
+    assert history.tokens_seen[-1] == sum(x.numel() for x, _ in parts[1]) * 2
+    assert "No sample: token id " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("decode", [None, lambda ids: b"bytes"])
+def test_a_tokenizer_that_cannot_decode_is_refused(decode):
+    tokenizer = SimpleNamespace(encode=TOKENIZER.encode, **({"decode": decode} if decode else {}))
+    refused("need one whose decode makes a text of token ids", with_parts(training(), tokenizer=tokenizer))
+
+
+def test_a_dataset_of_ones_own_may_have_ids():
+    class Own(torch.utils.data.Dataset):
+        ids = (1, 2)
+
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, i):
+            return torch.arange(8), torch.arange(1, 9)
+
+    quiet(train_model, *with_parts(training(), train_loader=torch.utils.data.DataLoader(Own(), batch_size=4)), max_steps=2)
+
+
+def test_a_loader_that_does_not_know_its_length_is_refused():
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            yield torch.arange(8), torch.arange(1, 9)
+
+    refused("got a DataLoader that does not know how many batches it has: give its dataset a __len__",
+            with_parts(training(), train_loader=torch.utils.data.DataLoader(Stream())))
+
+
+@pytest.mark.notebooks
+def test_a_model_of_which_a_part_is_compiled_saves_and_goes_on(tmp_path):
+    straight = training()
+    history = quiet(train_model, *straight)
+    parts = training()
+    parts[0].trf_blocks[0] = compiled(parts[0].trf_blocks[0])
+    quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", best_path=tmp_path / "best", max_steps=5)
+    assert load_weights(tmp_path / "best").state_dict().keys() == straight[0].state_dict().keys()
+    parts = training()
+    assert quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True) == history
+    assert torch.equal(weights(parts), weights(straight))
+
+
+def test_an_optimizer_with_other_moment_estimates_is_refused(tmp_path):
+    stopped(tmp_path)
+    parts = training()
+    parts[3] = torch.optim.AdamW(parts[0].parameters(), lr=1e-2, amsgrad=True)
+    refused("does not hold the weights and moment estimates", parts, checkpoint_path=tmp_path / "run.pt", resume=True)
+
+
+def test_a_batch_that_cannot_be_scored_loses_nothing_before_it(tmp_path):
+    parts = training()
+    rows = [(torch.arange(8), torch.arange(1, 9))] * 3 + [(torch.arange(8), torch.full((8,), -100))]
+    loader = torch.utils.data.DataLoader(rows, batch_size=1)
+    with pytest.raises(ValueError, match="all 8 targets are padding"):
+        quiet(train_model, *with_parts(parts, train_loader=loader), checkpoint_path=tmp_path / "run.pt")
+    assert read_checkpoint(tmp_path / "run.pt")["training"]["step"] == 3
+
+
+def test_best_weights_that_are_asked_for_later_are_saved(tmp_path):
+    quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", max_steps=8)
+    quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", best_path=tmp_path / "best", resume=True)
+    assert (tmp_path / "best").exists()
+
+
+def test_a_schedule_that_is_added_later_is_told(tmp_path, capsys):
+    stopped(tmp_path)
+    rates_of_the_rest(tmp_path, 1e-2, lambda optimizer: torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, 1.0, 8))
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("run.pt:")]
+    assert told == ["run.pt: the learning-rate schedule differs from the one in the file: taking yours from here on"]
+
+
+def test_a_number_of_numpy_in_the_configuration_is_a_number(tmp_path):
+    model = GPTModel(CFG | {"emb_dim": numpy.int64(16)})
+    assert type(model.cfg["emb_dim"]) is int
+    save_weights(tmp_path / "w", model)
+    assert load_weights(tmp_path / "w").cfg == CFG
