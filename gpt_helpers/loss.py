@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from gpt_helpers.data import independent
 from gpt_helpers.model import unwrap
-from gpt_helpers.validate import PADDING, require_batches, require_rows, require_targets
+from gpt_helpers.validate import require_batches, require_rows, require_targets
 
 
 def calc_loss_batch(input_batch: torch.Tensor, target_batch: torch.Tensor, model: nn.Module,
@@ -52,11 +52,12 @@ def calc_token_losses(data_loader: DataLoader, model: nn.Module, device: torch.d
     Its mean is the loader's loss, and its spread tells how far that mean can be trusted. Raises ValueError.
     """
     require_batches(data_loader)
+    data_loader = independent(data_loader)
     losses = []
-    for inputs, targets in independent(data_loader):
+    for inputs, targets in data_loader:
         require_targets(inputs, targets, getattr(unwrap(model), "cfg", None))
         logits, targets = model(inputs.to(device)).flatten(0, 1), targets.to(device).flatten()      # (B·T, V), (B·T,)
-        losses.append(F.cross_entropy(logits, targets, reduction="none")[targets != PADDING].cpu())
+        losses.append(F.cross_entropy(logits, targets, reduction="none")[targets != -100].cpu())
     return torch.cat(losses)
 
 

@@ -35,7 +35,7 @@ def core(node, keyword_only=None):
     """A definition as text, reduced to what it does; of its keyword-only arguments only these, and no use of the others."""
     node = ast.parse(ast.unparse(node)).body[0]
     for part in ast.walk(node):
-        if isinstance(part, ast.FunctionDef | ast.ClassDef):
+        if isinstance(part, ast.FunctionDef | ast.ClassDef | ast.For):
             part.body = [line for line in part.body if not (is_docstring(line) or is_check(line) or is_unwrapping(line))]
             part.body = part.body or [ast.Pass()]
         if isinstance(part, ast.FunctionDef):
