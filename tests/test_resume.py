@@ -15,10 +15,9 @@ from small import CFG, STEPS, Watch, moments, quiet, training, weights
 
 from gpt_helpers.checkpoint import describe_data, read_checkpoint, save_checkpoint
 from gpt_helpers.data import create_dataloader
-from gpt_helpers.evaluate import History
 from gpt_helpers.model import GPTModel
 from gpt_helpers.state import deferred_interrupts, isolated, random_state, set_random_state
-from gpt_helpers.train import train_model, train_model_simple
+from gpt_helpers.train import train_model
 from gpt_helpers.weights import load_weights
 
 
@@ -37,16 +36,6 @@ def assert_same(parts, history, whole):
     assert torch.equal(weights(parts), weights(whole[0]))
     assert torch.equal(moments(parts), moments(whole[0]))
     assert history == whole[1]
-
-
-def test_without_its_extras_it_walks_the_path_of_the_simple_loop(capsys):
-    ours = training()
-    history = train_model(*ours, eval_ends=False, share_rng=True)
-    simple = training()
-    assert train_model_simple(*simple) == history and isinstance(history, History)
-    assert torch.equal(weights(ours), weights(simple)) and torch.equal(moments(ours), moments(simple))
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[: len(lines) // 2] == lines[len(lines) // 2:] and len(lines) == 12
 
 
 def test_evaluating_more_often_changes_no_bit(whole):
