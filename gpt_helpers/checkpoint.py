@@ -138,8 +138,7 @@ def read_checkpoint(path: str | Path) -> dict:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-        with torch.serialization.safe_globals(NUMPY_SCALARS):
-            saved = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+        saved = None if damaged else load_plain(path)
     except Exception as error:      # what a damaged byte raises depends on where it is
         damaged = type(error).__name__
     if damaged:
@@ -150,6 +149,12 @@ def read_checkpoint(path: str | Path) -> dict:
         raise ValueError(f"{name} has checkpoint version {saved.get('version')!r:.20}, this gpt_helpers reads version {VERSION}: "
                          "use the gpt_helpers that wrote it")
     return saved
+
+
+def load_plain(source: str | Path | io.BytesIO) -> Any:
+    """What torch.save wrote, tensors on the CPU; nothing in it is executed, and only tensors, numbers and texts are taken."""
+    with torch.serialization.safe_globals(NUMPY_SCALARS):
+        return torch.load(source, map_location="cpu", weights_only=True)
 
 
 def require_fit(name: str, saved: dict, model: nn.Module, optimizer: Optimizer, data: dict | None) -> None:
@@ -182,8 +187,7 @@ def require_storable(**parts: Any) -> None:
         try:
             torch.save(part, buffer)
             buffer.seek(0)
-            with torch.serialization.safe_globals(NUMPY_SCALARS):
-                torch.load(buffer, weights_only=True)
+            load_plain(buffer)
         except Exception as error:      # of torch or of pickle, as the case may be
             raise ValueError(f"the {name} holds what no checkpoint can ({type(error).__name__}): use plain numbers and texts "
                              "in it, or train without checkpoint_path") from None
