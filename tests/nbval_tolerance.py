@@ -41,7 +41,7 @@ def pytest_addoption(parser):
 def pytest_itemcollected(item):
     if not isinstance(item, IPyNbCell):
         return
-    item.add_marker("notebooks")
+    item.add_marker("slow")
     tags = item.cell.metadata.get("tags", [])
     if "device-dependent" in tags and not draws_like_the_stored_run():
         item.options["check"] = False

@@ -1,4 +1,5 @@
 """Strange texts and settings, tried in bulk: what comes out is right, or it is an error in one line."""
+import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ def one_line_or(function, *args, **kwargs):
         return None
 
 
+@pytest.mark.slow
 @bulk
 @given(text=TEXTS)
 @example(text="")

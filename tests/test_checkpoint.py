@@ -78,6 +78,7 @@ def test_a_file_cut_short_anywhere_is_refused(saved_at):
         refused(saved_at, "damaged")
 
 
+@pytest.mark.slow
 def test_a_damaged_byte_is_refused_or_harmless(saved_at):
     whole, right = saved_at.read_bytes(), state(*trained())
     refusals, places = 0, range(0, len(whole), 61)
@@ -152,7 +153,7 @@ def test_weights_that_are_no_numbers_are_not_saved(saved_at):
     assert saved_at.read_bytes() == before
 
 
-@pytest.mark.notebooks
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size")
 @pytest.mark.parametrize("what", ["save_checkpoint({path!r}, *trained(), {{}})", "save_weights({path!r}, trained()[0])"])
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(saved_at, what):

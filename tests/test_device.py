@@ -172,7 +172,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)
 """
 
 
-@pytest.mark.notebooks
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs GNU's C library")
 def test_on_the_cpu_large_pieces_of_memory_are_used_again():
     """64 MiB are 16,384 pages; without the setting they are given back when freed, and asked for anew."""

@@ -109,7 +109,7 @@ def points(notebook):
     return {cell.id: cell.metadata.nbgrader.points for kind, cell in kinds(notebook) if kind == "check"}
 
 
-@pytest.mark.notebooks
+@pytest.mark.slow
 def test_grading_without_nbgrader(tmp_path):
     for name, notebook in submissions().items():
         nbformat.write(notebook, tmp_path / f"{name}.ipynb")
@@ -130,7 +130,7 @@ def test_grading_without_nbgrader(tmp_path):
     assert float(got["right", "total"]["points"]) == sum(points(read(SOLVED)).values())
 
 
-@pytest.mark.notebooks
+@pytest.mark.slow
 def test_grading_with_nbgrader(tmp_path, monkeypatch):
     """generate_assignment and autograde on a course made here."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)      # nbgrader calls its neighbour alembic

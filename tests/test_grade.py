@@ -261,7 +261,7 @@ def test_an_older_format_is_read(form, solved, tmp_path):
     assert [cell.source for cell in cells if grade.marks(cell)] == [cell.source for cell in LESSON.checks.values()]
 
 
-@pytest.mark.notebooks
+@pytest.mark.slow
 def test_right_answers_get_all_points_however_the_notebook_was_saved(solved, tmp_path):
     for name, change in VARIANTS.items():
         (tmp_path / name).mkdir()
@@ -273,7 +273,7 @@ def test_right_answers_get_all_points_however_the_notebook_was_saved(solved, tmp
     assert status == 0 and totals == dict.fromkeys([*VARIANTS, "old.ipynb"], LESSON.points)
 
 
-@pytest.mark.notebooks
+@pytest.mark.slow
 @pytest.mark.parametrize("home", ["/dev/null/x", None])
 def test_grading_needs_no_home_folder(home, solved, tmp_path):
     nbformat.write(solved, tmp_path / "a.ipynb")

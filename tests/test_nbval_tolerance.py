@@ -113,12 +113,12 @@ def run(pytester, pytestconfig):
                               'pytest_plugins = ["nbval_tolerance"]')
         here = [str(pytestconfig.rootpath / "tests"), str(pytestconfig.rootpath)]
         pytester.makepyprojecttoml("[tool.pytest.ini_options]\naddopts = '--nbval --nbval-current-env -p no:cacheprovider'\n"
-                                   f"pythonpath = {json.dumps(here)}\nmarkers = ['notebooks']\n")
+                                   f"pythonpath = {json.dumps(here)}\nmarkers = ['slow']\n")
         return pytester.runpytest_subprocess("-v", "stored.ipynb")
     return run
 
 
-@pytest.mark.notebooks
+@pytest.mark.slow
 def test_nbval_passes_what_agrees_and_fails_what_does_not(run):
     cases = [
         ((LOSS, "loss 9.7814\n", []), True), ((LOSS, "loss 9.7820\n", []), True), ((LOSS, "loss 9.9000\n", []), False),
@@ -132,7 +132,7 @@ def test_nbval_passes_what_agrees_and_fails_what_does_not(run):
         result.stdout.fnmatch_lines_random([f"*Cell {i} {'PASSED' if passes else 'FAILED'}*"]), cell
 
 
-@pytest.mark.notebooks
+@pytest.mark.slow
 def test_where_the_device_draws_other_numbers_a_dependent_cell_runs_but_is_not_compared(run):
     result = run([(LOSS, "loss 5.0000\n", ["device-dependent"]), ("1 / 0", "", ["device-dependent"]),
                   (LOSS, "loss 5.0000\n", [])], dropout=[])

@@ -54,7 +54,7 @@ def faults(went):
     return [line for line in went if line[2] and not (line[2] == "AssertionError" and len(line[3].split()) >= 5)]
 
 
-@pytest.mark.notebooks
+@pytest.mark.slow
 @pytest.mark.parametrize("lesson", PLANS)
 def test_a_lesson_takes_any_text_or_says_what_does_not_hold_there(lesson, tmp_path):
     paths = [tmp_path / f"{name}.txt" for name in PLANS[lesson]]
@@ -70,7 +70,7 @@ def test_the_texts_are_as_long_as_the_readme_asks(name):
     assert text_to_token_ids(TEXTS[name], get_tokenizer()).numel() >= 2570
 
 
-@pytest.mark.notebooks
+@pytest.mark.slow
 def test_a_bare_claim_another_error_and_a_cell_that_never_ends_are_noticed(tmp_path):
     sources = ["assert 1 > 2, 'in this text one is less'", "assert 1 > 2", "assert 1 > 2, 'too short'", "max([])",
                "while True: pass"]

@@ -22,7 +22,7 @@ from gpt_helpers.train import train_model_simple
 
 NEAR = Path(__file__).parents[2] / "shared" / "reference" / "the-verdict.txt"
 FULL = os.environ.get("GPT_HELPERS_PARITY") == "full"
-pytestmark = pytest.mark.notebooks      # as long as notebook 06's first epoch
+pytestmark = pytest.mark.slow      # as long as notebook 06's first epoch
 
 
 @pytest.fixture

@@ -55,7 +55,12 @@ def test_it_evaluates_before_the_first_update_and_after_the_last(whole):
     assert abs(history.val_losses[0] - (math.log(60) + 1 / 6)) < 0.3
 
 
-@pytest.mark.parametrize("stop", range(STEPS + 1))
+def quick_and_slow(places, quick):
+    """Some places are tried in the quick loop, all of them in the full run."""
+    return [place if place in quick else pytest.param(*place, marks=pytest.mark.slow) for place in places]
+
+
+@pytest.mark.parametrize(("stop",), quick_and_slow([(stop,) for stop in range(STEPS + 1)], [(1,), (6,), (7,), (8,)]))
 def test_a_training_stopped_after_any_step_ends_at_the_same_bits(whole, stop, tmp_path):
     quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", max_steps=stop)
     parts = training()
@@ -65,7 +70,7 @@ def test_a_training_stopped_after_any_step_ends_at_the_same_bits(whole, stop, tm
     assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
 
 
-@pytest.mark.notebooks
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 6, 8])
 def test_it_goes_on_in_a_new_process(whole, stop, tmp_path):
     code = (f"from test_resume import *; parts = training(); "
@@ -167,7 +172,10 @@ PLACES = [("forward", 1), ("forward", 2), ("forward", 3), ("forward", 17), ("for
           ("evaluated", 1), ("evaluated", 2), ("evaluated", 3)]
 
 
-@pytest.mark.parametrize(("where", "nth"), PLACES)
+QUICK = [("forward", 2), ("inside forward", 60), ("backward", 8), ("step", 9), ("progress", 4), ("sample", 1), ("evaluated", 2)]
+
+
+@pytest.mark.parametrize(("where", "nth"), quick_and_slow(PLACES, QUICK))
 def test_the_stop_button_saves_the_last_whole_step_and_the_rest_follows_with_the_same_bits(whole, where, nth, tmp_path, capsys):
     parts, extras = interrupted_at(where, nth)
     stopped = train_model(*parts, checkpoint_path=tmp_path / "run.pt", **extras)

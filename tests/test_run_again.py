@@ -28,7 +28,7 @@ def run_again(cells):
     return shown, again, alive, live_tensors()
 
 
-@pytest.mark.notebooks
+@pytest.mark.slow
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_cells_run_again_hold_and_show_the_same_and_leave_no_tensor_behind(lesson):
     shown, again, before, after = run_again(code_cells(NOTEBOOKS / f"{lesson}.ipynb"))
@@ -46,12 +46,14 @@ with torch.autograd.graph.saved_tensors_hooks(lambda tensor: {}, lambda tensor: 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hook", "leaks"), [("tensor", True), ("tensor.detach()", False)])
 def test_a_hook_that_keeps_the_graph_alive_is_noticed(hook, leaks):
     *_, before, after = run_again([("hook", HOOK.format(hook))])
     assert (after > before) is leaks
 
 
+@pytest.mark.slow
 def test_a_cell_that_shows_something_else_the_second_time_is_noticed():
     shown, again, *_ = run_again([("start", "n = globals().get('n', 0) + 1"), ("show", "n")])
     assert shown["start"] == again["start"] and shown["show"] != again["show"]

@@ -36,7 +36,7 @@ def write(path, source):
     nbformat.write(new_notebook(cells=[new_code_cell(source, id="only")]), path)
 
 
-@pytest.mark.notebooks
+@pytest.mark.slow
 def test_two_runs_store_the_same_bytes_and_the_finished_progress_line(store, tmp_path):
     stored = []
     for _ in range(2):
@@ -51,7 +51,7 @@ def test_two_runs_store_the_same_bytes_and_the_finished_progress_line(store, tmp
     assert words.text == "done 0.13436424411240122\n"
 
 
-@pytest.mark.notebooks
+@pytest.mark.slow
 def test_of_a_live_plot_the_last_state_is_stored(store, tmp_path):
     write(tmp_path / "one.ipynb", "from gpt_helpers.plot import LivePlot\n"
                                   "from gpt_helpers.evaluate import History\n"

@@ -51,7 +51,7 @@ def test_an_empty_text_is_a_batch_of_no_tokens():
     assert ids.shape == (1, 0) and ids.dtype == torch.int64
 
 
-@pytest.mark.notebooks
+@pytest.mark.slow
 def test_the_tokenizer_needs_no_network(tmp_path):
     code = ("import socket\n"
             "def refuse(*args, **kwargs): raise OSError('network used')\n"

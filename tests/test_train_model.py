@@ -237,7 +237,10 @@ def test_padding_counts_neither_for_the_loss_nor_for_the_weight_of_a_micro_batch
     assert losses[0] == pytest.approx(whole, abs=1e-6) and abs(whole - (first + second) / 2) > 1e-3
 
 
-@pytest.mark.parametrize("stop", [0, 1, 3, 5, 7, 8])
+SLOW = [pytest.param(stop, marks=pytest.mark.slow) for stop in (0, 1, 5, 8)]
+
+
+@pytest.mark.parametrize("stop", [3, 7, *SLOW])
 def test_with_schedule_clipping_and_accumulation_a_stopped_training_ends_at_the_same_bits(stop, tmp_path):
     def run(**options):
         parts = training(epochs=4)
@@ -324,8 +327,8 @@ def compiled(model):
 
 WRAPPERS = [
     pytest.param(torch.nn.DataParallel, id="parallel"),
-    pytest.param(compiled, id="compiled", marks=pytest.mark.notebooks),
-    pytest.param(lambda model: torch.nn.DataParallel(compiled(model)), id="both", marks=pytest.mark.notebooks),
+    pytest.param(compiled, id="compiled", marks=pytest.mark.slow),
+    pytest.param(lambda model: torch.nn.DataParallel(compiled(model)), id="both", marks=pytest.mark.slow),
 ]
 
 
@@ -508,7 +511,7 @@ def test_a_loader_that_does_not_know_its_length_is_refused():
             with_parts(training(), train_loader=torch.utils.data.DataLoader(Stream())))
 
 
-@pytest.mark.notebooks
+@pytest.mark.slow
 def test_a_model_of_which_a_part_is_compiled_saves_and_goes_on(tmp_path):
     straight = training()
     history = quiet(train_model, *straight)

@@ -71,7 +71,7 @@ def test_a_folder_that_may_only_be_read_is_not_used(tmp_path):
 
 
 @needs_dev_null
-@pytest.mark.notebooks
+@pytest.mark.slow
 @pytest.mark.parametrize("home", ["/dev/null/x", None])
 def test_notebooks_are_compared_without_a_home_folder(home):
     """Matplotlib's warning would be an output that no stored notebook has."""

@@ -28,7 +28,7 @@ SETTINGS = {
 
 def pytest_itemcollected(item):
     if Path(__file__).parent in item.path.parents:
-        item.add_marker("notebooks")
+        item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")
