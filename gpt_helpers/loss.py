@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from gpt_helpers.data import independent
 from gpt_helpers.model import unwrap
-from gpt_helpers.validate import require_batches, require_rows, require_targets
+from gpt_helpers.validate import require_batches, require_ngram, require_rows, require_targets
 
 
 def calc_loss_batch(input_batch: torch.Tensor, target_batch: torch.Tensor, model: nn.Module,
@@ -71,31 +71,58 @@ def uniform_loss(vocab_size: int) -> float:
 
 def unigram_loss(ids: torch.Tensor, train_ids: torch.Tensor, vocab_size: int) -> float:
     """Predict from how often each token occurs in train_ids. ids, train_ids: (N,) token ids; a float."""
-    require_rows(vocab_size, ids=ids, train_ids=train_ids)
-    return -_unigram_probs(train_ids, vocab_size)[ids[1:]].log().mean().item()
+    return NGram(train_ids, vocab_size, 1).losses(ids).mean().item()
 
 
 def bigram_loss(ids: torch.Tensor, train_ids: torch.Tensor, vocab_size: int) -> float:
-    """Predict from how often each token follows the one before it, mixed with the unigram for what was never seen.
+    """Predict from how often each token follows the one before it. ids, train_ids: (N,) token ids; a float."""
+    return NGram(train_ids, vocab_size, 2).losses(ids).mean().item()
 
-    The mix is Witten and Bell's: the more different followers a token has had, the less its counts are trusted.
-    ids, train_ids: (N,) token ids; a float.
+
+class NGram:
+    """Predicts a token from the n - 1 before it, by how often it followed them in train_ids, (N,) token ids.
+
+    Counts are mixed with the prediction from one token less, down to the uniform distribution; the more different tokens
+    have followed, the less their counts are trusted. Raises ValueError.
     Source: Witten and Bell, "The zero-frequency problem", 1991.
     """
-    require_rows(vocab_size, ids=ids, train_ids=train_ids)
-    pairs, counts = (train_ids[:-1] * vocab_size + train_ids[1:]).unique(return_counts=True)
-    seen = torch.bincount(train_ids[:-1], minlength=vocab_size).double()                  # (V,) times it was followed
-    kinds = torch.bincount(pairs // vocab_size, minlength=vocab_size).double()            # (V,) by how many different tokens
-    past, wanted = ids[:-1], ids[1:]
-    where = torch.searchsorted(pairs, past * vocab_size + wanted).clamp(max=len(pairs) - 1)
-    count = counts[where] * (pairs[where] == past * vocab_size + wanted)                  # (N - 1,) 0 for a new pair
-    unigram = _unigram_probs(train_ids, vocab_size)[wanted]
-    probs = (count + kinds[past] * unigram) / (seen[past] + kinds[past])
-    return -torch.where(seen[past] > 0, probs, unigram).log().mean().item()
+
+    def __init__(self, train_ids: torch.Tensor, vocab_size: int, n: int):
+        require_rows(vocab_size, train_ids=train_ids)
+        require_ngram(n, vocab_size, len(train_ids))
+        self.vocab_size, self.n, self.tables = vocab_size, n, []
+        for k in range(1, n + 1):
+            grams, counts = self._keys(train_ids.unfold(0, k, 1)).unique(return_counts=True)      # sorted
+            pasts, kinds = (grams // vocab_size).unique_consecutive(return_counts=True)
+            seen = torch.segment_reduce(counts.double(), "sum", lengths=kinds)      # how often each past was followed
+            self.tables.append((grams, counts, pasts, seen, kinds))
+
+    def probs(self, windows: torch.Tensor) -> torch.Tensor:
+        """The probability of the last token of each window, given those before it: (M, k) ids, k at most n, to (M,) float64."""
+        probs = torch.full((len(windows),), 1 / self.vocab_size, dtype=torch.float64)
+        for k, (grams, counts, pasts, seen, kinds) in enumerate(self.tables[: windows.shape[1]], start=1):
+            gram = self._keys(windows[:, -k:])
+            count, past = _look_up(gram, grams, counts), gram // self.vocab_size
+            seen, kinds = _look_up(past, pasts, seen), _look_up(past, pasts, kinds)
+            probs = torch.where(seen > 0, (count + kinds * probs) / (seen + kinds), probs)
+        return probs
+
+    def losses(self, ids: torch.Tensor) -> torch.Tensor:
+        """The loss of each of ids[1:], in nats, (N - 1,) float64."""
+        require_rows(self.vocab_size, ids=ids)
+        beginning = [self.probs(ids[None, : i + 1]) for i in range(1, min(self.n - 1, len(ids)))]      # with a shorter past
+        whole = ids.unfold(0, self.n, 1) if len(ids) >= self.n else ids.new_empty(0, self.n)
+        return -torch.cat([*beginning, self.probs(whole[1:] if self.n == 1 else whole)]).log()
+
+    def _keys(self, windows: torch.Tensor) -> torch.Tensor:
+        """Each window, (M, k), as one number: its tokens are the digits, in base vocab_size."""
+        keys = torch.zeros(len(windows), dtype=torch.int64)
+        for column in windows.unbind(1):
+            keys = keys * self.vocab_size + column
+        return keys
 
 
-def _unigram_probs(train_ids: torch.Tensor, vocab_size: int) -> torch.Tensor:
-    """(V,) float64: the counts, mixed in the same way with the uniform distribution, so that no token is impossible."""
-    counts = torch.bincount(train_ids, minlength=vocab_size).double()
-    kinds = (counts > 0).sum()
-    return (counts + kinds / vocab_size) / (counts.sum() + kinds)
+def _look_up(wanted: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """The value of each wanted key, 0 for a key that is not there; keys: sorted."""
+    where = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
+    return values[where] * (keys[where] == wanted)

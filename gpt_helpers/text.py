@@ -2,7 +2,8 @@
 import base64
 import functools
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,29 @@ def token_ids_to_text(ids: torch.Tensor | Sequence[int], tokenizer: Any) -> str:
     if unknown:
         raise ValueError(f"token id {unknown[0]} is not in the vocabulary: ids go from 0 to {vocab_size - 1}")
     return tokenizer.decode(ids)
+
+
+class WordTokenizer:
+    """One token for each word or mark of a fixed vocabulary, for every function that takes a tokenizer."""
+
+    def __init__(self, vocabulary: Sequence[str]):
+        self.vocabulary, self.n_vocab = list(vocabulary), len(vocabulary)
+        self.ids = {word: i for i, word in enumerate(vocabulary)}
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text's words. ValueError names a word that is not in the vocabulary."""
+        words = split_words(text)
+        if unknown := [word for word in words if word not in self.ids]:
+            raise ValueError(f"got the word {unknown[0]!r}, which is not among the {self.n_vocab} of this vocabulary: "
+                             "use its words only")
+        return [self.ids[word] for word in words]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids, with spaces between words and none before a mark; each entry is a line."""
+        text = " ".join(self.vocabulary[i] for i in ids)
+        return re.sub(r" ?\n ?", "\n", re.sub(r" ([.,:])", r"\1", text))
+
+
+def split_words(text: str) -> list[str]:
+    """A text's words, marks and line ends."""
+    return re.findall(r"\n|\w+|[^\w\s]", text)

@@ -78,6 +78,14 @@ def require_rows(vocab_size: int, **rows: torch.Tensor) -> None:
             raise ValueError(f"got {name} from {row.min()} to {row.max()}, the vocabulary has 0 to {vocab_size - 1}")
 
 
+def require_ngram(n: int, vocab_size: int, tokens: int) -> None:
+    """ValueError when runs of n tokens do not exist, or are too many to number them."""
+    require_positive(n=n, vocab_size=vocab_size)
+    if n > tokens or vocab_size**n >= 2**63:
+        most = min(tokens, int(math.log(2**63, max(vocab_size, 2)) + 1e-9))
+        raise ValueError(f"got n={n}, need at most {most} for {tokens:,} tokens of {vocab_size:,} kinds")
+
+
 def require_fractions(train: float, val: float) -> None:
     """ValueError when the fractions of a split are negative, not a number, or more than the whole."""
     if not (train >= 0 and val >= 0 and train + val <= 1 + 1e-9):
@@ -131,6 +139,36 @@ def require_batches(data_loader: Any, num_batches: int | None = None) -> None:
                          "a smaller batch_size or more text")
     if num_batches is not None:
         require_positive(num_batches=num_batches)
+
+
+def require_language(lists: Mapping[str, Sequence], events: Sequence, **likely: float) -> None:
+    """ValueError when a language's words are missing, said twice, or no words, or a probability is none."""
+    first_words = [" ".join(event[:1]) for event in events]
+    for name, words in (lists | {"events": first_words}).items():
+        if not words or len(set(words)) < len(words) or "" in words:
+            raise ValueError(f"got {name}={words!r:.60}, need at least one, all different (events: in their first words)")
+    for word in [word for words in (*lists.values(), *events) for word in words]:
+        if not word.isalnum():
+            raise ValueError(f"got the word {word!r}, need letters and digits only")
+    for name, p in likely.items():
+        if not isinstance(p, Real) or not 0 <= p < 1:
+            raise ValueError(f"got {name}={p!r:.60}, need a probability from 0 to below 1")
+
+
+def require_entries(starts_at_end: bool) -> None:
+    """ValueError when ids do not begin with the token that ends an entry."""
+    if not starts_at_end:
+        raise ValueError("got ids that begin in the middle of an entry: let them begin with the end of the entry before, "
+                         "as HarbourLog.write makes them")
+
+
+def require_entry_room(lengths: torch.Tensor, context_length: int) -> None:
+    """ValueError when there is no entry, or one that does not fit into a window."""
+    require_positive(context_length=context_length)
+    longest = max(lengths.tolist(), default=0)
+    if not 0 < longest <= context_length:
+        raise ValueError(f"the longest entry has {longest:,} tokens, and a window has {context_length:,}: use a longer "
+                         "context_length" if longest else "got no entry at all: write at least 2 tokens")
 
 
 # Models and trainings.

@@ -8,7 +8,15 @@ import torch
 import torch.nn.functional as F
 
 from gpt_helpers.data import create_dataloader
-from gpt_helpers.loss import bigram_loss, calc_loss_batch, calc_loss_loader, calc_token_losses, uniform_loss, unigram_loss
+from gpt_helpers.loss import (
+    NGram,
+    bigram_loss,
+    calc_loss_batch,
+    calc_loss_loader,
+    calc_token_losses,
+    uniform_loss,
+    unigram_loss,
+)
 from gpt_helpers.model import GPTModel
 
 IDS = torch.randint(11, (200,), generator=torch.Generator().manual_seed(7))
@@ -164,3 +172,37 @@ def test_a_baseline_refuses_what_it_cannot_score(baseline, ids, message):
         baseline(ids, IDS, 11)
     with pytest.raises(ValueError, match=message):
         baseline(IDS, ids, 11)
+
+
+def witten_bell(past, token, train, vocab_size):
+    """The probability by its definition, with nothing but counting; train: a tuple of tokens, past: a tuple."""
+    shorter = witten_bell(past[1:], token, train, vocab_size) if past else 1 / vocab_size
+    k = len(past)
+    followers = [train[i + k] for i in range(len(train) - k) if train[i : i + k] == past]
+    kinds = len(set(followers))
+    return (followers.count(token) + kinds * shorter) / (len(followers) + kinds) if followers else shorter
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 6])
+def test_a_table_of_n_tokens_is_counted_as_witten_and_bell_say(n):
+    draw = torch.Generator().manual_seed(n)
+    train, ids = (torch.randint(0, 5, (size,), generator=draw) for size in (60, 25))
+    by_hand = [-math.log(witten_bell(tuple(ids[max(0, i - n + 1) : i].tolist()), ids[i].item(), tuple(train.tolist()), 5))
+               for i in range(1, len(ids))]
+    table = NGram(train, 5, n)
+    assert table.losses(ids).tolist() == pytest.approx(by_hand, rel=1e-12)
+    every_next = torch.cat([ids[: n - 1].expand(5, -1), torch.arange(5)[:, None]], dim=1)
+    assert table.probs(every_next).sum().item() == pytest.approx(1, abs=1e-12)
+
+
+def test_a_text_shorter_than_the_table_is_scored_too():
+    train = torch.arange(20) % 5
+    assert torch.equal(NGram(train, 5, 6).losses(train[:3]), NGram(train, 5, 3).losses(train[:3]))
+
+
+@pytest.mark.parametrize(("n", "vocab_size", "words"), [
+    (0, 9, "n=0"), (1.5, 9, "n=1.5"), (5, 50257, "got n=5, need at most 4 for 30 tokens of 50,257 kinds"),
+    (31, 2, "got n=31, need at most 30"), (2, 0, "the vocabulary has")])
+def test_a_table_that_cannot_be_is_refused(n, vocab_size, words):
+    with pytest.raises(ValueError, match=words):
+        NGram(torch.zeros(30, dtype=torch.int64), vocab_size, n)

@@ -1,0 +1,220 @@
+"""The harbour log: an endless, readable language in which the true probability of every word is known.
+
+`HarbourLog.entry` is the whole grammar. To draw a word at each of its steps writes the log; to look up the word that is
+there gives its true probability; to ask whether it could be there at all judges what somebody else has written.
+"""
+import contextlib
+import math
+import random
+from bisect import bisect
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from functools import cache
+from itertools import accumulate, islice
+from typing import NamedTuple
+
+import torch
+
+from gpt_helpers.text import WordTokenizer, split_words
+from gpt_helpers.validate import require_entries, require_language, require_positive, require_row
+
+END = "\n"      # the token that ends an entry: the log has one entry to a line
+KINDS = ("choice", "memory", "grammar")
+
+
+class Step:
+    """What an entry may say next. probs: {word: probability}. grammatical: words that the grammar alone would allow.
+
+    A word that is grammatical and has no probability contradicts what the entry said before. So kind is "choice" where
+    several words are possible, "memory" where one is and the grammar would allow others, and "grammar" where it would not.
+    """
+
+    def __init__(self, probs: dict[str, float], grammatical: Iterable[str] = ()):
+        self.probs, self.words, self.cumulative = probs, list(probs), list(accumulate(probs.values()))
+        self.grammatical = probs.keys() | grammatical
+        self.kind = "choice" if len(probs) > 1 else "memory" if len(self.grammatical) > 1 else "grammar"
+
+    def draw(self, rng: random.Random) -> str:
+        """A word, drawn by its probability."""
+        last = len(self.words) - 1
+        return self.words[bisect(self.cumulative, rng.random(), hi=last) if last else 0]
+
+
+def evenly(words: Sequence[str]) -> Step:
+    """A choice in which every word is equally likely."""
+    return Step({word: 1 / len(words) for word in words})
+
+
+def by_rank(words: Sequence[str]) -> Step:
+    """A choice in which the nth word has a probability in proportion to 1/n, as words in books roughly have."""
+    total = sum(1 / n for n in range(1, len(words) + 1))
+    return Step({word: 1 / n / total for n, word in enumerate(words, start=1)})
+
+
+@cache
+def only(word: str, among: tuple = ()) -> Step:
+    """The one word that can follow; among: the words between which memory decides."""
+    return Step({word: 1.0}, among)
+
+
+def say(text: str) -> Iterator[Step]:
+    """Words that the grammar dictates."""
+    for word in text.split():
+        yield only(word)
+
+
+class HarbourLog:
+    """The log of a harbour; without settings, that of lesson 08.
+
+    names, colours, places: the nth is drawn with a probability in proportion to 1/n. women: the names that are "she".
+    numbers, goods, verbs, ways, hours: drawn evenly. events: sentences without their full stop, with different first
+    words, drawn evenly, none twice in an entry; the last one is the fog, after which the bell is rung. before, after: how
+    likely an event is before the counting and after it. Entries are drawn independently of each other. Raises ValueError.
+    """
+
+    def __init__(self, *, names: str = "Tobin Nell Marrow Ada Jory Bess Edmund Orla", women: str = "Nell Ada Bess Orla",
+                 colours: str = "red blue green white black grey", places: str = "buoy weir quay ford reef mill",
+                 numbers: str = "two three four five six seven eight nine", goods: str = "lamps nets crabs ropes casks shells",
+                 verbs: str = "took rowed sailed", ways: str = "to past", hours: str = "dawn noon dusk",
+                 events: Sequence[str] = ("It rained all day", "Gulls followed the boat", "Comma barked at the tide",
+                                          "No ferry came", "Ice lay on the oars", "Fog came in from the sea"),
+                 before: float = 0.5, after: float = 0.4):
+        lists = {"names": names.split(), "colours": colours.split(), "places": places.split(), "numbers": numbers.split(),
+                 "goods": goods.split(), "verbs": verbs.split(), "ways": ways.split(), "hours": hours.split()}
+        require_language(lists, [event.split() for event in events], before=before, after=after)
+        self.names, self.colours, self.places, self.numbers, self.goods, *_ = map(tuple, lists.values())
+        self.name, self.colour, self.place = map(by_rank, (self.names, self.colours, self.places))
+        self.number, self.good, self.verb, self.way, self.hour = map(evenly, list(lists.values())[3:])
+        self.rest = {event.split()[0]: event.partition(" ")[2] for event in events}      # {first word: the others}
+        self.fog, self.women = list(self.rest)[-1], frozenset(women.split())
+        self.event_before = self.event_or("There", before)
+        self.event_after = {said: self.event_or("At", after, said) for said in ("There", *self.rest)}
+        fixed = "the boat at There he she counted At night wrote in The bell rang until morning"
+        words = " ".join([fixed, *map(" ".join, lists.values()), *events]).split()
+        self.tokenizer = WordTokenizer([END, ".", ",", ":", *sorted(set(words))])
+
+    def event_or(self, go_on: str, likely: float, said: str = "") -> Step:
+        """The first word of an event that was not said before, with probability `likely` in all, or the word to go on with."""
+        fresh = [first for first in self.rest if first != said]
+        each = likely / len(fresh) if fresh else 0.0
+        return Step({go_on: 1 - each * len(fresh)} | {first: each for first in fresh if each}, self.rest)
+
+    def entry(self) -> Generator[Step, str, None]:
+        """The grammar of one entry: yields the Step for each word, and is sent the word that was written."""
+        name = yield self.name
+        yield self.verb
+        yield from say("the")
+        colour = yield self.colour
+        yield from say("boat")
+        yield self.way
+        yield from say("the")
+        place = yield self.place
+        yield from say("at")
+        yield self.hour
+        yield from say(".")
+
+        first = yield self.event_before
+        if first != "There":
+            yield from say(self.rest[first] + " . There")
+        yield only("she" if name in self.women else "he", ("he", "she"))
+        yield from say("counted")
+        number = yield self.number
+        goods = yield self.good
+        yield from say(".")
+
+        second = yield self.event_after[first]
+        if second != "At":
+            yield from say(self.rest[second] + " . At")
+        yield from say("night")
+        yield only(name, self.names)
+        yield from say("wrote :")
+        yield only(number, self.numbers)
+        yield only(goods, self.goods)
+        yield from say("at the")
+        yield only(place, self.places)
+        yield from say(", in the")
+        yield only(colour, self.colours)
+        yield from say("boat .")
+        end = yield only("The" if self.fog in (first, second) else END, ("The", END))
+        if end != END:
+            yield from say("bell rang until morning .")
+            yield only(END)
+
+    def words(self, seed: int) -> Iterator[str]:
+        """The log, word by word, without end."""
+        rng = random.Random(seed)
+        while True:
+            entry, word = self.entry(), None
+            with contextlib.suppress(StopIteration):
+                while True:
+                    word = entry.send(word).draw(rng)
+                    yield word
+
+    def write(self, tokens: int, seed: int) -> torch.Tensor:
+        """So many token ids, (tokens,) int64. The first is the end of an entry; the last entry may be cut off."""
+        require_positive(tokens=tokens)
+        return torch.tensor([self.tokenizer.ids[word] for word in (END, *islice(self.words(seed), tokens - 1))])
+
+    def steps(self, words: Iterable[str]) -> Iterator[tuple[str, Step]]:
+        """Each word with the Step that it answers; the first begins an entry. To go on after an ungrammatical word fails."""
+        entry = None
+        for word in words:
+            if entry is None:
+                step = next(entry := self.entry())
+            yield word, step
+            try:
+                step = entry.send(word)
+            except StopIteration:
+                entry = None
+
+    def true_losses(self, ids: torch.Tensor) -> torch.Tensor:
+        """-ln of the true probability of each of ids[1:], in nats, (N - 1,) float64: no honest model has a lower mean.
+
+        ids: (N,) or (1, N), the first the end of an entry, as from `write`. ValueError names a word that cannot be there.
+        """
+        return torch.tensor([-math.log(step.probs[word]) for word, step in self._possible(ids)], dtype=torch.float64)
+
+    def token_kinds(self, ids: torch.Tensor) -> torch.Tensor:
+        """For each of ids[1:] its place in KINDS, (N - 1,) int64: a choice, or known from memory, or from grammar."""
+        return torch.tensor([KINDS.index(step.kind) for _, step in self._possible(ids)], dtype=torch.int64)
+
+    def _possible(self, ids: torch.Tensor) -> Iterator[tuple[str, Step]]:
+        require_row(ids)
+        start, *words = (self.tokenizer.vocabulary[i] for i in ids.flatten().tolist())
+        require_entries(start == END)
+        for i, (word, step) in enumerate(self.steps(words), start=1):
+            if word not in step.probs:
+                raise ValueError(f"got {word!r} as token {i}, where the log can only have {some(step.words)}: "
+                                 "give a text of these settings, without a fault")
+            yield word, step
+
+    def read(self, text: str) -> "Reading":
+        """Judge one entry: is it grammatical, does it contradict itself, and where is the first fault? Takes any text."""
+        words = [*split_words(text.strip()), END]
+        faults = []
+        for i, (word, step) in enumerate(self.steps(words)):
+            if word not in step.grammatical:
+                return Reading(False, not faults, *[*faults, (i, f"{shown(word)} where only {some(step.words)} can be")][0])
+            if word not in step.probs:
+                faults.append((i, f"{shown(word)} contradicts what was said before: it had to be {some(step.words)}"))
+            if word == END and i < len(words) - 1:
+                return Reading(False, not faults, *[*faults, (i + 1, "it goes on after its end")][0])
+        return Reading(True, not faults, *[*faults, (None, "")][0])
+
+
+class Reading(NamedTuple):
+    """What `HarbourLog.read` found. where: the number of the first wrong word, from 0; why: what is wrong with it."""
+
+    grammatical: bool
+    remembers: bool
+    where: int | None
+    why: str
+
+
+def shown(word: str) -> str:
+    """A word for a message."""
+    return "its end" if word == END else repr(word)
+
+
+def some(words: Sequence[str]) -> str:
+    """The first of several words, for a message."""
+    return " or ".join(map(shown, words)) if len(words) < 4 else ", ".join(map(shown, words[:3])) + ", …"
