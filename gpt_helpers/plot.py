@@ -16,7 +16,7 @@ from gpt_helpers.evaluate import History
 from gpt_helpers.progress import Callback, this_cell
 
 CARD = "#f7f7f4"
-PALETTE = {"train": "#0060a0", "val": "#b34000", "test": "#00694d", "baseline": "#595959", "accent": "#8a3a78"}
+PALETTE = {"train": "#0060a0", "val": "#b34000", "test": "#00694d", "baseline": "#595959", "floor": "#222222", "accent": "#8a3a78"}
 
 
 class DescribedFigure:
@@ -94,11 +94,12 @@ def label_lines(axes: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
 
 
 def plot_losses(history: History, *, tokens_per_epoch: float | None = None, baselines: Mapping[str, float] | None = None,
-                title: str = "Loss against training tokens seen") -> DescribedFigure:
+                floor: Mapping[str, float] | None = None, title: str = "Loss against training tokens seen") -> DescribedFigure:
     """Train and validation loss against training tokens seen; a DescribedFigure.
 
     history: a `History`. tokens_per_epoch: adds an axis of epochs on top, at their true places.
-    baselines: {name: loss in nats per token}, drawn as dotted lines. Raises ValueError when nothing was recorded.
+    baselines: {name: loss in nats per token}, drawn as dotted lines. floor: {name: loss}, what no model can be below, drawn
+    as a solid line over a hatched ground. Raises ValueError when nothing was recorded.
     """
     if not history.tokens_seen:
         raise ValueError("the history has no evaluation to plot: train for at least one step first")
@@ -111,6 +112,10 @@ def plot_losses(history: History, *, tokens_per_epoch: float | None = None, base
     for name, loss in (baselines or {}).items():
         axes.axhline(loss, color=PALETTE["baseline"], linestyle=":")
         labels.append((loss, name, PALETTE["baseline"]))
+    for name, loss in (floor or {}).items():
+        axes.axhline(loss, color=PALETTE["floor"], linewidth=1.2)
+        axes.axhspan(0, loss, facecolor="none", edgecolor=PALETTE["baseline"], alpha=0.35, hatch="///", linewidth=0)
+        labels.append((loss, name, PALETTE["floor"]))
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter("{x:,.0f}")
@@ -119,10 +124,10 @@ def plot_losses(history: History, *, tokens_per_epoch: float | None = None, base
         epochs.xaxis.get_major_locator().set_params(integer=True)
         epochs.set_xlabel("epochs")
     label_lines(axes, labels)
-    return DescribedFigure(figure, title, _describe_losses(history, baselines))
+    return DescribedFigure(figure, title, _describe_losses(history, baselines, floor))
 
 
-def _describe_losses(history: History, baselines: Mapping[str, float] | None) -> str:
+def _describe_losses(history: History, baselines: Mapping[str, float] | None, floor: Mapping[str, float] | None) -> str:
     train, val, tokens = history
     best = min(range(len(val)), key=val.__getitem__)
     words = (f"Over {tokens[-1]:,} training tokens the training loss goes from {train[0]:.3f} to {train[-1]:.3f} "
@@ -130,4 +135,6 @@ def _describe_losses(history: History, baselines: Mapping[str, float] | None) ->
              f"it was lowest, {val[best]:.3f}, at {tokens[best]:,} tokens.")
     if baselines:
         words += " Dotted lines: " + ", ".join(f"{name} {loss:.3f}" for name, loss in baselines.items()) + "."
+    if floor:
+        words += " No model can be below " + ", ".join(f"the {name}, {loss:.3f}" for name, loss in floor.items()) + "."
     return words

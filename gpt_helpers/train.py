@@ -98,7 +98,7 @@ def updates(model: nn.Module, loader: DataLoader, optimizer: Optimizer, device: 
             optimizer.step()
             state.step += 1
             state.batch += len(micro_batches)
-            state.tokens_seen += sum(inputs.numel() for inputs, _ in micro_batches)
+            state.tokens_seen += sum((targets != PADDING).sum().item() for _, targets in micro_batches)
             if scheduler:
                 scheduler.step()
                 state.scheduler = scheduler.state_dict()
@@ -115,7 +115,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
     """`train_model_simple` for real work: evaluation leaves no trace, and a stopped training goes on with the same bits.
 
     scheduler: stepped after each update. max_grad_norm: gradients are scaled down to this norm. accumulate: batches for one
-    update. max_steps, max_tokens: stop there, counted in updates and inputs from the very beginning.
+    update. max_steps, max_tokens: stop there, counted in updates and tokens, without padding, from the very beginning.
     checkpoint_path: where the training is saved every checkpoint_freq steps, at its end and when it is stopped by hand.
     resume: go on from that file, or start when there is none yet. best_path: where the weights with the lowest validation
     loss are saved, as safetensors. eval_ends: also evaluate before the first update and after the last. share_rng: let

@@ -119,6 +119,18 @@ def test_lines_and_baselines_stand_at_their_values_in_their_colours(figure):
     assert {text.get_text(): text.xy[1] for text in axes.texts}["train"] == 2.25      # beside the line's last point
 
 
+def test_a_floor_is_a_line_of_its_own_kind_with_its_name():
+    figure = plot_losses(HISTORY, baselines={"bigram": 4.5}, floor={"entropy of the language": 1.25})
+    axes = figure.figure.axes[0]
+    *_, bigram, floor = axes.lines
+    assert set(floor.get_ydata()) == {1.25} and floor.get_linestyle() != bigram.get_linestyle()
+    assert floor.get_color() == PALETTE["floor"] != bigram.get_color()
+    [ground] = axes.patches
+    assert ground.get_hatch() and ground.get_bbox().y1 == 1.25
+    assert {text.get_text(): text.xy[1] for text in axes.texts}.keys() >= {"entropy of the language"}
+    assert figure.description.endswith("No model can be below the entropy of the language, 1.250.")
+
+
 def test_names_stand_at_the_ends_where_there_is_room_and_never_above_the_axes():
     def places(*ys):
         _, axes = new_axes("Title", "x", "y")

@@ -222,7 +222,7 @@ def test_micro_batches_that_fill_no_whole_update_make_a_smaller_one():
     assert seen == [0, 1, 2, 3] and history.tokens_seen[-1] == sum(x.numel() for x, _ in parts[1]) * 2
 
 
-def test_padding_counts_neither_for_the_loss_nor_for_the_weight_of_a_micro_batch():
+def test_padding_counts_neither_for_the_loss_nor_for_the_weight_of_a_micro_batch_nor_as_seen():
     """Two micro-batches, one with a single counted target: every target that counts weighs the same."""
     parts = training(epochs=1)
     x = torch.randint(60, (2, 8))
@@ -231,10 +231,11 @@ def test_padding_counts_neither_for_the_loss_nor_for_the_weight_of_a_micro_batch
     loader = torch.utils.data.DataLoader(list(zip(x, y, strict=True)), batch_size=1)
     model, losses = GPTModel(CFG | {"drop_rate": 0.0}), []
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    quiet(train_model, *with_parts(parts, model=model, train_loader=loader, optimizer=optimizer), accumulate=2,
-          callbacks=[Watch(on_step=lambda step, loss: losses.append(loss))], eval_ends=False, max_steps=1)
+    history = quiet(train_model, *with_parts(parts, model=model, train_loader=loader, optimizer=optimizer), accumulate=2,
+                    callbacks=[Watch(on_step=lambda step, loss: losses.append(loss))], max_steps=1)
     whole, first, second = (calc_loss_batch(*batch, model, "cpu").item() for batch in ((x, y), (x[:1], y[:1]), (x[1:], y[1:])))
     assert losses[0] == pytest.approx(whole, abs=1e-6) and abs(whole - (first + second) / 2) > 1e-3
+    assert history.tokens_seen == [0, 9]
 
 
 SLOW = [pytest.param(stop, marks=pytest.mark.slow) for stop in (0, 1, 5, 8)]
