@@ -16,7 +16,8 @@ from gpt_helpers.evaluate import History
 from gpt_helpers.progress import Callback, this_cell
 
 CARD = "#f7f7f4"
-PALETTE = {"train": "#0060a0", "val": "#b34000", "test": "#00694d", "baseline": "#595959", "floor": "#222222", "accent": "#8a3a78"}
+PALETTE = {"train": "#0060a0", "val": "#b34000", "test": "#00694d", "baseline": "#595959", "floor": "#222222",
+           "accent": "#8a3a78"}
 
 
 class DescribedFigure:

@@ -1,0 +1,46 @@
+"""Trainings to compare, for lesson 08 and `scripts/enough_text.py`: a small GPT of any width, on any amount of harbour log."""
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.utils.data import DataLoader, RandomSampler
+
+from gpt_helpers.data import entry_windows
+from gpt_helpers.evaluate import History
+from gpt_helpers.language import END, HarbourLog
+from gpt_helpers.model import GPTModel
+from gpt_helpers.train import train_model
+from gpt_helpers.validate import require_positive
+
+CONTEXT_LENGTH, BATCH_SIZE = 64, 32
+VALIDATION = {"tokens": 10_000, "seed": 0}      # what all losses are measured on; a training text has another seed
+
+
+def new_training(vocab_size: int, emb_dim: int, steps: int, seed: int,
+                 device: torch.device | str) -> tuple[nn.Module, Optimizer, LRScheduler]:
+    """A GPT of two layers with the weights of a seed, its AdamW, and a schedule of so many steps: warm-up, then cosine."""
+    torch.manual_seed(seed)
+    model = GPTModel({"vocab_size": vocab_size, "context_length": CONTEXT_LENGTH, "emb_dim": emb_dim, "n_heads": 4,
+                      "n_layers": 2, "drop_rate": 0.0, "qkv_bias": False}).to(device)
+    lr = 3e-3 * (64 / emb_dim) ** 0.5      # the wider, the smaller
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.1, fused=True)
+    return model, optimizer, OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.05, cycle_momentum=False)
+
+
+def loaders(log: HarbourLog, tokens: int, steps: int, seed: int) -> tuple[DataLoader, DataLoader]:
+    """For one training of so many steps: windows drawn from a text of so many tokens; and the validation text in order."""
+    require_positive(tokens=tokens, steps=steps, seed=seed)      # seed 0 is the validation text's
+    end = log.tokenizer.ids[END]
+    train = entry_windows(log.write(tokens, seed), end, CONTEXT_LENGTH)
+    val = entry_windows(log.write(**VALIDATION), end, CONTEXT_LENGTH)
+    sampler = RandomSampler(train, replacement=True, num_samples=steps * BATCH_SIZE)
+    return DataLoader(train, BATCH_SIZE, sampler=sampler), DataLoader(val, len(val))
+
+
+def learn_from(log: HarbourLog, tokens: int, *, emb_dim: int = 64, steps: int = 600, seed: int = 1,
+               device: torch.device | str = "cpu") -> tuple[nn.Module, History]:
+    """Train a new GPT for so many steps on a text of so many tokens, however often it sees them; the model and its records."""
+    model, optimizer, scheduler = new_training(log.tokenizer.n_vocab, emb_dim, steps, seed, device)
+    history = train_model(model, *loaders(log, tokens, steps, seed), optimizer, device, num_epochs=1, eval_freq=50, eval_iter=8,
+                          start_context=END, tokenizer=log.tokenizer, scheduler=scheduler)
+    return model, history
