@@ -84,7 +84,7 @@ def independent(loader: DataLoader) -> DataLoader:
     """A loader of the same batches that can be iterated without restarting an iteration under way.
 
     With persistent_workers a loader has a single iterator: evaluating on it in the middle of an epoch would restart that
-    epoch, again and again. Such a loader is copied without its iterator; any other is returned as it is.
+    epoch, without end. Such a loader is copied without its iterator; any other is returned as it is.
     """
     if getattr(loader, "persistent_workers", False):
         loader = copy.copy(loader)

@@ -33,7 +33,7 @@ class GPTModel(nn.Module):
     def __init__(self, cfg: Mapping[str, Any]):
         super().__init__()
         require_config(cfg, GPT_CONFIG_124M)
-        self.cfg = {key: value.item() if hasattr(value, "item") else value for key, value in cfg.items()}      # no NumPy kinds
+        self.cfg = {key: value.item() if hasattr(value, "item") else value for key, value in cfg.items()}      # NumPy to plain
         self.tok_emb = nn.Embedding(cfg["vocab_size"], cfg["emb_dim"])
         self.pos_emb = nn.Embedding(cfg["context_length"], cfg["emb_dim"])
         self.drop_emb = nn.Dropout(cfg["drop_rate"])

@@ -119,7 +119,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
     checkpoint_path: where training is saved, every checkpoint_freq steps, at the end and when it is stopped by hand.
     resume: continue from that file, or start if there is none yet. best_path: where the weights with the lowest validation
     loss are saved, as safetensors. eval_ends: also evaluate before the first update and after the last. share_rng: let
-    evaluation draw from the same random numbers as training; with this and eval_ends=False the weights are those of
+    evaluation draw from training's stream of random numbers; with this and eval_ends=False the weights are those of
     `train_model_simple`, bit for bit. callbacks: objects like `progress.Callback`.
     Returns the History, even when the stop button, or a nan or infinite loss, ends training. Raises ValueError, OSError
     and FileExistsError before the first update, and as `load_checkpoint` does.
