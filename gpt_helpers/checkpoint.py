@@ -1,6 +1,6 @@
-"""Checkpoints: everything that a training needs to go on with the same bits, written atomically.
+"""Checkpoints: everything needed to resume training bit for bit, written atomically.
 
-A checkpoint is a file of torch.save, and is read without executing anything in it.
+A checkpoint is a torch.save file, and is read without executing anything in it.
 """
 import copy
 import hashlib
@@ -26,16 +26,16 @@ from gpt_helpers.state import TrainState, deferred_interrupts, require_state, se
 from gpt_helpers.validate import require_file, require_finite_weights
 
 FORMAT, VERSION = "gpt_helpers checkpoint", 2
-NUMPY_SCALARS = [np.float64(0).__reduce__()[0], np.dtype, *(type(np.dtype(kind)) for kind in "fdilq?U")]      # as a learning rate
+NUMPY_SCALARS = [np.float64(0).__reduce__()[0], np.dtype, *(type(np.dtype(kind)) for kind in "fdilq?U")]      # for learning rates
 
 
 def save_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, training: dict, *,
                     data: dict | None = None) -> None:
-    """Write model, optimizer and `training`, a dict that says how far it has come, to path: all or nothing.
+    """Write model, optimizer and `training`, a dict that says how far training has come, to path, atomically.
 
     A compiled or wrapped model is saved as the model inside. data: what `describe_data` says of the training data, to be
-    compared when loading. Raises OSError when the file cannot be written, ValueError when a weight is nan or infinite; a
-    file that was there before stays as it was.
+    compared when loading. Raises OSError when the file cannot be written, ValueError when a weight is nan or infinite; an
+    existing file then stays as it was.
     """
     require_finite_weights(model)
     content = {"format": FORMAT, "version": VERSION, "config": unwrap(model).cfg, "model": plain_state(model),
@@ -46,11 +46,11 @@ def save_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, tr
 
 def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, *, data: dict | None = None,
                     accept: Callable[[Any], None] = lambda training: None) -> dict:
-    """Put a checkpoint's weights and optimizer state into model and optimizer; returns its `training`.
+    """Load a checkpoint's weights and optimizer state into model and optimizer; returns its `training`.
 
-    The optimizer's settings, the learning rate for one, are then the saved ones. accept: called with `training` before
-    anything is changed; it may refuse by a ValueError. Raises FileNotFoundError or ValueError, before anything is changed,
-    when the file is missing, damaged, foreign, of another version, or made with another model or data.
+    The optimizer's settings, such as the learning rate, are then the saved ones. accept: called with `training` before
+    anything is changed; it may refuse with a ValueError. Raises FileNotFoundError or ValueError, before anything is changed,
+    when the file is missing, damaged, no checkpoint, of another version, or made with another model or data.
     """
     name, saved, model = Path(path).name, read_checkpoint(path), unwrap(model)
     require_fit(name, saved, model, optimizer, data)
@@ -66,10 +66,10 @@ def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, *,
 
 def resume_training(path: str | Path, model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None,
                     loader: DataLoader) -> TrainState:
-    """Put everything back as a checkpoint of `train_model` says, random states included; returns the TrainState.
+    """Restore everything from a checkpoint of `train_model`, random states included; returns the TrainState.
 
-    Settings of optimizer and schedule that are given as at the training's start go on as they had become. A setting that is
-    given otherwise holds from now on, and a line says so. Raises as `load_checkpoint`.
+    Optimizer and schedule settings that are given as at the start of training stay as they had become. A setting that is
+    given differently holds from now on, and a line says so. Raises as `load_checkpoint` does.
     """
     given = settings(optimizer, scheduler)
     training = load_checkpoint(path, model, optimizer, data=describe_data(loader), accept=partial(require_state, loader=loader))
@@ -90,38 +90,38 @@ def resume_training(path: str | Path, model: nn.Module, optimizer: Optimizer, sc
 
 
 def settings(optimizer: Optimizer, scheduler: LRScheduler | None) -> dict:
-    """What was given to optimizer and schedule: the learning rate of each group for one, in a form that a checkpoint can hold."""
+    """The settings of optimizer and schedule, such as each group's learning rate, in a form that a checkpoint can hold."""
     groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     return copy.deepcopy({"optimizer": groups,
                           "scheduler": scheduler and {"class": type(scheduler).__name__} | scheduler.state_dict()})
 
 
 def take_settings(optimizer: Optimizer, then: dict, now: dict) -> Iterator[str]:
-    """Give the optimizer every setting that is not what it was at the training's start; yields a line for each difference."""
+    """Give the optimizer every setting that is not what it was at the start of training; yields a line for each difference."""
     for group, old, new in zip(optimizer.param_groups, then["optimizer"], now["optimizer"], strict=True):
-        if "initial_lr" in new or "initial_lr" in old:      # under a schedule, lr only follows from it
+        if "initial_lr" in new or "initial_lr" in old:      # under a schedule, lr follows from it
             old, new = ({**settings, "initial_lr": settings.get("initial_lr", settings["lr"])} for settings in (old, new))
             del new["lr"]
         for key in (key for key in new if key in old):
             name = key.removeprefix("initial_")
             if new[key] != old[key]:
                 group[key] = new[key]
-                yield f"{name} was {old[key]}, and you give {new[key]}: going on with {new[key]}"
+                yield f"{name} was {old[key]}, and you give {new[key]}: continuing with {new[key]}"
             elif new[key] != group.get(key, new[key]) and now["scheduler"] is None:
-                yield f"{name} had become {group[key]}, and you give {new[key]}, as at the start: going on with {group[key]}"
+                yield f"{name} had become {group[key]}, and you give {new[key]}, as at the start: continuing with {group[key]}"
 
 
 def replay(scheduler: LRScheduler, given: dict, steps: int) -> None:
-    """Bring a schedule that was given anew to where it is after so many steps."""
+    """Advance a newly given schedule to where it is after this many steps."""
     for group, new in zip(scheduler.optimizer.param_groups, given["optimizer"], strict=True):
         group |= {key: new[key] for key in ("lr", "initial_lr") if key in new}
-    with warnings.catch_warnings(action="ignore"):      # "step the optimizer first": it was, in another process
+    with warnings.catch_warnings(action="ignore"):      # "step the optimizer first": done, in another process
         for _ in range(steps):
             scheduler.step()
 
 
 def describe_data(loader: DataLoader) -> dict:
-    """What decides a loader's batches: its settings and, for windows over token ids, the ids themselves, as a digest."""
+    """What determines a loader's batches: its settings and, for windows over token ids, a digest of the ids themselves."""
     windows = getattr(loader, "dataset", None)
     facts = {"batches": len(loader), "batch_size": getattr(loader, "batch_size", None),
              "shuffle": isinstance(getattr(loader, "sampler", None), RandomSampler)}
@@ -132,7 +132,7 @@ def describe_data(loader: DataLoader) -> dict:
 
 
 def read_checkpoint(path: str | Path) -> dict:
-    """The dict in a checkpoint, tensors on the CPU, the checksum of every part compared. Raises as `load_checkpoint`."""
+    """The dict in a checkpoint, tensors on the CPU, every part's checksum verified. Raises as `load_checkpoint` does."""
     require_file(path)
     name = Path(path).name
     try:
@@ -142,9 +142,9 @@ def read_checkpoint(path: str | Path) -> dict:
     except Exception as error:      # what a damaged byte raises depends on where it is
         damaged = type(error).__name__
     if damaged:
-        raise ValueError(f"{name} is damaged, cut short or no checkpoint at all ({damaged}): use an older one, or start anew")
+        raise ValueError(f"{name} is damaged, cut short or no checkpoint at all ({damaged}): use an older one, or start over")
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
-        raise ValueError(f"{name} is not a checkpoint of gpt_helpers: give a file that train_model has written")
+        raise ValueError(f"{name} is not a gpt_helpers checkpoint: give a file that train_model wrote")
     if saved.get("version") != VERSION:
         raise ValueError(f"{name} has checkpoint version {saved.get('version')!r:.20}, this gpt_helpers reads version {VERSION}: "
                          "use the gpt_helpers that wrote it")
@@ -152,7 +152,7 @@ def read_checkpoint(path: str | Path) -> dict:
 
 
 def load_plain(source: str | Path | io.BytesIO) -> Any:
-    """What torch.save wrote, tensors on the CPU; nothing in it is executed, and only tensors, numbers and texts are taken."""
+    """What torch.save wrote, tensors on the CPU; nothing in it is executed: only tensors, numbers and strings are accepted."""
     with torch.serialization.safe_globals(NUMPY_SCALARS):
         return torch.load(source, map_location="cpu", weights_only=True)
 
@@ -164,7 +164,7 @@ def require_fit(name: str, saved: dict, model: nn.Module, optimizer: Optimizer, 
     for part, words in names.items():
         if (theirs := saved.get(part)) != ours[part]:
             raise ValueError(f"{name} was made with {words} ({difference(theirs, ours[part])}): "
-                             "use the same, or start a new training in another file")
+                             "use the same, or start a new training run in another file")
     try:
         groups, state = saved["optimizer"]["param_groups"], saved["optimizer"]["state"]
         params = [p for group in optimizer.param_groups for p in group["params"]]
@@ -177,25 +177,25 @@ def require_fit(name: str, saved: dict, model: nn.Module, optimizer: Optimizer, 
     except (AttributeError, IndexError, KeyError, TypeError):
         fits = False
     if not fits:
-        raise ValueError(f"{name} does not hold the weights and moment estimates of this model and optimizer: make both as then")
+        raise ValueError(f"{name} does not hold the weights and moment estimates of this model and optimizer: use the same")
 
 
 def require_storable(**parts: Any) -> None:
-    """ValueError when a checkpoint with one of these parts could not be read again: it holds more than numbers and texts."""
+    """ValueError when a checkpoint with one of these parts could not be read back: it holds more than numbers and strings."""
     for name, part in parts.items():
         buffer = io.BytesIO()
         try:
             torch.save(part, buffer)
             buffer.seek(0)
             load_plain(buffer)
-        except Exception as error:      # of torch or of pickle, as the case may be
-            raise ValueError(f"the {name} holds what no checkpoint can ({type(error).__name__}): use plain numbers and texts "
-                             "in it, or train without checkpoint_path") from None
+        except Exception as error:      # from torch or from pickle
+            raise ValueError(f"the {name} holds something no checkpoint can ({type(error).__name__}): use only plain "
+                             "numbers and strings in it, or train without checkpoint_path") from None
 
 
 def difference(theirs: Any, ours: Any) -> str:
     """Where two descriptions differ, in a few words."""
     if not (isinstance(theirs, dict) and isinstance(ours, dict)):
-        return f"it was {theirs!r:.60}, and is {ours!r:.60}"
+        return f"it was {theirs!r:.60}, and is now {ours!r:.60}"
     keys = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
-    return "; ".join(f"{key} was {theirs.get(key)!r:.20}, and is {ours.get(key)!r:.20}" for key in keys)
+    return "; ".join(f"{key} was {theirs.get(key)!r:.20}, and is now {ours.get(key)!r:.20}" for key in keys)

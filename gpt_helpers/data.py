@@ -103,12 +103,12 @@ def entry_windows(ids: torch.Tensor, end: int, context_length: int) -> TensorDat
 
 
 def independent(loader: DataLoader) -> DataLoader:
-    """A loader of the same batches whose iteration does not restart one that is under way.
+    """A loader of the same batches that can be iterated without restarting an iteration under way.
 
-    With persistent_workers a loader has one iterator for good: to evaluate it in the middle of an epoch would begin that
-    epoch anew, without end. Such a loader is copied without its iterator; any other is returned as it is.
+    With persistent_workers a loader has a single iterator: evaluating on it in the middle of an epoch would restart that
+    epoch, without end. Such a loader is copied without its iterator; any other is returned as it is.
     """
     if getattr(loader, "persistent_workers", False):
         loader = copy.copy(loader)
-        vars(loader).update(persistent_workers=False, _iterator=None)      # a DataLoader forbids the usual way
+        vars(loader).update(persistent_workers=False, _iterator=None)      # DataLoader forbids the usual way
     return loader

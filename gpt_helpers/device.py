@@ -1,4 +1,4 @@
-"""Where to compute, and what a training will cost there."""
+"""Where to compute, and what training will cost there."""
 import ctypes
 import os
 import sys
@@ -13,10 +13,10 @@ from gpt_helpers.validate import require_device
 
 
 def pick_device(device: str | None = None) -> torch.device:
-    """The device to compute on: the one that is named, else the best of this machine: cuda, then mps, then cpu.
+    """The device to compute on: the one that is named, else the best this machine has: cuda, then mps, then cpu.
 
-    The environment variable GPT_HELPERS_DEVICE names one, too; the argument comes first. Prints which, and why. ValueError
-    when PyTorch has no device of that name here.
+    The environment variable GPT_HELPERS_DEVICE can name one, too; the argument comes first. Prints the device, and why.
+    Raises ValueError when PyTorch has no device of that name here.
     """
     named = os.environ.get("GPT_HELPERS_DEVICE") if device is None else device
     if named is not None and named != "":
@@ -33,7 +33,7 @@ def pick_device(device: str | None = None) -> torch.device:
 
 
 def prepare_device(device: torch.device) -> torch.device:
-    """Make a device ready for training, and return it: on cuda TF32 for matrix multiplication, on the cpu `keep_freed_memory`."""
+    """Get a device ready for training, and return it: TF32 matrix multiplication on cuda, `keep_freed_memory` on the cpu."""
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     if device.type == "cpu":
@@ -42,22 +42,22 @@ def prepare_device(device: torch.device) -> torch.device:
 
 
 def keep_freed_memory() -> None:
-    """On Linux, let this process keep the large pieces of memory that it frees, for its next training step.
+    """On Linux, let this process keep the large blocks of memory that it frees, for its next training step.
 
-    Otherwise each step gets them from the system page by page: with GPT-2's smallest size, at context 256 and batch 2,
-    220,000 page faults and 1.15 times the time, against 6,000. The process holds up to a tenth more memory at its peak.
-    Elsewhere, and with a C library other than GNU's, it does nothing.
+    Otherwise each step gets them from the system page by page: with GPT-2's smallest size, at context 256 and batch 2, that
+    is 220,000 page faults instead of 6,000, and 1.15 times the time. Peak memory is up to a tenth higher.
+    On other systems, and with C libraries other than GNU's, it does nothing.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
-        mallopt(-3, 2**30)             # M_MMAP_THRESHOLD: pieces below 1 GiB come from the heap
-        mallopt(-1, 2**31 - 1)         # M_TRIM_THRESHOLD: which does not shrink
+        mallopt(-3, 2**30)             # M_MMAP_THRESHOLD: blocks below 1 GiB come from the heap
+        mallopt(-1, 2**31 - 1)         # M_TRIM_THRESHOLD: the heap does not shrink
 
 
 def training_memory(cfg: Mapping, batch_size: int) -> dict[str, int]:
-    """What training GPTModel(cfg) with AdamW in float32 holds at once, in bytes, part by part.
+    """The memory that training GPTModel(cfg) with AdamW in float32 holds at once, in bytes, part by part.
 
     Counted on PyTorch's meta device, where tensors have shapes but no numbers, so it costs next to nothing.
-    The activations are those of one batch of full windows that backward needs again; temporary copies come on top.
+    The activations are those that backward needs of one batch of full windows; temporary copies come on top.
     """
     with torch.device("meta"):
         model = GPTModel(cfg)
@@ -69,8 +69,8 @@ def training_memory(cfg: Mapping, batch_size: int) -> dict[str, int]:
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in own:
-            saved[storage._cdata] = storage      # held on to, so that no other storage gets the same address
-        return tensor.detach()                   # the tensor itself would hold on to the graph that holds on to it
+            saved[storage._cdata] = storage      # kept, so that no other storage gets the same address
+        return tensor.detach()                   # the tensor itself would keep alive the graph that keeps it alive
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         calc_loss_batch(ids, ids, model, "meta")
@@ -79,7 +79,7 @@ def training_memory(cfg: Mapping, batch_size: int) -> dict[str, int]:
 
 
 def step_seconds(cfg: Mapping, batch_size: int, device: torch.device | str, steps: int = 2) -> float:
-    """Seconds for one training step (forward, backward, fused AdamW) of GPTModel(cfg) on this device, the best of a few.
+    """Seconds for one training step (forward, backward, fused AdamW) of GPTModel(cfg) on this device, the fastest of a few.
 
     Trains a throwaway model on one made-up batch; the random state is put back, so nothing that follows changes.
     """
@@ -92,7 +92,7 @@ def step_seconds(cfg: Mapping, batch_size: int, device: torch.device | str, step
 
 
 def throwaway_step(cfg: Mapping, batch_size: int, device: torch.device | str) -> Callable[[], None]:
-    """A function that makes one training step of a model of its own, and leaves the random state as it was."""
+    """A function that takes one training step with a model of its own, and leaves the random state as it was."""
     def step() -> None:
         with torch.random.fork_rng():
             optimizer.zero_grad()
@@ -109,7 +109,7 @@ def throwaway_step(cfg: Mapping, batch_size: int, device: torch.device | str) ->
 
 
 def step_shares(cfg: Mapping, batch_size: int, device: torch.device | str) -> dict[str, float]:
-    """Where the time of one training step goes: {part: its fraction of the whole}, by PyTorch's profiler.
+    """Where the time of one training step goes, by PyTorch's profiler: {part: its fraction of the whole}.
 
     Parts: matrix multiplication, optimizer, dropout, the rest (norms, GELU, softmax, embedding, copies).
     """
@@ -129,7 +129,7 @@ def step_shares(cfg: Mapping, batch_size: int, device: torch.device | str) -> di
 
 
 def rough_duration(seconds: float) -> str:
-    """A duration in words, coarse on purpose: it is an estimate, and says so by its width."""
+    """A duration in words, coarse on purpose: it is only an estimate."""
     steps = [(60, "less than a minute"), (120, "1 to 2 minutes"), (300, "2 to 5 minutes"), (900, "5 to 15 minutes"),
              (1800, "15 to 30 minutes"), (3600, "half an hour to an hour"), (4 * 3600, "1 to 4 hours")]
     return next((words for limit, words in steps if seconds < limit), "more than 4 hours")

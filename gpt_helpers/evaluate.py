@@ -1,4 +1,4 @@
-"""Evaluating a training: its records, the losses, a sample of what the model writes."""
+"""Evaluation during training: its records, the losses, a sample of what the model writes."""
 from typing import Any, NamedTuple
 
 import torch
@@ -31,7 +31,7 @@ def evaluate_model(model: nn.Module, train_loader: DataLoader, val_loader: DataL
 
 
 def generate_and_print_sample(model: nn.Module, tokenizer: Any, device: torch.device | str, start_context: str) -> str:
-    """Print start_context and the 50 tokens that the model finds likeliest to follow it, on one line; return the text."""
+    """Print start_context and the 50 tokens that the model finds most likely to follow, on one line; return the text."""
     model = unwrap(model)
     model.eval()
     context_size = model.pos_emb.weight.shape[0]

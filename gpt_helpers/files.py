@@ -1,4 +1,4 @@
-"""Files that are written atomically: all of a new one, or all of the one that was there before."""
+"""Atomic writes: a file is either all new, or all as it was before."""
 import contextlib
 import glob
 import os
@@ -9,32 +9,32 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-ABANDONED = 600      # seconds after which a temporary file that nobody writes to any more belongs to a process that died
+ABANDONED = 600      # seconds: a temporary file that nobody has written to for so long was left by a process that died
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], Any]) -> None:
-    """Call write(temporary), a path beside `path`; when that file is whole and on the disk, it takes the place of `path`.
+    """Call write(temporary) with a path beside `path`; once that file is complete and on disk, it replaces `path`.
 
-    Several processes may write the same path at once: the last one wins, and a reader always finds a whole file.
-    Raises OSError with the reason; a file that was there before is then untouched.
+    Several processes may write the same path at once: the last one wins, and a reader always finds a complete file.
+    Raises OSError with the reason; an existing file is then untouched.
     """
-    name, path = Path(path).name, Path(os.path.realpath(path))      # a link stays one, and what it leads to is written
+    name, path = Path(path).name, Path(os.path.realpath(path))      # a link stays a link, and its target is written
     try:
         with temporary_beside(path) as temporary:
             write(temporary)
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
-            with contextlib.suppress(OSError):       # a temporary file is its owner's alone; some disks know no owners
+            with contextlib.suppress(OSError):       # a temporary file is private to its owner; some disks have no owners
                 temporary.chmod(0o666 & ~umask())
             replace(temporary, path)
-    except Exception as error:      # torch and safetensors each have their own for a full disk
+    except Exception as error:      # torch and safetensors each raise their own for a full disk
         raise OSError(f"{name} could not be written ({reason(error, path.parent)}). "
                       "What was there before is untouched") from None
 
 
 @contextlib.contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """A new empty file with a name of its own in the folder of `path`, gone afterwards; abandoned ones go, too."""
+    """A new empty file with a unique name in the folder of `path`, removed afterwards; abandoned ones are removed, too."""
     for old in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
         with contextlib.suppress(OSError):
             if time.time() - old.stat().st_mtime > ABANDONED:
@@ -49,14 +49,14 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 
 
 def umask() -> int:
-    """What this process does not allow for new files."""
+    """The permissions that this process denies to new files."""
     now = os.umask(0o022)
     os.umask(now)
     return now
 
 
 def replace(temporary: Path, path: Path) -> None:
-    """Put a file in the place of another. Windows refuses while anyone has that one open, so there it is tried for a second."""
+    """Put a file in the place of another. Windows refuses while that one is open anywhere, so there it retries for a second."""
     for _ in range(20 if os.name == "nt" else 0):
         with contextlib.suppress(PermissionError):
             return os.replace(temporary, path)
@@ -65,7 +65,7 @@ def replace(temporary: Path, path: Path) -> None:
 
 
 def reason(error: BaseException | None, folder: Path) -> str:
-    """Why a file could not be written, in a few words: the system's own, wherever in the chain of errors they stand."""
+    """Why a file could not be written, in the system's own few words, wherever in the chain of errors they are."""
     first = error
     while error is not None:
         if isinstance(error, OSError) and error.strerror:
@@ -78,7 +78,7 @@ def reason(error: BaseException | None, folder: Path) -> str:
 
 
 def save_or_say(save: Callable[..., None], *args: Any, **kwargs: Any) -> None:
-    """Call save(*args, **kwargs); when its file cannot be written, say so in one line, so that a training goes on without it."""
+    """Call save(*args, **kwargs); when its file cannot be written, say so in one line, so that training goes on without it."""
     try:
         save(*args, **kwargs)
     except (OSError, ValueError) as error:
@@ -86,11 +86,11 @@ def save_or_say(save: Callable[..., None], *args: Any, **kwargs: Any) -> None:
 
 
 def writable_folder() -> Path:
-    """Where a lesson saves its files: this folder, or where nothing can be written here, a temporary one, and says so."""
+    """Where a lesson saves its files: this folder or, when it cannot be written to, a temporary one, which it then prints."""
     try:
         with tempfile.TemporaryFile(dir="."):
             return Path()
     except OSError:
         folder = Path(tempfile.mkdtemp(prefix="gpt_helpers_"))
-        print(f"Nothing can be written here, so files go to {folder}")
+        print(f"This folder cannot be written to, so files go to {folder}")
         return folder

@@ -1,4 +1,4 @@
-"""Text from a model, one token at a time."""
+"""Generating text with a model, one token at a time."""
 from collections.abc import Callable, Sequence
 
 import torch
@@ -24,8 +24,8 @@ def generate(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens
     """Append tokens drawn from the model's distribution, sharpened or flattened, max_new_tokens times.
 
     temperature: the logits are divided by it; below 1 is bolder, above 1 more varied, 0 is greedy.
-    top_k: draw only among the k most likely tokens. stop_token: a row that has drawn it gets no other token; when all rows
-    have, nothing more is appended. generator: a `torch.Generator` on the model's device, so that the draw does not touch
+    top_k: draw only among the k most likely tokens. stop_token: a row that has drawn it gets no other token; once all rows
+    have, nothing more is appended. generator: a `torch.Generator` on the model's device, so that drawing does not touch
     the global random state. Shapes as in `generate_text_simple`. Raises ValueError.
     Source: Fan et al., "Hierarchical Neural Story Generation", 2018 (top-k sampling).
     """
@@ -39,7 +39,7 @@ def generate(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens
     def draw(logits: torch.Tensor) -> torch.Tensor:
         if temperature < 1e-30:                 # too small to divide by in float32
             return logits.argmax(dim=-1, keepdim=True)
-        best = logits.topk(min(top_k or logits.shape[-1], logits.shape[-1]))             # (B, k), falling
+        best = logits.topk(min(top_k or logits.shape[-1], logits.shape[-1]))             # (B, k), descending
         probs = ((best.values - best.values[:, :1]) / temperature).softmax(dim=-1)       # (B, k)
         return best.indices.gather(1, torch.multinomial(probs, 1, generator=generator))  # (B, 1)
 
@@ -51,12 +51,12 @@ def extend(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: 
            choose: Callable[[torch.Tensor], torch.Tensor], stop_token: int | None = None) -> torch.Tensor:
     """Append choose(logits) to idx, max_new_tokens times; logits: (B, V), those of the last position.
 
-    As long as everything fits into the context, each new token alone goes through the model, and a KV cache holds the
-    past. Then the window slides, every position in it changes, and nothing in the cache holds any more.
+    As long as everything fits into the context, only the new token goes through the model, and a KV cache holds the past.
+    After that the window slides, every position in it changes, and the cache is no longer valid.
     """
     require_positive(context_size=context_size)
     require_integers(0, max_new_tokens=max_new_tokens)
-    model = unwrap(model)                       # compiled, it would be compiled again for every new length
+    model = unwrap(model)                       # a compiled one would be compiled again for every new length
     idx = as_batch(idx, next(model.parameters()).device)
     kv_cache, new = model.new_kv_cache(), idx
     stopped = torch.zeros(len(idx), 1, dtype=torch.bool, device=idx.device)
@@ -80,7 +80,7 @@ def as_batch(idx: torch.Tensor | Sequence[int], device: torch.device) -> torch.T
 
 
 def longest_match(ids: torch.Tensor, text_ids: torch.Tensor) -> int:
-    """How many tokens of ids, at most, stand one after the other in text_ids too. Both (N,) or (1, N) token ids."""
+    """The length of the longest run of tokens in ids that is also in text_ids. Both (N,) or (1, N) token ids."""
     text_ids = text_ids.flatten()
     run = longest = torch.zeros(len(text_ids) + 1, dtype=torch.int64)
     for token in ids.flatten():

@@ -30,7 +30,7 @@ def calc_loss_loader(data_loader: DataLoader, model: nn.Module, device: torch.de
                      num_batches: int | None = None) -> float:
     """Mean cross-entropy over the tokens of a loader, or of its first num_batches, in nats per token; a float.
 
-    Every token counts the same, also in a last batch that is smaller than the others.
+    Every token counts the same, even in a last batch that is smaller than the others.
     The caller chooses `model.eval()` and `torch.no_grad()`. Raises ValueError when there is no batch.
     """
     require_batches(data_loader, num_batches)
@@ -62,7 +62,7 @@ def calc_token_losses(data_loader: DataLoader, model: nn.Module, device: torch.d
 
 
 # The n-gram baselines: what counting achieves. Each takes the ids to be scored and returns nats per predicted token, ids[1:]:
-# the first token has no past, so nobody is asked to predict it.
+# the first token has no past to predict it from.
 
 def uniform_loss(vocab_size: int) -> float:
     """The loss of the uniform distribution, in which every token is equally likely: ln V."""

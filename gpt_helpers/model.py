@@ -33,7 +33,7 @@ class GPTModel(nn.Module):
     def __init__(self, cfg: Mapping[str, Any]):
         super().__init__()
         require_config(cfg, GPT_CONFIG_124M)
-        self.cfg = {key: value.item() if hasattr(value, "item") else value for key, value in cfg.items()}      # of NumPy: plain
+        self.cfg = {key: value.item() if hasattr(value, "item") else value for key, value in cfg.items()}      # NumPy to plain
         self.tok_emb = nn.Embedding(cfg["vocab_size"], cfg["emb_dim"])
         self.pos_emb = nn.Embedding(cfg["context_length"], cfg["emb_dim"])
         self.drop_emb = nn.Dropout(cfg["drop_rate"])
@@ -44,7 +44,7 @@ class GPTModel(nn.Module):
     def forward(self, in_idx: torch.Tensor, last_only: bool = False, kv_cache: list | None = None) -> torch.Tensor:
         """in_idx: (B, T) token ids. Returns logits (B, T, V), or with last_only those of the last position, (B, 1, V).
 
-        kv_cache: `new_kv_cache()`, in which every layer's keys and values stay; the next call then takes one new token, (B, 1).
+        kv_cache: `new_kv_cache()`, which keeps every layer's keys and values; the next call then takes one new token, (B, 1).
         """
         kv_cache = kv_cache or [None] * len(self.trf_blocks)
         past = kv_cache[0][0].shape[2] if kv_cache[0] else 0    # tokens seen in earlier calls
@@ -58,12 +58,12 @@ class GPTModel(nn.Module):
         return self.out_head(self.final_norm(x))
 
     def new_kv_cache(self) -> list[list]:
-        """An empty KV cache for `forward`: a list for each layer, for its keys and values, each (B, H, T, C/H)."""
+        """An empty KV cache for `forward`: one list per layer, for its keys and values, each (B, H, T, C/H)."""
         return [[] for _ in self.trf_blocks]
 
 
 class TransformerBlock(nn.Module):
-    """Two branches added to the residual stream: attention, in which tokens see each other, and a feed-forward layer for each."""
+    """Two branches added to the residual stream: attention, where tokens see each other, and a feed-forward layer per token."""
 
     def __init__(self, cfg: Mapping[str, Any]):
         super().__init__()
@@ -123,5 +123,5 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def plain_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The state dict of the model inside every wrapper, under the names that it has when nothing is compiled."""
+    """The state dict of the model inside every wrapper, under the names it has when nothing is compiled."""
     return {name.replace("_orig_mod.", ""): weight for name, weight in unwrap(model).state_dict().items()}

@@ -23,7 +23,7 @@ PALETTE = {"train": "#0060a0", "val": "#b34000", "test": "#00694d", "baseline": 
 class DescribedFigure:
     """A matplotlib figure with a title, which becomes the picture's alt text, and a description.
 
-    The description stands under the picture for every reader, and as its text/plain, where nbval compares it.
+    The description appears under the picture for every reader, and is its text/plain, which nbval compares.
     """
 
     def __init__(self, figure: Figure, title: str, description: str):
@@ -36,7 +36,7 @@ class DescribedFigure:
         self.show()
 
     def show(self, handles: list | None = None) -> list:
-        """Show the picture and the description, in the places of `handles` if given; returns handles for the next time."""
+        """Show the picture and the description, in place of those of `handles` if given; returns handles for the next time."""
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
         png = base64.b64encode(buffer.getvalue()).decode()
@@ -51,10 +51,10 @@ class DescribedFigure:
 
 
 class LivePlot(Callback):
-    """The loss curves while they grow, for `train_model(..., callbacks=[LivePlot()])`.
+    """The loss curves as they grow, for `train_model(..., callbacks=[LivePlot()])`.
 
-    In a notebook it is one figure, drawn anew in its place at every evaluation; what is stored is how it ended. In a
-    terminal it is nothing: there the loop's own lines tell the same. options: those of `plot_losses`.
+    In a notebook it is one figure, redrawn in place at every evaluation; its final state is what is stored. In a terminal
+    it shows nothing: there the loop's own lines say the same. options: those of `plot_losses`.
     """
 
     def __init__(self, **options: Any):
@@ -80,7 +80,7 @@ def new_axes(title: str, xlabel: str, ylabel: str, *, width: float = 7.0, height
 def label_lines(axes: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
     """Write names beside the right edge, each at its y, pushed apart where they would touch.
 
-    labels: (y, name, colour) triples. Use it when everything is drawn, since it reads the axes' limits.
+    labels: (y, name, colour) triples. Call it once everything is drawn, since it reads the axes' limits.
     """
     low, high = axes.get_ylim()
     gap, labels = 0.055 * (high - low), sorted(labels)
@@ -96,7 +96,7 @@ def label_lines(axes: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
 
 def plot_losses(history: History, *, tokens_per_epoch: float | None = None, baselines: Mapping[str, float] | None = None,
                 floor: Mapping[str, float] | None = None, title: str = "Loss against training tokens seen") -> DescribedFigure:
-    """Train and validation loss against training tokens seen; a DescribedFigure.
+    """Training and validation loss against training tokens seen; a DescribedFigure.
 
     history: a `History`. tokens_per_epoch: adds an axis of epochs on top, at their true places.
     baselines: {name: loss in nats per token}, drawn as dotted lines. floor: {name: loss}, what no model can be below, drawn

@@ -1,4 +1,4 @@
-"""What watches a training: callbacks in general, and one line that says how far it has come."""
+"""Watching a training run: callbacks in general, and one line that says how far it has come."""
 import sys
 import time
 
@@ -9,23 +9,23 @@ from gpt_helpers.evaluate import History
 
 
 class Callback:
-    """What `train_model(..., callbacks=[...])` calls. Derive from it, and write the methods that you need."""
+    """What `train_model(..., callbacks=[...])` calls. Subclass it, and write the methods that you need."""
 
     def on_step(self, step: int, loss: float) -> None:
-        """After an update; the first is step 0. loss: of the batch, before the update, in nats per token."""
+        """After an update; the first is step 0. loss: the batch's, before the update, in nats per token."""
 
     def on_eval(self, history: History) -> None:
         """After an evaluation, with all records so far."""
 
     def on_sample(self, epoch: int, text: str) -> None:
-        """With the sample after an epoch; the first is epoch 1. When a training is resumed, also with those of before."""
+        """With the sample after an epoch; the first is epoch 1. On resuming, with all earlier samples, too."""
 
 
 class Progress(Callback):
     """A progress line for `train_model(..., callbacks=[Progress(total_steps)])`.
 
-    In a notebook the line rewrites itself. After the last step it stands, and is stored, without times, so that a
-    reader of the page sees no stale clock. In a terminal it is one line on stderr; written to a file, nothing.
+    In a notebook the line is updated in place. After the last step it stays, and is stored, without times, so that no
+    reader sees a stale clock. In a terminal it is one line on stderr; in a file it is nothing.
     """
 
     def __init__(self, total: int):
@@ -35,9 +35,9 @@ class Progress(Callback):
     def on_step(self, step: int, loss: float) -> None:
         done, now = step + 1, time.perf_counter()
         if self.first is None:
-            self.first = step                                 # a resumed training does not begin at 0
+            self.first = step                                 # a resumed run does not begin at 0
         elif step <= self.last:
-            self.first, self.start = step, now                # another training
+            self.first, self.start = step, now                # another run
         self.last = step
         if done < self.total and now - self.shown < 0.2:      # five times a second is enough for an eye
             return
@@ -47,7 +47,7 @@ class Progress(Callback):
         self._show(f"{done} of {self.total} steps, training loss {loss:.3f}{clock}")
 
     def on_eval(self, history: History) -> None:
-        if self.first is None:                                # the line stands above what is drawn and printed before step 0
+        if self.first is None:                                # the line appears above what is drawn and printed before step 0
             self._show(f"{self.total} steps in all")
 
     def _show(self, line: str) -> None:
@@ -61,5 +61,5 @@ class Progress(Callback):
 
 
 def this_cell() -> int | None:
-    """The number of the notebook's cell that runs this; None in a terminal, where nothing that is displayed reaches a page."""
+    """The number of the notebook cell that runs this; None in a terminal, where there is no page to display anything on."""
     return get_ipython().execution_count if hasattr(get_ipython(), "kernel") else None

@@ -1,4 +1,4 @@
-"""The state of a training: how far it has come, and the random numbers around it."""
+"""The training state: how far training has come, and the random states with it."""
 import contextlib
 import random
 import signal
@@ -18,11 +18,11 @@ from gpt_helpers.data import independent
 
 @dataclass
 class TrainState:
-    """A training as of its last commit, in a form that a checkpoint can hold.
+    """The training state as of the last commit, in a form that a checkpoint can hold.
 
-    step: updates made. epoch, batch: epochs done, and batches done in this one. tokens_seen: by then. losses: the History's
-    three lists. samples: one text per epoch. scheduler: its state. given: the settings with which the training was started.
-    rng_epoch, rng: the random states at the epoch's start and at the last commit.
+    step: updates made. epoch, batch: epochs done, and batches done in the current one. tokens_seen: so far. losses: the
+    History's three lists. samples: one text per epoch. scheduler: its state. given: the settings that training was started
+    with. rng_epoch, rng: the random states at the epoch's start and at the last commit.
     """
 
     step: int = 0
@@ -38,13 +38,13 @@ class TrainState:
 
     @contextlib.contextmanager
     def commit(self, loader: DataLoader) -> Iterator[None]:
-        """What the body changes, and the random state after it, are recorded together: an interrupt waits until then."""
+        """Record what the body changes and the random state after it together: an interrupt waits until then."""
         with deferred_interrupts():
             yield
             self.rng = random_state(loader)
 
     def batches(self, loader: DataLoader, num_epochs: int, accumulate: int) -> Iterator[list]:
-        """Lists of up to `accumulate` batches, all that are still to come; a begun epoch is drawn again in the same order."""
+        """All remaining batches, in lists of up to `accumulate`; an epoch under way is drawn again in the same order."""
         while self.epoch < num_epochs:
             done = self.batch
             if done:
@@ -64,16 +64,16 @@ class TrainState:
 
 
 def require_state(training: Any, loader: DataLoader) -> None:
-    """ValueError when a checkpoint's `training` is not a TrainState that can go on on this machine with this loader."""
+    """ValueError when a checkpoint's `training` is not a TrainState that can continue on this machine with this loader."""
     if not isinstance(training, dict) or set(training) != set(TrainState.__dataclass_fields__):
-        raise ValueError("it does not say how far its training had come: give a file that train_model has written")
+        raise ValueError("it does not say how far training had come: give a file that train_model wrote")
     there = len(training["rng"].get("cuda", []))
     here = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if 0 < here < there:
-        raise ValueError(f"it was written on a machine with {there} GPUs, and this one has {here}: go on where there are as "
-                         "many, or on the CPU (CUDA_VISIBLE_DEVICES=-1)")
+        raise ValueError(f"it was written on a machine with {there} GPUs, and this one has {here}: continue where there "
+                         "are as many, or on the CPU (CUDA_VISIBLE_DEVICES=-1)")
     if ("loader" in training["rng"]) != (own_generator(loader) is not None):
-        raise ValueError("its loader had a generator of its own and this one has none, or the other way round: make it as then")
+        raise ValueError("its loader had a generator of its own and this one has none, or the other way round: make it as before")
 
 
 def own_generator(loader: DataLoader | None) -> torch.Generator | None:
@@ -82,7 +82,7 @@ def own_generator(loader: DataLoader | None) -> torch.Generator | None:
 
 
 def random_state(loader: DataLoader | None = None) -> dict:
-    """Every random state that a training can draw from, in a form that a checkpoint can hold."""
+    """Every random state that training can draw from, in a form that a checkpoint can hold."""
     state = {"torch": torch.get_rng_state(), "python": random.getstate()}
     if torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state_all()
@@ -112,7 +112,7 @@ def set_random_state(state: dict, loader: DataLoader | None = None) -> None:
 
 @contextlib.contextmanager
 def isolated(model: nn.Module, *loaders: DataLoader) -> Iterator[None]:
-    """Whatever the body evaluates, training goes on as if it had not: random states, gradients and mode are put back."""
+    """Whatever the body evaluates, training goes on as if it had not: random states, model and gradient mode are restored."""
     states = [(random_state(loader), loader) for loader in loaders or (None,)]
     training, gradients = model.training, torch.is_grad_enabled()
     try:
@@ -126,7 +126,7 @@ def isolated(model: nn.Module, *loaders: DataLoader) -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferred_interrupts() -> Iterator[None]:
-    """Ctrl-C and JupyterLab's stop button wait until the body is done, so that it happens wholly or not at all."""
+    """Ctrl-C and JupyterLab's stop button wait until the body is done, so that it runs completely or not at all."""
     if threading.current_thread() is not threading.main_thread():      # only the main thread is ever interrupted
         yield
         return

@@ -39,7 +39,7 @@ def load_text(path: str | Path | None = None) -> str:
         raise ValueError(f"{path} is not UTF-8: byte 0x{raw[error.start]:02x} in line {line} (offset {error.start:,}) "
                          "fits no character; save the file as UTF-8 and load it again") from None
     if "\0" in text:
-        raise ValueError(f"{path} has NUL characters, as UTF-16 and programs have: save it as a UTF-8 text and load it again")
+        raise ValueError(f"{path} has NUL characters, as UTF-16 and binary files do: save it as UTF-8 text and load it again")
     if not text.strip():
         raise ValueError(f"{path} has no text in it ({len(raw)} bytes): choose a file with at least a few thousand words")
     return text
@@ -58,23 +58,23 @@ def get_tokenizer() -> tiktoken.Encoding:
 def _load_ranks(path: Path) -> dict[bytes, int]:
     """The file's lines, each a token in base64 and its rank, as {bytes: int}; raises OSError or ValueError if damaged."""
     if not path.is_file():
-        raise FileNotFoundError(f"the vocabulary {path} is missing: install the series again")
+        raise FileNotFoundError(f"the vocabulary {path} is missing: reinstall the series")
     raw = path.read_bytes()
     found = hashlib.sha256(raw).hexdigest()
     if found != RANKS_SHA256:
         raise ValueError(f"the vocabulary {path} is damaged: its sha256 is {found[:12]}…, not {RANKS_SHA256[:12]}…; "
-                         "restore the file, or install the series again")
+                         "restore the file, or reinstall the series")
     return {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, raw.splitlines())}
 
 
 def text_to_token_ids(text: str, tokenizer: Any) -> torch.Tensor:
     """Token ids of a text as a (1, N) int64 tensor: a batch of one.
 
-    tokenizer: anything with `encode(text)`. With GPT-2's, `<|endoftext|>` counts as its one token, and half a surrogate
-    pair, which no UTF-8 file can hold, as the replacement character.
+    tokenizer: anything with `encode(text)`. With GPT-2's, `<|endoftext|>` becomes its one token, and half a surrogate
+    pair, which no UTF-8 file can hold, becomes the replacement character.
     """
     if isinstance(tokenizer, tiktoken.Encoding):
-        encode = functools.partial(tokenizer.encode_to_numpy, allowed_special={END_OF_TEXT})      # 4 bytes a token; a list has 36
+        encode = functools.partial(tokenizer.encode_to_numpy, allowed_special={END_OF_TEXT})      # 4 bytes a token; in a list 36
     else:
         encode = tokenizer.encode
     try:
@@ -88,7 +88,7 @@ def token_ids_to_text(ids: torch.Tensor | Sequence[int], tokenizer: Any) -> str:
     """The text of a (1, N) or (N,) tensor of token ids, or of a list of them.
 
     tokenizer: anything with `decode(list of ids)`. With GPT-2's, bytes that are not whole characters become "\\ufffd".
-    Raises ValueError for another shape, or for an id that the tokenizer's n_vocab, if it has one, excludes.
+    Raises ValueError for any other shape, or for an id outside the tokenizer's n_vocab, if it has one.
     """
     ids = torch.as_tensor(ids)
     if ids.ndim > 2 or (ids.ndim == 2 and len(ids) != 1):

@@ -1,4 +1,4 @@
-"""Two training loops: the lessons' own, in the classic order, and the one for real work, which can be stopped and resumed."""
+"""Two training loops: the one from the lessons, in the classic order, and one for real work, which can be stopped and resumed."""
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
@@ -68,7 +68,7 @@ def train_model_simple(model: nn.Module, train_loader: DataLoader, val_loader: D
 def accumulate_gradients(micro_batches: list, model: nn.Module, device: torch.device | str) -> float:
     """Backward through every micro-batch: gradients of the mean over all their tokens, not of the mean of their means.
 
-    Returns that mean loss. FloatingPointError before a nan or infinite loss reaches the gradients.
+    Returns that mean loss. Raises FloatingPointError before a nan or infinite loss reaches the gradients.
     """
     counts = [(targets != PADDING).sum().item() for _, targets in micro_batches]
     mean = 0.0
@@ -83,7 +83,7 @@ def accumulate_gradients(micro_batches: list, model: nn.Module, device: torch.de
 def updates(model: nn.Module, loader: DataLoader, optimizer: Optimizer, device: torch.device | str, state: TrainState, *,
             num_epochs: int, accumulate: int, max_grad_norm: float | None, scheduler: LRScheduler | None,
             max_steps: float, max_tokens: float) -> Iterator[float]:
-    """One update after the other, from `state` on; yields each loss. Interrupted anywhere, `state` is that of the last update."""
+    """One update after another, from `state` on; yields each loss. Wherever it is interrupted, `state` is the last update's."""
     for micro_batches in state.batches(loader, num_epochs, accumulate):
         if state.step >= max_steps or state.tokens_seen >= max_tokens:
             return
@@ -112,17 +112,17 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
                 checkpoint_path: str | Path | None = None, checkpoint_freq: int | None = None, resume: bool = False,
                 best_path: str | Path | None = None, eval_ends: bool = True, share_rng: bool = False,
                 callbacks: Sequence[Any] = ()) -> History:
-    """`train_model_simple` for real work: evaluation leaves no trace, and a stopped training goes on with the same bits.
+    """`train_model_simple` for real work: evaluation leaves no trace, and a stopped run resumes bit for bit.
 
-    scheduler: stepped after each update. max_grad_norm: gradients are scaled down to this norm. accumulate: batches for one
-    update. max_steps, max_tokens: stop there, counted in updates and tokens, without padding, from the very beginning.
-    checkpoint_path: where the training is saved every checkpoint_freq steps, at its end and when it is stopped by hand.
-    resume: go on from that file, or start when there is none yet. best_path: where the weights with the lowest validation
+    scheduler: stepped after each update. max_grad_norm: gradients are scaled down to this norm. accumulate: batches per
+    update. max_steps, max_tokens: stop there, counting updates, and tokens without padding, from the start.
+    checkpoint_path: where training is saved, every checkpoint_freq steps, at the end and when it is stopped by hand.
+    resume: continue from that file, or start if there is none yet. best_path: where the weights with the lowest validation
     loss are saved, as safetensors. eval_ends: also evaluate before the first update and after the last. share_rng: let
-    evaluation draw from the training's random numbers; with this and eval_ends=False the weights are those of
+    evaluation draw from training's stream of random numbers; with this and eval_ends=False the weights are those of
     `train_model_simple`, bit for bit. callbacks: objects like `progress.Callback`.
-    Returns the History, also when the stop button, or a loss that is nan or infinite, ends the training. Raises ValueError,
-    OSError and FileExistsError before the first update, and as `load_checkpoint`.
+    Returns the History, even when the stop button, or a nan or infinite loss, ends training. Raises ValueError, OSError
+    and FileExistsError before the first update, and as `load_checkpoint` does.
     """
     require_batches(train_loader)
     require_batches(val_loader, eval_iter)
@@ -176,7 +176,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
             save_or_say(save_checkpoint, checkpoint_path, model, optimizer, vars(state), data=data)
 
     def do_what_is_due() -> None:
-        """Whatever belongs to this many steps and is not in the records yet: so nothing is left out, and nothing done twice."""
+        """Do whatever belongs to this step and is not in the records yet, so that nothing is left out, and nothing done twice."""
         eval_due = (state.step - 1) % eval_freq == 0 if state.step else eval_ends
         if eval_due and state.tokens_seen not in history.tokens_seen[-1:]:
             evaluate(history)
@@ -186,14 +186,14 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
             save()
 
     try:
-        do_what_is_due()                                     # before the first update; resumed: what an interrupt left undone
+        do_what_is_due()                                     # before the first update, or what an interrupt left undone
         for loss in updates(model, train_loader, optimizer, device, state, num_epochs=num_epochs, accumulate=accumulate,
                             max_grad_norm=max_grad_norm, scheduler=scheduler, max_steps=max_steps, max_tokens=max_tokens):
             tell(callbacks, "on_step", state.step - 1, loss)
             do_what_is_due()
         save()
         if eval_ends and state.tokens_seen not in history.tokens_seen[-1:]:
-            history = History(*map(list, history))           # not in the checkpoint: whoever goes on would have one too many
+            history = History(*map(list, history))           # not in the checkpoint: a resumed run would have one too many
             evaluate(history)
     except KeyboardInterrupt:
         with contextlib.suppress(KeyboardInterrupt), deferred_interrupts():      # pressed twice, it is one stop

@@ -1,4 +1,4 @@
-"""Argument checks. Each raises one line that says what was given, what was needed and what to do."""
+"""Argument checks. Each raises an error in one line: what was given, what was needed and what to do."""
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -93,7 +93,7 @@ def require_fractions(train: float, val: float) -> None:
 
 
 def require_room(split: Any, fractions: Iterable[float], context_length: int | None) -> None:
-    """ValueError when a part with a fraction above 0 is too short for one window; context_length None asks for nothing."""
+    """ValueError when a part with a fraction above 0 is too short for one window; context_length None requires nothing."""
     if context_length is None:
         return
     require_positive(context_length=context_length)
@@ -128,7 +128,7 @@ def require_full_batch(windows: int, batch_size: int, drop_last: bool) -> None:
 
 
 def require_batches(data_loader: Any, num_batches: int | None = None) -> None:
-    """ValueError when a loss over these batches would be a mean of nothing, or nobody knows how many there are."""
+    """ValueError when a loss over these batches would be a mean of nothing, or their number is unknown."""
     try:
         batches = len(data_loader)
     except TypeError:
@@ -171,7 +171,7 @@ def require_entry_room(lengths: torch.Tensor, context_length: int) -> None:
                          "context_length" if longest else "got no entry at all: write at least 2 tokens")
 
 
-# Models and trainings.
+# Models and training.
 
 def require_config(cfg: Mapping, keys: Iterable[str]) -> None:
     """ValueError when a model configuration has a missing, unknown, wrong-typed or impossible value."""
@@ -207,7 +207,7 @@ def require_trainable(model: nn.Module, optimizer: torch.optim.Optimizer) -> Non
 
 def require_extras(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int, max_grad_norm: Any, max_steps: Any,
                    max_tokens: Any) -> None:
-    """ValueError when a schedule, a norm or a limit does not fit a training of so many steps."""
+    """ValueError when a schedule, a norm or a limit does not fit a run of this many steps."""
     for name, limit in (("max_steps", max_steps), ("max_tokens", max_tokens)):
         if not isinstance(limit, Real) or not limit >= 0:
             raise ValueError(f"got {name}={limit!r:.60}, need a number of at least 0, or leave it out for no limit")
@@ -215,13 +215,13 @@ def require_extras(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int,
         raise ValueError("got ReduceLROnPlateau, which needs a loss at each step: use a scheduler that only counts steps")
     total = getattr(scheduler, "total_steps", None)      # of OneCycleLR
     if total is not None and total < min(steps, max_steps):
-        raise ValueError(f"got a scheduler of {total} steps for a training of {min(steps, max_steps)}: "
-                         "make it with as many steps")
+        raise ValueError(f"got a scheduler of {total} steps for a training run of {min(steps, max_steps)}: "
+                         "give it as many steps")
     if scheduler is not None and getattr(scheduler, "optimizer", None) is not optimizer:
         raise ValueError("the scheduler belongs to another optimizer, so this one's learning rate would never change: "
-                         "make it from the optimizer that you give")
+                         "make it from the optimizer that you pass")
     if max_grad_norm is not None and not (isinstance(max_grad_norm, Real) and max_grad_norm > 0):
-        raise ValueError(f"got max_grad_norm={max_grad_norm!r:.60}, need a number above 0, or None for gradients as they are")
+        raise ValueError(f"got max_grad_norm={max_grad_norm!r:.60}, need a number above 0, or None to leave gradients alone")
 
 
 def require_device(name: str) -> None:
@@ -231,18 +231,18 @@ def require_device(name: str) -> None:
     except (RuntimeError, AssertionError, NotImplementedError, ImportError, TypeError) as error:
         words = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ValueError(f"got the device {name!r}, which PyTorch does not have here ({words:.80}): "
-                         "use 'cpu', or name none") from None
+                         "use 'cpu', or name no device") from None
 
 
 def require_prompt(text: str, ids: torch.Tensor, tokenizer: Any, model: nn.Module) -> None:
-    """ValueError when a text is no start for a sample: no token, or tokens that the model or the tokenizer does not know."""
+    """ValueError when a text cannot start a sample: no token, or tokens that the model or the tokenizer does not know."""
     if not isinstance(getattr(model, "cfg", None), Mapping):
         raise ValueError(f"got a model of type {type(model).__name__} without a configuration, need a GPTModel")
     if ids.shape[1] == 0:
         raise ValueError(f"got start_context={text!r}, need at least one token to start a sample with")
     require_ids(ids[:, -model.cfg["context_length"]:], model.cfg)
     if not isinstance(getattr(tokenizer, "decode", lambda ids: None)(ids[0].tolist()), str):
-        raise ValueError(f"got a tokenizer of type {type(tokenizer).__name__}, need one whose decode makes a text of token ids")
+        raise ValueError(f"got a tokenizer of type {type(tokenizer).__name__}, need one whose decode turns token ids into text")
 
 
 def require_callbacks(callbacks: Sequence[Any]) -> None:
@@ -254,13 +254,13 @@ def require_callbacks(callbacks: Sequence[Any]) -> None:
             if isinstance(callback, type) or not callable(getattr(callback, method, None)):
                 given = callback.__name__ if isinstance(callback, type) else type(callback).__name__
                 raise ValueError(f"got the callback {given}, need an object with on_step, on_eval and on_sample: "
-                                 "make one of a class that derives from gpt_helpers.progress.Callback")
+                                 "make one from a subclass of gpt_helpers.progress.Callback")
 
 
 def require_checkpointing(checkpoint_path: Any, checkpoint_freq: Any, resume: bool, best_path: Any) -> None:
-    """ValueError or OSError when a training could not be saved or resumed, FileExistsError when it would overwrite another."""
+    """ValueError or OSError when a run could not be saved or resumed, FileExistsError when it would overwrite another."""
     if checkpoint_path is None and (checkpoint_freq is not None or resume):
-        raise ValueError("got checkpoint_freq or resume without checkpoint_path: say in which file the training is saved")
+        raise ValueError("got checkpoint_freq or resume without checkpoint_path: name the file that training is saved in")
     if checkpoint_freq is not None:
         require_positive(checkpoint_freq=checkpoint_freq)
     paths = [path for path in (checkpoint_path, best_path) if path is not None]
@@ -269,7 +269,7 @@ def require_checkpointing(checkpoint_path: Any, checkpoint_freq: Any, resume: bo
     if len({Path(path).resolve() for path in paths}) < len(paths):
         raise ValueError(f"got {Path(best_path).name} as checkpoint_path and as best_path: give two names")
     if checkpoint_path is not None and not resume and Path(checkpoint_path).exists():
-        raise FileExistsError(f"{Path(checkpoint_path).name} holds a training already: go on from it with resume=True, "
+        raise FileExistsError(f"{Path(checkpoint_path).name} already holds a training run: continue it with resume=True, "
                               "delete it, or use another name")
 
 
@@ -292,18 +292,18 @@ def require_finite_weights(model: nn.Module) -> None:
 def require_file(path: str | Path) -> None:
     """FileNotFoundError when there is no such file."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}: check its name and folder, or start a new training")
+        raise FileNotFoundError(f"there is no file {str(path)!r}: check its name and folder, or start a new training run")
 
 
 def require_writable(path: str | Path) -> None:
-    """OSError when no file can be written at this path, because its folder is missing or may not be written to."""
+    """OSError when no file can be written at this path, because its folder is missing or not writable."""
     folder = Path(path).parent
     if Path(path).is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder: name a file in it")
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {str(folder)!r} for {Path(path).name}: make it first, or choose another")
     if Path(path).exists() and not os.access(path, os.W_OK):
-        raise PermissionError(f"{str(path)!r} is there and may not be written to: choose another name, or allow it")
+        raise PermissionError(f"{str(path)!r} exists and may not be written to: choose another name, or change its permissions")
     try:
         with temporary_beside(Path(path)):
             pass

@@ -10,7 +10,7 @@ from gpt_helpers.validate import require_file, require_finite_weights
 
 
 def save_weights(path: str | Path, model: nn.Module) -> None:
-    """Write a model's weights and its configuration as safetensors, all or nothing.
+    """Write a model's weights and its configuration as safetensors, atomically.
 
     A compiled or wrapped model is saved as the model inside; tied weights are written once, under the first of their names.
     Raises OSError when the file cannot be written, ValueError when a weight is nan or infinite.
@@ -29,7 +29,7 @@ def save_weights(path: str | Path, model: nn.Module) -> None:
 
 
 def load_weights(path: str | Path) -> GPTModel:
-    """A GPTModel, in eval mode on the CPU, from a file of `save_weights`. Raises FileNotFoundError or ValueError."""
+    """A GPTModel, in eval mode on the CPU, from a file that `save_weights` wrote. Raises FileNotFoundError or ValueError."""
     from safetensors import safe_open
 
     require_file(path)
@@ -45,6 +45,6 @@ def load_weights(path: str | Path) -> GPTModel:
                 raise KeyError(*names.symmetric_difference(file.keys()))
             model.load_state_dict({name: file.get_tensor(name) for name in names}, strict=False)
     except Exception as error:      # what a damaged byte raises depends on where it is
-        raise ValueError(f"{Path(path).name} is damaged, or save_weights has not written it ({type(error).__name__}): "
+        raise ValueError(f"{Path(path).name} is damaged, or was not written by save_weights ({type(error).__name__}): "
                          "use another copy") from None
     return model.eval()

@@ -1,7 +1,7 @@
 """Export the lessons and exercises as HTML pages: python scripts/export_html.py [FOLDER]   (default: html)
 
-A page holds all that it needs, pictures, style and formulas, so it can be read offline and printed. Formulas become MathML,
-which browsers draw and screen readers read. Links between notebooks become links between pages.
+A page contains all it needs, pictures, style and formulas, so it can be read offline and printed. Formulas become MathML,
+which browsers draw and screen readers read aloud. Links between notebooks become links between pages.
 """
 import argparse
 import html
@@ -40,7 +40,7 @@ math[display="block"] { margin: 0.8em 0; }
 @media print {
   .jp-RenderedImage, img, table, blockquote, math[display="block"] { break-inside: avoid; }
   h1, h2, h3 { break-after: avoid; }
-  details::details-content { content-visibility: visible; display: block; height: auto; }      /* nobody unfolds a hint here */
+  details::details-content { content-visibility: visible; display: block; height: auto; }      /* hints do not unfold on paper */
   body { font-size: 10.5pt; }
   .highlight pre, .jp-RenderedText pre { font-size: 7.5pt !important; orphans: 4; widows: 4; }
   .jp-Cell-outputWrapper { break-before: avoid; }
@@ -76,13 +76,13 @@ class Page(IPythonRenderer):
 
 
 def formula(latex, **options):
-    """MathML of a LaTeX formula, with the thin space after a function's name that LaTeX makes by itself."""
+    """A LaTeX formula as MathML, with the thin space that LaTeX itself puts after a function's name."""
     name = r"(?<!<msup>)(?<!<msub>)(<mi>(?:ln|log|exp|tanh)</mi>)(?!<mo|<mrow><mo)"
     return re.sub(name, r'\1<mspace width="0.17em"/>', convert(latex, **options).replace(r"\_", "_"))
 
 
 def page_of(path):
-    """The page of one notebook, as text."""
+    """The page of one notebook, as HTML."""
     notebook = nbformat.read(path, as_version=4)
     page = Page(escape=False, path=str(path.parent), exclude_anchor_links=True)
     exporter = HTMLExporter(raw_template=TEMPLATE, filters={"markdown2html": MarkdownWithMath(renderer=page).render},
@@ -92,13 +92,13 @@ def page_of(path):
 
 
 def export(paths, folder, base=NOTEBOOKS):
-    """Write the pages of these notebooks into a folder, placed as the notebooks are below `base`; none if one cannot be made."""
+    """Write the pages of these notebooks into a folder, laid out as below `base`; none is written if one cannot be made."""
     pages = {}
     for path in paths:
         try:
             pages[Path(folder, path.relative_to(base)).with_suffix(".html")] = page_of(path)
         except (OSError, ValueError, nbformat.ValidationError) as error:
-            raise ValueError(f"{path.name} is no page: {str(error).splitlines()[0]}. Restore it, and run this again") from None
+            raise ValueError(f"{path.name} cannot be exported: {str(error).splitlines()[0]}. Restore it and try again") from None
     for to, text in pages.items():
         to.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(to, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8", newline="\n"))
@@ -115,4 +115,4 @@ if __name__ == "__main__":
     try:
         main()
     except (OSError, ValueError) as error:
-        sys.exit(f"{error}. (Each page that was listed is whole.)")
+        sys.exit(f"{error}. (Each page listed above is complete.)")

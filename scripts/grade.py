@@ -1,10 +1,10 @@
 """Grade exercises without nbgrader: python scripts/grade.py SOLUTIONS SUBMISSION [SUBMISSION ...]
 
-SOLUTIONS: the teacher's notebook, notebooks/solutions/02_loss.ipynb for one. SUBMISSION: a notebook that a student
-handed in, or a folder of them, with folders in it or without. Each is run in a kernel of its own, with the teacher's
-checks in place of the student's, and every exercise counts once.
+SOLUTIONS: the teacher's notebook, for example notebooks/solutions/02_loss.ipynb. SUBMISSION: a notebook that a student
+handed in, or a folder of them, with or without subfolders. Each is run in a kernel of its own, with the teacher's checks
+in place of the student's, and every exercise counts once.
 Prints CSV: file, exercise, points, out of, message, and a total; a submission that cannot be run gets one line that says why.
-The exit status is 1 when a name leads to nothing.
+The exit status is 1 when a name matches no file.
 """
 import copy
 import csv
@@ -19,14 +19,14 @@ import nbclient
 import nbformat
 from writable_home import use_a_writable_home
 
-SECONDS = 300      # for one cell, by the clock: a check itself stops an answer long before, and a busy machine is slow
+SECONDS = 300      # per cell, on the clock: a check stops an answer long before that, but a busy machine is slow
 
 
 class Lesson:
-    """What grading needs of the teacher's notebook.
+    """What grading needs from the teacher's notebook.
 
-    checks: the check cells, by nbgrader's id. answers: the ids of the cells for answers. functions: their names, which the
-    checks are given. imports: the cells before the first exercise.
+    checks: the check cells, by nbgrader's id. answers: the ids of the answer cells. functions: the names of the functions
+    that are checked. imports: the code cells before the first exercise.
     """
 
     def __init__(self, solutions):
@@ -40,7 +40,7 @@ class Lesson:
 
 
 def marks(cell):
-    """nbgrader's notes on a cell; empty when it has none, as after an editor that does not keep them."""
+    """nbgrader's metadata on a cell; empty when there is none, as after an editor that does not keep it."""
     found = (cell.get("metadata") or {}).get("nbgrader")
     return found if isinstance(found, dict) and "grade_id" in found else {}
 
@@ -55,7 +55,7 @@ def without_outputs(cell):
 def check_in(cell, lesson):
     """The id of the check that a cell of a submission is, or was made from; None for other cells.
 
-    It shows in nbgrader's notes, in the cell's own id, or in its words, whichever an editor has kept.
+    nbgrader's metadata, the cell's own id or its text shows it, whichever an editor has kept.
     """
     for name in (marks(cell).get("grade_id"), cell.get("id")):
         if name in lesson.checks:
@@ -64,12 +64,12 @@ def check_in(cell, lesson):
 
 
 def same_words(cell, check):
-    """Whether two cells say the same, blanks and empty lines aside."""
+    """Whether two cells say the same, apart from spaces and line breaks."""
     return "".join(cell.source.split()) == "".join(check.source.split())
 
 
 def with_checks(submission, lesson):
-    """A submission with the teacher's checks, each once: where its own stood last, or at the end when it has none."""
+    """A submission with the teacher's checks, each once: in place of the last copy of its own, or at the end if it has none."""
     if fault := not_of_this_lesson(submission, lesson):
         raise ValueError(fault)
     found = [check_in(cell, lesson) for cell in submission.cells]
@@ -81,13 +81,13 @@ def with_checks(submission, lesson):
         if name and name not in found[i + 1:]:
             cells.append(copy.deepcopy(lesson.checks[name]))
     cells += [copy.deepcopy(check) for name, check in lesson.checks.items() if name not in found]
-    for i, cell in enumerate(cells):      # ids that were lost, or are there twice
+    for i, cell in enumerate(cells):      # ids that were lost, or are used twice
         cell.id = f"cell-{i}"
     return nbformat.v4.new_notebook(cells=cells)
 
 
 def not_of_this_lesson(submission, lesson):
-    """What keeps a submission from being graded as this lesson's, in words; None when some exercise is found in it."""
+    """Why a submission cannot be graded as this lesson's, in words; None when any of the exercises is found in it."""
     code = [cell for cell in submission.cells if cell.cell_type == "code" and cell.source.strip()]
     if any(check_in(cell, lesson) or marks(cell).get("grade_id") in lesson.answers for cell in code):
         return None
@@ -115,7 +115,7 @@ def grade(submission, lesson, folder):
 
 
 def verdict(outputs):
-    """The line of a check, or the error that kept it from running."""
+    """The line that a check printed, or the error that kept it from running."""
     text = "".join(output.get("text", "") for output in outputs)
     lines = re.findall(r"[✔✘◦] Exercise \d.*$", text, flags=re.MULTILINE)      # a student may have printed before it
     errors = [f"✘ {output.ename}: {output.evalue}".splitlines()[0] for output in outputs if output.output_type == "error"]
@@ -123,7 +123,7 @@ def verdict(outputs):
 
 
 def read(path):
-    """A notebook of any format, as one of format 4."""
+    """A notebook of any format, converted to format 4."""
     text = Path(path).read_text(encoding="utf-8-sig")
     if not text.strip():
         raise ValueError("the file is empty")
@@ -133,9 +133,9 @@ def read(path):
 
 
 def submissions(names):
-    """(path, fault) of all notebooks that were named, or lie somewhere in a folder that was; each file once.
+    """(path, fault) of every notebook that was named, or is somewhere in a folder that was; each file once.
 
-    fault: why there is nothing to grade, in words, or None. A name with * or ? that no shell has replaced is replaced here.
+    fault: why there is nothing to grade, in words, or None. A pattern with * or ? that no shell has expanded is expanded here.
     """
     seen = set()
     for name in names:
@@ -148,7 +148,7 @@ def submissions(names):
 
 
 def notebooks_in(folder):
-    """(path, None) of every notebook below a folder; (folder, fault) of one that should hold a student's and holds none."""
+    """(path, None) of every notebook below a folder; (folder, fault) of a student's folder that has none."""
     def below(folder):
         return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() == ".ipynb" and path.is_file()
                 and not any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)]      # made by programs
@@ -175,7 +175,7 @@ def main(names):
         sys.exit(f"no notebook to grade in {', '.join(names[1:])}")
     os.environ.pop("NBGRADER_EXECUTION", None)
     use_a_writable_home()
-    sys.stdout.reconfigure(encoding="utf-8-sig", errors="backslashreplace")      # with the mark by which spreadsheets know UTF-8
+    sys.stdout.reconfigure(encoding="utf-8-sig", errors="backslashreplace")      # its mark tells spreadsheets that it is UTF-8
     rows = csv.writer(sys.stdout, lineterminator="\n")
     rows.writerow(["file", "exercise", "points", "out of", "message"])
     for path, fault in todo:
@@ -193,7 +193,7 @@ def main(names):
 
 
 def first_line(error):
-    """The first line of an error's message, or its kind when it has none."""
+    """The first line of an error's message, or its type when it has none."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 

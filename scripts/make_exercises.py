@@ -1,6 +1,6 @@
 """Make notebooks/exercises/ from notebooks/solutions/: python scripts/make_exercises.py
 
-The solutions are taken out by nbgrader's own preprocessor, so that a teacher who uses nbgrader hands out the same
+The solutions are removed by nbgrader's own preprocessor, so that a teacher who uses nbgrader hands out the same
 notebooks. Outputs come from running them: every exercise says "to do".
 """
 import copy
@@ -17,7 +17,7 @@ SOLUTIONS, EXERCISES = ROOT / "notebooks" / "solutions", ROOT / "notebooks" / "e
 
 
 def exercises_of(solutions):
-    """A notebook of solutions without them, and without outputs."""
+    """A notebook of solutions without its solutions, and without outputs."""
     notebook, _ = ClearSolutions().preprocess(copy.deepcopy(solutions), {})
     notebook.metadata = copy.deepcopy(solutions.metadata)
     for cell in notebook.cells:
@@ -29,7 +29,7 @@ def exercises_of(solutions):
 def main():
     use_a_writable_home()
     if not (solutions := sorted(SOLUTIONS.glob("[0-9]*.ipynb"))):
-        sys.exit(f"there are no notebooks in {SOLUTIONS}, from which the exercises are made: take the whole project")
+        sys.exit(f"there are no notebooks in {SOLUTIONS}, from which the exercises are made: get the whole project")
     EXERCISES.mkdir(exist_ok=True)
     for path in solutions:
         notebook = exercises_of(nbformat.read(path, as_version=4))

@@ -1,7 +1,7 @@
 """Run notebooks from top to bottom and store their outputs: python scripts/store_outputs.py [NOTEBOOK ...]
 
-Without names, all of them. Two runs on one machine give the same bytes. A notebook is written only when
-all of it ran, and atomically, so an error or a Ctrl-C leaves the stored one as it was.
+Without names, it runs all of them. Two runs on one machine give the same bytes. A notebook is written only once
+all of it has run, and atomically, so an error or a Ctrl-C leaves the stored one as it was.
 """
 import base64
 import sys
@@ -20,7 +20,7 @@ README_CURVE = ("07_gpt2_124m.ipynb", "curve", ROOT / "images" / "07_curve.png")
 
 
 def store(notebook, path):
-    """Run a notebook in the folder of path, and write it there when all of it ran."""
+    """Run a notebook in the folder of path, and write it there once all of it has run."""
     nbclient.NotebookClient(
         notebook, timeout=None, kernel_name="python3", store_widget_state=False, record_timing=False,
         coalesce_streams=True, resources={"metadata": {"path": str(path.parent)}},
@@ -64,5 +64,5 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except (nbclient.exceptions.CellExecutionError, OSError, ValueError, nbformat.ValidationError) as error:
         sys.exit(f"{error}\nThis notebook stays as it was.")
-    except (KeyboardInterrupt, AssertionError):      # nbclient's answer to Ctrl-C is an assertion that fails
+    except (KeyboardInterrupt, AssertionError):      # nbclient answers Ctrl-C with a failed assertion
         sys.exit("\nStopped. This notebook stays as it was.")

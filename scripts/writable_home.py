@@ -1,16 +1,16 @@
-"""Jupyter, IPython and Matplotlib keep small files in the home folder; where it cannot be written, they get another place."""
+"""Jupyter, IPython and Matplotlib keep small files in the home folder; if it is not writable, they get another place."""
 import os
 import tempfile
 from pathlib import Path
 
 VARIABLES = ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR")
 THEIRS = (".ipython", ".local/share/jupyter/runtime", ".config/matplotlib", ".cache/matplotlib", ".matplotlib",
-          "Library/Jupyter/runtime")      # what they make there, on Linux, macOS and Windows
+          "Library/Jupyter/runtime")      # what they create there, on Linux, macOS and Windows
 temporary = None      # the folder, which is removed when Python ends
 
 
 def use_a_writable_home():
-    """Give them a temporary folder when the home cannot be written; what is set by hand already stays."""
+    """Give them a temporary folder when the home folder is not writable; what is already set by hand stays."""
     global temporary
     if temporary or home_is_writable():
         return
@@ -22,7 +22,7 @@ def use_a_writable_home():
 
 
 def home_is_writable():
-    """Whether everything that they keep in the home folder can be written."""
+    """Whether they can write everything that they keep in the home folder."""
     try:
         home = Path.home()
     except RuntimeError:      # there is none
@@ -31,6 +31,6 @@ def home_is_writable():
 
 
 def can_be_written(folder):
-    """Whether a folder can be written, or made when it is not there yet."""
+    """Whether a folder can be written to, or created when it does not exist yet."""
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)

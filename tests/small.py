@@ -1,5 +1,6 @@
-"""A training so small that a test can run it whole, many times."""
+"""What several tests share: above all a training so small that a test can run it whole, many times."""
 import contextlib
+import gc
 import io
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
 from gpt_helpers.progress import Callback
 
 CFG = GPT_CONFIG_TINY | {"vocab_size": 60, "emb_dim": 16, "n_heads": 2, "n_layers": 1, "context_length": 16}
+SMALL = {"vocab_size": 97, "context_length": 16, "emb_dim": 24, "n_heads": 3, "n_layers": 2, "drop_rate": 0.1, "qkv_bias": False}
 STEPS = 12      # of two epochs
 TOKENIZER = SimpleNamespace(encode=lambda text: [len(word) for word in text.split()],
                             decode=lambda ids: " ".join(map(str, ids)), n_vocab=60)
@@ -49,6 +51,12 @@ def quiet(function, *args, **kwargs):
     """Call a function, and drop what it prints."""
     with contextlib.redirect_stdout(io.StringIO()):
         return function(*args, **kwargs)
+
+
+def live_tensors():
+    """How many tensors there are, without those that nothing refers to any more."""
+    gc.collect()
+    return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
 
 
 class Watch(Callback):

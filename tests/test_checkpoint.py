@@ -112,17 +112,17 @@ def test_nothing_in_a_file_is_executed(tmp_path):
 @pytest.mark.parametrize("content", [1, [], {}, {"model": {}}, {"format": "other"}, torch.ones(3)])
 def test_a_foreign_file_of_torch_is_refused(content, tmp_path):
     torch.save(content, tmp_path / "run.pt")
-    refused(tmp_path / "run.pt", "not a checkpoint of gpt_helpers")
+    refused(tmp_path / "run.pt", "not a gpt_helpers checkpoint")
 
 
 @pytest.mark.parametrize(("change", "message"), [
     (lambda saved: saved.update(version=VERSION + 1), f"version {VERSION + 1}, this gpt_helpers reads version {VERSION}"),
     (lambda saved: saved.pop("version"), "version None"),
-    (lambda saved: saved["config"].update(drop_rate=0.5), "another model configuration .drop_rate was 0.5, and is 0.1"),
+    (lambda saved: saved["config"].update(drop_rate=0.5), "another model configuration .drop_rate was 0.5, and is now 0.1"),
     (lambda saved: saved["config"].pop("n_heads"), "n_heads was None"),
     (lambda saved: saved.update(config=None), "another model configuration"),
-    (lambda saved: saved.update(data={"batches": 4}), "other training data .batches was 4, and is 3"),
-    (lambda saved: saved.update(optimizer_class="SGD"), "another optimizer .it was 'SGD', and is 'AdamW'"),
+    (lambda saved: saved.update(data={"batches": 4}), "other training data .batches was 4, and is now 3"),
+    (lambda saved: saved.update(optimizer_class="SGD"), "another optimizer .it was 'SGD', and is now 'AdamW'"),
     (lambda saved: saved.pop("model"), "does not hold the weights"),
     (lambda saved: saved["model"].pop("out_head.weight"), "does not hold the weights"),
     (lambda saved: saved["model"].update({"out_head.weight": torch.ones(2, 2)}), "does not hold the weights"),
@@ -140,7 +140,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(saved_at, change, message):
 
 def test_another_optimizer_is_refused(saved_at):
     model, optimizer = trained(optimizer_class=torch.optim.SGD)
-    refused(saved_at, "it was 'AdamW', and is 'SGD'", model, optimizer)
+    refused(saved_at, "it was 'AdamW', and is now 'SGD'", model, optimizer)
 
 
 def test_weights_that_are_no_numbers_are_not_saved(saved_at):

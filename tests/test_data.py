@@ -129,9 +129,3 @@ def test_the_split_needs_one_token_more_than_the_context_in_each_part():
         split_tokens(torch.arange(40), context_length=4)                         # 32, 4, 4
     with pytest.raises(ValueError, match="got context_length=0"):
         split_tokens(torch.arange(50), context_length=0)
-
-
-def test_whole_numbers_of_any_kind_are_whole_numbers():
-    class Whole(int):
-        pass
-    assert len(create_dataloader(torch.arange(9), Whole(1), Whole(4))) == 2

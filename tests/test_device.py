@@ -1,19 +1,17 @@
 """The same code on any device. PyTorch's meta device refuses to mix with another one, so it stands in for a GPU."""
-import gc
 import platform
 import subprocess
 import sys
 
 import pytest
 import torch
+from small import SMALL, live_tensors
 
 from gpt_helpers.data import create_dataloader
 from gpt_helpers.device import pick_device, prepare_device, rough_duration, step_seconds, step_shares, training_memory
 from gpt_helpers.generate import generate_text_simple
 from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import GPT_CONFIG_124M, GPTModel
-
-SMALL = {"vocab_size": 97, "context_length": 16, "emb_dim": 24, "n_heads": 3, "n_layers": 2, "drop_rate": 0.1, "qkv_bias": False}
 
 
 @pytest.fixture(autouse=True)
@@ -146,18 +144,10 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(name, monkeypatch):
 
 def test_counting_memory_leaves_nothing_behind():
     """A hook that returned the saved tensor itself would tie the whole graph to itself."""
-    def tensors():
-        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
-
     training_memory(SMALL, 2)
-    gc.collect()
-    gc.disable()
-    try:
-        before = tensors()
-        training_memory(SMALL, 2)
-        assert tensors() == before
-    finally:
-        gc.enable()
+    before = live_tensors()
+    training_memory(SMALL, 2)
+    assert live_tensors() == before
 
 
 FAULTS = """

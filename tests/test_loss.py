@@ -122,8 +122,10 @@ def test_a_mean_over_no_batches_is_refused(num_batches):
         calc_loss_loader(create_dataloader(IDS, 2, 4), Table(), "cpu", num_batches=num_batches)
 
 
-def test_uniform_is_log_v():
-    assert uniform_loss(50257) == math.log(50257)
+def test_the_uniform_loss_is_that_of_a_model_for_which_all_tokens_are_equally_likely():
+    model = Table()
+    torch.nn.init.constant_(model.rows, 2.5)
+    assert calc_loss_loader(create_dataloader(IDS, 2, 4), model, "cpu") == pytest.approx(uniform_loss(11))
 
 
 def unigram_by_hand(wanted, train, vocab_size):

@@ -9,7 +9,7 @@ import pytest
 
 from gpt_helpers import plot
 from gpt_helpers.evaluate import History
-from gpt_helpers.plot import CARD, PALETTE, DescribedFigure, LivePlot, label_lines, new_axes, plot_losses
+from gpt_helpers.plot import CARD, PALETTE, LivePlot, label_lines, new_axes, plot_losses
 
 HISTORY = History([10.9, 5.5, 2.25], [10.8, 5.75, 6.125], [512, 25_600, 38_400])
 
@@ -167,9 +167,3 @@ def test_every_colour_is_dark_enough_for_text_on_the_card(colour):
 def test_a_run_that_recorded_nothing_cannot_be_plotted():
     with pytest.raises(ValueError, match="no evaluation to plot"):
         plot_losses(History([], [], []))
-
-
-def test_any_figure_can_carry_a_description():
-    figure, axes = new_axes("Title", "x", "y")
-    axes.plot([0, 1])
-    assert repr(DescribedFigure(figure, "Title", "A line from 0 to 1.")) == "A line from 0 to 1."

@@ -283,7 +283,7 @@ def test_a_checkpoint_that_train_model_has_not_written_is_refused_before_anythin
     with torch.no_grad():
         parts[0].out_head.weight.add_(1)
     before = weights(parts)
-    with pytest.raises(ValueError, match=r"run\.pt does not fit: it does not say how far its training had come: give a"):
+    with pytest.raises(ValueError, match=r"run\.pt does not fit: it does not say how far training had come: give a"):
         train_model(*parts, checkpoint_path=tmp_path / "run.pt", resume=True)
     assert torch.equal(weights(parts), before)
 
@@ -377,7 +377,7 @@ def test_a_loader_with_a_generator_and_one_without_are_told_apart_before_anythin
 def test_a_state_of_another_form_is_refused_before_anything_changes(change, tmp_path):
     quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", max_steps=1)
     spoiled(tmp_path / "run.pt", change)
-    refused_unchanged(tmp_path / "run.pt", r"run\.pt does not fit: it does not say how far its training had come", training())
+    refused_unchanged(tmp_path / "run.pt", r"run\.pt does not fit: it does not say how far training had come", training())
 
 
 def test_stop_pressed_twice_is_one_stop(whole, ctrl_c, tmp_path, monkeypatch):

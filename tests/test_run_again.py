@@ -1,18 +1,13 @@
 """A reader runs cells again, and a lesson again, in one kernel: everything holds, shows the same, and leaves nothing behind."""
-import gc
 from pathlib import Path
 
 import pytest
 import torch
 from lesson_runner import code_cells, run_cell
+from small import live_tensors
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 LESSONS = ["01_split", "02_loss", "03_backprop", "04_adamw", "06_stop_and_resume"]
-
-
-def live_tensors():
-    gc.collect()
-    return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
 
 
 def run_again(cells):

@@ -1,13 +1,10 @@
 """The script that stores outputs: the same bytes twice, and all or nothing."""
-import importlib.util
-from pathlib import Path
-
 import nbclient
 import nbformat
 import pytest
+import store_outputs
 from nbformat.v4 import new_code_cell, new_notebook
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "store_outputs.py"
 SOURCE = """
 import random, time
 from gpt_helpers.progress import Progress
@@ -19,17 +16,8 @@ print("done", random.Random(1).random())
 """
 
 
-@pytest.fixture
-def script():
-    spec = importlib.util.spec_from_file_location("store_outputs", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def store(script):
-    return lambda path: script.store(nbformat.read(path, as_version=4), path)
+def store(path):
+    store_outputs.store(nbformat.read(path, as_version=4), path)
 
 
 def write(path, source):
@@ -37,7 +25,7 @@ def write(path, source):
 
 
 @pytest.mark.slow
-def test_two_runs_store_the_same_bytes_and_the_finished_progress_line(store, tmp_path):
+def test_two_runs_store_the_same_bytes_and_the_finished_progress_line(tmp_path):
     stored = []
     for _ in range(2):
         write(tmp_path / "one.ipynb", SOURCE)
@@ -52,7 +40,7 @@ def test_two_runs_store_the_same_bytes_and_the_finished_progress_line(store, tmp
 
 
 @pytest.mark.slow
-def test_of_a_live_plot_the_last_state_is_stored(store, tmp_path):
+def test_of_a_live_plot_the_last_state_is_stored(tmp_path):
     write(tmp_path / "one.ipynb", "from gpt_helpers.plot import LivePlot\n"
                                   "from gpt_helpers.evaluate import History\n"
                                   "live = LivePlot()\n"
@@ -65,7 +53,7 @@ def test_of_a_live_plot_the_last_state_is_stored(store, tmp_path):
     assert words.data["text/markdown"] == f"*{picture.data['text/plain']}*" and lines.text == "1\n2\n3\n"
 
 
-def test_a_notebook_that_fails_stays_as_it_was(store, tmp_path):
+def test_a_notebook_that_fails_stays_as_it_was(tmp_path):
     write(tmp_path / "one.ipynb", "1 / 0")
     before = (tmp_path / "one.ipynb").read_bytes()
     with pytest.raises(nbclient.exceptions.CellExecutionError, match="ZeroDivisionError"):
@@ -74,7 +62,7 @@ def test_a_notebook_that_fails_stays_as_it_was(store, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["one.ipynb"]
 
 
-def test_the_readmes_curve_is_the_one_of_lesson_07(script):
-    name, cell_id, copy = script.README_CURVE
-    assert copy.read_bytes() == script.picture(script.NOTEBOOKS / name, cell_id)
-    assert f"images/{copy.name}" in (script.ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_readmes_curve_is_the_one_of_lesson_07():
+    name, cell_id, copy = store_outputs.README_CURVE
+    assert copy.read_bytes() == store_outputs.picture(store_outputs.NOTEBOOKS / name, cell_id)
+    assert f"images/{copy.name}" in (store_outputs.ROOT / "README.md").read_text(encoding="utf-8")

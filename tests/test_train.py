@@ -1,7 +1,6 @@
 """The lessons' loop: its order, its records, what it prints; evaluation and samples."""
 import ast
 import inspect
-import itertools
 
 import pytest
 import torch
@@ -50,16 +49,6 @@ def test_the_loop_is_bare():
 def test_training_learns():
     history = quiet(train_model_simple, *training(epochs=6, lr=3e-2))
     assert history.train_losses[-1] < history.train_losses[0] - 1
-
-
-def test_the_same_seed_gives_the_same_history():
-    assert quiet(train_model_simple, *training()) == quiet(train_model_simple, *training())
-
-
-def test_tokens_seen_counts_tokens_and_not_batches():
-    ids = torch.arange(25)      # 3 windows: batches of 2 and 1
-    parts = with_parts(training(), train_loader=create_dataloader(ids, 2, 8), eval_freq=1)
-    assert quiet(train_model_simple, *parts).tokens_seen == list(itertools.accumulate([16, 8, 16, 8]))
 
 
 def test_every_step_is_taken_in_training_mode(monkeypatch):

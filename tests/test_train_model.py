@@ -274,7 +274,7 @@ def rates_of_the_rest(tmp_path, lr, schedule=None, **settings):
 def test_a_learning_rate_that_is_given_anew_holds_and_is_told(tmp_path, capsys):
     stopped(tmp_path)
     assert rates_of_the_rest(tmp_path, 1e-4) == [1e-4] * 7
-    assert "run.pt: lr was 0.01, and you give 0.0001: going on with 0.0001\n" in capsys.readouterr().out
+    assert "run.pt: lr was 0.01, and you give 0.0001: continuing with 0.0001\n" in capsys.readouterr().out
     assert read_checkpoint(tmp_path / "run.pt")["training"]["given"]["optimizer"][0]["lr"] == 1e-4
 
 
@@ -299,14 +299,14 @@ def test_a_learning_rate_that_was_changed_on_the_way_goes_on_and_is_told(tmp_pat
 
     quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", max_steps=5, callbacks=[Watch(on_step=lower)])
     assert rates_of_the_rest(tmp_path, 1e-2) == [0.003] * 7
-    assert "run.pt: lr had become 0.003, and you give 0.01, as at the start: going on with 0.003\n" in capsys.readouterr().out
+    assert "run.pt: lr had become 0.003, and you give 0.01, as at the start: continuing with 0.003\n" in capsys.readouterr().out
 
 
 def test_under_a_schedule_a_new_learning_rate_scales_what_is_left_of_it(tmp_path, capsys):
     stopped(tmp_path, schedule=warmup_and_decay)
     half = rates_of_the_rest(tmp_path, 5e-3, warmup_and_decay)
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("run.pt:")]
-    assert told == ["run.pt: lr was 0.01, and you give 0.005: going on with 0.005"]
+    assert told == ["run.pt: lr was 0.01, and you give 0.005: continuing with 0.005"]
     parts, rates = training(lr=1e-2), []
     quiet(train_model, *parts, scheduler=warmup_and_decay(parts[3]),
           callbacks=[Watch(on_step=lambda *_: rates.append(parts[3].param_groups[0]["lr"]))])
@@ -426,7 +426,7 @@ def test_a_schedule_that_no_checkpoint_can_hold_is_noticed_before_the_first_step
 
     parts = training()
     scheduler = torch.optim.lr_scheduler.LambdaLR(parts[3], Rate())
-    refused("the scheduler holds what no checkpoint can", parts, scheduler=scheduler, checkpoint_path=tmp_path / "run.pt")
+    refused("the scheduler holds something no checkpoint can", parts, scheduler=scheduler, checkpoint_path=tmp_path / "run.pt")
     quiet(train_model, *parts, scheduler=scheduler, max_steps=1)      # without a checkpoint it is fine
 
 
@@ -434,7 +434,7 @@ def test_a_schedule_that_cannot_go_through_is_refused():
     parts = training()
     refused("got ReduceLROnPlateau", parts, scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau(parts[3]))
     short = torch.optim.lr_scheduler.OneCycleLR(parts[3], 2e-2, total_steps=STEPS - 1)
-    refused(f"got a scheduler of {STEPS - 1} steps for a training of {STEPS}", parts, scheduler=short)
+    refused(f"got a scheduler of {STEPS - 1} steps for a training run of {STEPS}", parts, scheduler=short)
     quiet(train_model, *parts, scheduler=short, max_steps=STEPS - 1)
 
 
@@ -487,7 +487,7 @@ def test_a_sample_that_cannot_be_decoded_does_not_end_a_training(capsys):
 @pytest.mark.parametrize("decode", [None, lambda ids: b"bytes"])
 def test_a_tokenizer_that_cannot_decode_is_refused(decode):
     tokenizer = SimpleNamespace(encode=TOKENIZER.encode, **({"decode": decode} if decode else {}))
-    refused("need one whose decode makes a text of token ids", with_parts(training(), tokenizer=tokenizer))
+    refused("need one whose decode turns token ids into text", with_parts(training(), tokenizer=tokenizer))
 
 
 def test_a_dataset_of_ones_own_may_have_ids():
