@@ -1,2 +1,3 @@
 # tests/nbval_tolerance.py compares notebooks; pytester runs pytest inside a test of it
 pytest_plugins = ["nbval_tolerance", "pytester"]
+collect_ignore = ["notebooks/08b_real_text.ipynb"]      # takes ten minutes: tests/test_real_text.py runs its short form

@@ -16,7 +16,8 @@ from gpt_helpers.files import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-README_CURVE = ("07_gpt2_124m.ipynb", "curve", ROOT / "images" / "07_curve.png")      # notebook, cell, copy of its picture
+README_CURVES = {"07_gpt2_124m.ipynb": ("curve", ROOT / "images" / "07_curve.png"),      # notebook: cell, copy of its picture
+                 "08_enough_text.ipynb": ("train", ROOT / "images" / "08_curve.png")}
 
 
 def store(notebook, path):
@@ -35,9 +36,9 @@ def store(notebook, path):
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
 
 
-def copy_curve():
-    """The README shows lesson 07's loss curve: copy it out of the stored notebook."""
-    name, cell_id, copy = README_CURVE
+def copy_curve(name):
+    """The README shows the loss curves of some lessons: copy this one's out of the stored notebook."""
+    cell_id, copy = README_CURVES[name]
     write_atomically(copy, lambda temporary: temporary.write_bytes(picture(NOTEBOOKS / name, cell_id)))
 
 
@@ -55,8 +56,8 @@ def main(names):
         print(f"{path.name} …", end=" ", flush=True)
         store(nbformat.read(path, as_version=4), path)
         print(f"{time.perf_counter() - start:.0f} s")
-        if path.name == README_CURVE[0]:
-            copy_curve()
+        if path.name in README_CURVES:
+            copy_curve(path.name)
 
 
 if __name__ == "__main__":

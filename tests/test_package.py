@@ -266,7 +266,7 @@ def test_jupyterlab_asks_nobody_for_news_or_updates():
 
 
 def test_the_start_page_and_the_readme_tell_the_same_of_each_lesson():
-    row = re.compile(r"\| (\d\d) \| \[(.+?)\]\((?:notebooks/)?(\w+\.ipynb)\)[^|]*\| ([^|]+) \| ([^|]+) \|")
+    row = re.compile(r"\| (\d\d\w?) \| \[(.+?)\]\((?:notebooks/)?(\w+\.ipynb)\)[^|]*\| ([^|]+) \| ([^|]+) \|")
     told = [row.findall(text) for text in ((ROOT / "README.md").read_text(encoding="utf-8"), "\n".join(
         cell.source for cell in nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", 4).cells))]
     assert told[0] == told[1]

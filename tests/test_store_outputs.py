@@ -62,7 +62,8 @@ def test_a_notebook_that_fails_stays_as_it_was(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["one.ipynb"]
 
 
-def test_the_readmes_curve_is_the_one_of_lesson_07():
-    name, cell_id, copy = store_outputs.README_CURVE
+@pytest.mark.parametrize("name", store_outputs.README_CURVES)
+def test_the_readmes_curves_are_those_of_the_lessons(name):
+    cell_id, copy = store_outputs.README_CURVES[name]
     assert copy.read_bytes() == store_outputs.picture(store_outputs.NOTEBOOKS / name, cell_id)
     assert f"images/{copy.name}" in (store_outputs.ROOT / "README.md").read_text(encoding="utf-8")

@@ -172,13 +172,17 @@ def test_an_exercise_is_answered_with_the_keyboard_alone_first_wrong_then_right(
         assert hint.evaluate("node => node.open")
 
 
-def test_lesson_07_opens_with_its_results_and_its_first_cells_run(page, lab):
-    with Opened(page, lab, "notebooks/07_gpt2_124m.ipynb") as opened:
+@pytest.mark.parametrize(("name", "cell", "words"), [
+    ("07_gpt2_124m", "cost-memory", "together: 3.27 GB"), ("08_enough_text", "floor", "14.683 nats an entry"),
+    ("08b_real_text", "look", "")])
+def test_a_long_lesson_opens_with_its_results_and_its_first_cells_run(page, lab, name, cell, words):
+    with Opened(page, lab, f"notebooks/{name}.ipynb") as opened:
         assert list(opened.faults()) == []
         assert list(opened.take_pictures()) == []
         page.keyboard.press("Escape")
-        for _ in range(opened.index("cost-memory") + 1):
+        for _ in range(opened.index(cell) + 1):
             page.keyboard.press("Shift+Enter")
-        opened.cell("cost-memory").locator(".jp-InputPrompt", has_text="[7]").wait_for()
-        assert "together: 3.27 GB" in opened.cell("cost-memory").locator(".jp-OutputArea").inner_text()
+        number = opened.stored.cells[opened.index(cell)].execution_count
+        opened.cell(cell).locator(".jp-InputPrompt", has_text=f"[{number}]").wait_for()
+        assert words in opened.cell(cell).locator(".jp-OutputArea").inner_text()
         assert list(opened.faults()) == []

@@ -1,0 +1,26 @@
+"""Lesson 08b takes ten minutes: here its short form runs, and what needs no training is compared with what is stored."""
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+from lesson_runner import run_cell
+
+LESSON = Path(__file__).parent.parent / "notebooks" / "08b_real_text.ipynb"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.__version__.startswith("2.13.0"), reason="another PyTorch has other docstrings")
+def test_lesson_08b_runs_in_its_short_form_and_reads_the_text_that_is_stored(capsys):
+    namespace, compared = {"__name__": "__main__"}, []
+    for cell in nbformat.read(LESSON, 4).cells:
+        if cell.cell_type != "code":
+            continue
+        assert cell.id != "imports" or "\nsteps = 2400 " in cell.source
+        shown = run_cell(cell.source.replace("\nsteps = 2400 ", "\nsteps = 20 "), namespace)
+        if "device-dependent" not in cell.metadata.get("tags", []) and cell.outputs:
+            [output] = cell.outputs
+            assert shown.strip() == (output.get("text") or output.data["text/plain"]).strip()
+            compared.append(cell.id)
+    assert {"text", "same-text", "look", "split", "leak", "ladder"} <= set(compared)
+    assert namespace["history"].val_losses[-1] < namespace["history"].val_losses[0]

@@ -1,0 +1,88 @@
+"""Training runs to compare: what differs is what was asked for, and nothing else; the stored tables are whole."""
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small import quiet
+
+from gpt_helpers.data import entry_windows
+from gpt_helpers.language import HarbourLog
+from gpt_helpers.scaling import BATCH_SIZE, CONTEXT_LENGTH, VALIDATION, learn_from, loaders, new_training
+from gpt_helpers.validate import PADDING
+
+sys.path.append(str(Path(__file__).parent.parent / "scripts"))
+import enough_text
+
+LOG = HarbourLog()
+
+
+def test_the_same_seed_is_the_same_training():
+    runs = [quiet(learn_from, LOG, 2_000, emb_dim=16, steps=12, seed=seed) for seed in (1, 1, 2)]
+    assert runs[0][1] == runs[1][1] != runs[2][1]
+    weights = [torch.cat([p.flatten() for p in model.parameters()]) for model, _ in runs]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_a_training_learns_and_counts_words_without_padding():
+    _, history = quiet(learn_from, LOG, 20_000, emb_dim=16, steps=60)
+    assert history.val_losses[-1] < 2.5 < 4 < history.val_losses[0]
+    assert 35 * BATCH_SIZE * 60 < history.tokens_seen[-1] < 45 * BATCH_SIZE * 60
+
+
+def test_all_training_texts_have_the_same_validation_text_and_none_is_part_of_it():
+    for tokens, seed in ((1_000, 1), (5_000, 2)):
+        train_loader, val_loader = loaders(LOG, tokens, steps=3, seed=seed)
+        [(_, targets)] = val_loader
+        assert torch.equal(targets[targets != PADDING], LOG.write(**VALIDATION)[1:])
+        text = set(map(tuple, entry_windows(LOG.write(tokens, seed), 0, CONTEXT_LENGTH).tensors[1].tolist()))
+        assert {tuple(row.tolist()) for _, rows in train_loader for row in rows} <= text
+        assert len(train_loader) == 3 and not set(map(tuple, targets.tolist())) <= text
+    with pytest.raises(ValueError, match="seed=0"):
+        loaders(LOG, 1_000, steps=3, seed=VALIDATION["seed"])
+
+
+def test_a_wider_model_steps_more_carefully_and_the_rate_comes_down():
+    def peak_and_end(width):
+        _, optimizer, scheduler = new_training(81, width, 40, 1, "cpu")
+        rates = []
+        for _ in range(40):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            if len(rates) < 40:
+                scheduler.step()
+        return max(rates), rates[-1]
+
+    narrow, wide = peak_and_end(16), peak_and_end(64)
+    assert narrow[0] == pytest.approx(2 * wide[0]) and wide[0] == pytest.approx(3e-3) and wide[1] < 1e-4
+    assert new_training(81, 16, 40, 1, "cpu")[0].cfg["context_length"] == CONTEXT_LENGTH
+
+
+def stored(name):
+    with open(enough_text.NOTEBOOKS / name, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_script_stores_a_line_for_each_run_and_nothing_when_one_fails(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(enough_text, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(enough_text, "TEXTS", (400, 800))
+    monkeypatch.setattr(enough_text, "SEEDS", (1,))
+    monkeypatch.setattr(enough_text, "learn_from", lambda *args, seed: learn_from(*args, steps=4, emb_dim=16, seed=seed))
+    enough_text.main(["text"])
+    assert [path.name for path in tmp_path.iterdir()] == ["08_text_size.csv"]
+    rows = stored("08_text_size.csv")
+    assert [row["tokens"] for row in rows] == ["400", "800"] and all(0 < float(value) < 500 or value in ("400", "800")
+                                                                    for row in rows for value in row.values())
+    before = (tmp_path / "08_text_size.csv").read_bytes()
+    monkeypatch.setattr(enough_text, "learn_from", lambda *args, **options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        enough_text.main(["text"])
+    assert (tmp_path / "08_text_size.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(("name", "key", "values"), [("08_text_size.csv", "tokens", enough_text.TEXTS),
+                                                     ("08_width.csv", "width", enough_text.WIDTHS)])
+def test_the_stored_tables_have_every_run(name, key, values):
+    runs = [(int(row[key]), int(row["seed"])) for row in stored(name)]
+    assert runs == [(value, seed) for value in values for seed in enough_text.SEEDS]
