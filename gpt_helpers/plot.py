@@ -95,12 +95,13 @@ def label_lines(axes: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
 
 
 def plot_losses(history: History, *, tokens_per_epoch: float | None = None, baselines: Mapping[str, float] | None = None,
-                floor: Mapping[str, float] | None = None, title: str = "Loss against training tokens seen") -> DescribedFigure:
+                floor: Mapping[str, float] | None = None, top: float | None = None,
+                title: str = "Loss against training tokens seen") -> DescribedFigure:
     """Training and validation loss against training tokens seen; a DescribedFigure.
 
     history: a `History`. tokens_per_epoch: adds an axis of epochs on top, at their true places.
     baselines: {name: loss in nats per token}, drawn as dotted lines. floor: {name: loss}, what no model can be below, drawn
-    as a solid line over a hatched ground. Raises ValueError when nothing was recorded.
+    as a solid line over a hatched ground. top: the highest loss that is shown. Raises ValueError when nothing was recorded.
     """
     if not history.tokens_seen:
         raise ValueError("the history has no evaluation to plot: train for at least one step first")
@@ -118,7 +119,9 @@ def plot_losses(history: History, *, tokens_per_epoch: float | None = None, base
         axes.axhspan(0, loss, facecolor="none", edgecolor=PALETTE["baseline"], alpha=0.35, hatch="///", linewidth=0)
         labels.append((loss, name, PALETTE["floor"]))
     axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, top)
+    if history.tokens_seen[-1] >= 1e6:
+        axes.xaxis.get_major_locator().set_params(nbins=5)      # long numbers need room
     axes.xaxis.set_major_formatter("{x:,.0f}")
     if tokens_per_epoch:
         epochs = axes.secondary_xaxis("top", functions=(lambda t: t / tokens_per_epoch, lambda e: e * tokens_per_epoch))

@@ -131,6 +131,15 @@ def test_a_floor_is_a_line_of_its_own_kind_with_its_name():
     assert figure.description.endswith("No model can be below the entropy of the language, 1.250.")
 
 
+def test_what_is_above_the_top_is_not_shown_and_long_numbers_do_not_touch():
+    history = History([9.0, 1.0, 0.5], [9.0, 1.1, 0.6], [0, 1_000_000, 2_000_000])
+    axes = plot_losses(history, top=1.25).figure.axes[0]
+    axes.figure.draw_without_rendering()
+    assert axes.get_ylim() == (0, 1.25)
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels() if 0 <= label.get_position()[0] <= axes.get_xlim()[1]]
+    assert len(boxes) >= 3 and all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
 def test_names_stand_at_the_ends_where_there_is_room_and_never_above_the_axes():
     def places(*ys):
         _, axes = new_axes("Title", "x", "y")
