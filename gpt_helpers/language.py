@@ -3,10 +3,8 @@
 `HarbourLog.entry` is the whole grammar. To draw a word at each of its steps writes the log; to look up the word that is
 there gives its true probability; to ask whether it could be there at all judges what somebody else has written.
 """
-import contextlib
 import math
 import random
-from bisect import bisect
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate, islice
@@ -35,8 +33,7 @@ class Step:
 
     def draw(self, rng: random.Random) -> str:
         """A word, drawn by its probability."""
-        last = len(self.words) - 1
-        return self.words[bisect(self.cumulative, rng.random(), hi=last) if last else 0]
+        return rng.choices(self.words, cum_weights=self.cumulative)[0] if len(self.words) > 1 else self.words[0]
 
 
 def evenly(words: Sequence[str]) -> Step:
@@ -144,10 +141,9 @@ class HarbourLog:
         rng = random.Random(seed)
         while True:
             entry, word = self.entry(), None
-            with contextlib.suppress(StopIteration):
-                while True:
-                    word = entry.send(word).draw(rng)
-                    yield word
+            while word != END:
+                word = entry.send(word).draw(rng)
+                yield word
 
     def write(self, tokens: int, seed: int) -> torch.Tensor:
         """So many token ids, (tokens,) int64. The first is the end of an entry; the last entry may be cut off."""
@@ -161,10 +157,10 @@ class HarbourLog:
             if entry is None:
                 step = next(entry := self.entry())
             yield word, step
-            try:
-                step = entry.send(word)
-            except StopIteration:
+            if word == END:
                 entry = None
+            else:
+                step = entry.send(word)
 
     def true_losses(self, ids: torch.Tensor) -> torch.Tensor:
         """-ln of the true probability of each of ids[1:], in nats, (N - 1,) float64: no honest model has a lower mean.
@@ -189,16 +185,15 @@ class HarbourLog:
 
     def read(self, text: str) -> "Reading":
         """Judge one entry: is it grammatical, does it contradict itself, and where is the first fault? Takes any text."""
-        words = [*split_words(text.strip()), END]
-        faults = []
+        words, first = [*split_words(text.strip()), END], None
         for i, (word, step) in enumerate(self.steps(words)):
             if word not in step.grammatical:
-                return Reading(False, not faults, *[*faults, (i, f"{shown(word)} where only {some(step.words)} can be")][0])
+                return Reading(False, not first, *(first or (i, f"{shown(word)} where only {some(step.words)} can be")))
             if word not in step.probs:
-                faults.append((i, f"{shown(word)} contradicts what was said before: it had to be {some(step.words)}"))
+                first = first or (i, f"{shown(word)} contradicts what was said before: it had to be {some(step.words)}")
             if word == END and i < len(words) - 1:
-                return Reading(False, not faults, *[*faults, (i + 1, "it goes on after its end")][0])
-        return Reading(True, not faults, *[*faults, (None, "")][0])
+                return Reading(False, not first, *(first or (i + 1, "it goes on after its end")))
+        return Reading(True, not first, *(first or (None, "")))
 
 
 class Reading(NamedTuple):

@@ -92,29 +92,35 @@ class NGram:
         require_ngram(n, vocab_size, len(train_ids))
         self.vocab_size, self.n, self.tables = vocab_size, n, []
         for k in range(1, n + 1):
-            grams, counts = self._keys(train_ids.unfold(0, k, 1)).unique(return_counts=True)      # sorted
-            pasts, kinds = (grams // vocab_size).unique_consecutive(return_counts=True)
-            seen = torch.segment_reduce(counts.double(), "sum", lengths=kinds)      # how often each past was followed
-            self.tables.append((grams, counts, pasts, seen, kinds))
+            grams, counts = self._encode(train_ids.unfold(0, k, 1)).unique(return_counts=True)      # sorted
+            contexts, followers = (grams // vocab_size).unique_consecutive(return_counts=True)
+            seen = torch.segment_reduce(counts.double(), "sum", lengths=followers)      # how often each was followed
+            self.tables.append((grams, counts, contexts, seen, followers))
 
     def probs(self, windows: torch.Tensor) -> torch.Tensor:
         """The probability of the last token of each window, given those before it: (M, k) ids, k at most n, to (M,) float64."""
         probs = torch.full((len(windows),), 1 / self.vocab_size, dtype=torch.float64)
-        for k, (grams, counts, pasts, seen, kinds) in enumerate(self.tables[: windows.shape[1]], start=1):
-            gram = self._keys(windows[:, -k:])
-            count, past = _look_up(gram, grams, counts), gram // self.vocab_size
-            seen, kinds = _look_up(past, pasts, seen), _look_up(past, pasts, kinds)
-            probs = torch.where(seen > 0, (count + kinds * probs) / (seen + kinds), probs)
+        for k, (grams, counts, contexts, seen, followers) in enumerate(self.tables[: windows.shape[1]], start=1):
+            gram = self._encode(windows[:, -k:])
+            count, context = _look_up(gram, grams, counts), gram // self.vocab_size
+            seen, followers = _look_up(context, contexts, seen), _look_up(context, contexts, followers)
+            probs = torch.where(seen > 0, (count + followers * probs) / (seen + followers), probs)
         return probs
+
+    def next_probs(self, contexts: torch.Tensor) -> torch.Tensor:
+        """The probability of every token after each context: (B, k) ids, of which the last n - 1 count, to (B, V) float64."""
+        contexts = contexts[:, max(0, contexts.shape[1] - self.n + 1):].repeat_interleave(self.vocab_size, dim=0)
+        tokens = torch.arange(self.vocab_size).repeat(len(contexts) // self.vocab_size)
+        return self.probs(torch.cat([contexts, tokens[:, None]], dim=1)).view(-1, self.vocab_size)
 
     def losses(self, ids: torch.Tensor) -> torch.Tensor:
         """The loss of each of ids[1:], in nats, (N - 1,) float64."""
         require_rows(self.vocab_size, ids=ids)
-        beginning = [self.probs(ids[None, : i + 1]) for i in range(1, min(self.n - 1, len(ids)))]      # with a shorter past
+        beginning = [self.probs(ids[None, : i + 1]) for i in range(1, min(self.n - 1, len(ids)))]      # with a shorter context
         whole = ids.unfold(0, self.n, 1) if len(ids) >= self.n else ids.new_empty(0, self.n)
         return -torch.cat([*beginning, self.probs(whole[1:] if self.n == 1 else whole)]).log()
 
-    def _keys(self, windows: torch.Tensor) -> torch.Tensor:
+    def _encode(self, windows: torch.Tensor) -> torch.Tensor:
         """Each window, (M, k), as one number: its tokens are the digits, in base vocab_size."""
         keys = torch.zeros(len(windows), dtype=torch.int64)
         for column in windows.unbind(1):

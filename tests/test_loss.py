@@ -193,8 +193,10 @@ def test_a_table_of_n_tokens_is_counted_as_witten_and_bell_say(n):
                for i in range(1, len(ids))]
     table = NGram(train, 5, n)
     assert table.losses(ids).tolist() == pytest.approx(by_hand, rel=1e-12)
-    every_next = torch.cat([ids[: n - 1].expand(5, -1), torch.arange(5)[:, None]], dim=1)
-    assert table.probs(every_next).sum().item() == pytest.approx(1, abs=1e-12)
+    contexts = ids.unfold(0, 4, 1)
+    by_hand = [[witten_bell(tuple(past[4 - n + 1 :] if n <= 5 else past), token, tuple(train.tolist()), 5) for token in range(5)]
+               for past in contexts.tolist()]
+    assert torch.allclose(table.next_probs(contexts), torch.tensor(by_hand, dtype=torch.float64), rtol=1e-12)
 
 
 def test_a_text_shorter_than_the_table_is_scored_too():
