@@ -134,9 +134,11 @@ def plot_losses(history: History, *, tokens_per_epoch: float | None = None, base
 def _describe_losses(history: History, baselines: Mapping[str, float] | None, floor: Mapping[str, float] | None) -> str:
     train, val, tokens = history
     best = min(range(len(val)), key=val.__getitem__)
+    lowest = f"it was lowest, {val[best]:.3f}, at {tokens[best]:,} tokens"
+    if val[best] < val[-1] < val[best] + 0.01:               # where exactly is chance, and differs between machines
+        lowest = "it was hardly lower before"
     words = (f"Over {tokens[-1]:,} training tokens the training loss goes from {train[0]:.3f} to {train[-1]:.3f} "
-             f"nats per token. The validation loss goes from {val[0]:.3f} to {val[-1]:.3f}; "
-             f"it was lowest, {val[best]:.3f}, at {tokens[best]:,} tokens.")
+             f"nats per token. The validation loss goes from {val[0]:.3f} to {val[-1]:.3f}; {lowest}.")
     if baselines:
         words += " Dotted lines: " + ", ".join(f"{name} {loss:.3f}" for name, loss in baselines.items()) + "."
     if floor:

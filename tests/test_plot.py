@@ -131,6 +131,13 @@ def test_a_floor_is_a_line_of_its_own_kind_with_its_name():
     assert figure.description.endswith("No model can be below the entropy of the language, 1.250.")
 
 
+@pytest.mark.parametrize(("val", "words"), [
+    ([9.0, 1.1, 1.0], "it was lowest, 1.000, at 300 tokens."), ([9.0, 1.0, 1.5], "it was lowest, 1.000, at 200 tokens."),
+    ([9.0, 1.0, 1.004], "goes from 9.000 to 1.004; it was hardly lower before.")])
+def test_where_a_loss_was_lowest_is_told_where_that_is_no_chance(val, words):
+    assert plot_losses(History([9.0, 1.0, 0.5], val, [100, 200, 300])).description.endswith(words)
+
+
 def test_what_is_above_the_top_is_not_shown_and_long_numbers_do_not_touch():
     history = History([9.0, 1.0, 0.5], [9.0, 1.1, 0.6], [0, 1_000_000, 2_000_000])
     axes = plot_losses(history, top=1.25).figure.axes[0]
