@@ -41,7 +41,7 @@ def evenly(words: Sequence[str]) -> Step:
     return Step({word: 1 / len(words) for word in words})
 
 
-def by_rank(words: Sequence[str]) -> Step:
+def ranked(words: Sequence[str]) -> Step:
     """A choice in which the nth word has a probability in proportion to 1/n, as words in books roughly have."""
     total = sum(1 / n for n in range(1, len(words) + 1))
     return Step({word: 1 / n / total for n, word in enumerate(words, start=1)})
@@ -79,7 +79,7 @@ class HarbourLog:
                  "goods": goods.split(), "verbs": verbs.split(), "ways": ways.split(), "hours": hours.split()}
         require_language(lists, [event.split() for event in events], before=before, after=after)
         self.names, self.colours, self.places, self.numbers, self.goods, *_ = map(tuple, lists.values())
-        self.name, self.colour, self.place = map(by_rank, (self.names, self.colours, self.places))
+        self.name, self.colour, self.place = map(ranked, (self.names, self.colours, self.places))
         self.number, self.good, self.verb, self.way, self.hour = map(evenly, list(lists.values())[3:])
         self.rest = {event.split()[0]: event.partition(" ")[2] for event in events}      # {first word: the others}
         self.fog, self.women = list(self.rest)[-1], frozenset(women.split())
