@@ -92,7 +92,7 @@ def entry_windows(ids: torch.Tensor, end: int, context_length: int) -> TensorDat
     """
     require_row(ids)
     ids = ids.flatten()
-    require_entries(ids[0] == end)
+    require_entries(ids, end)
     starts = (ids[:-1] == end).nonzero().flatten()                                            # (entries,)
     lengths = torch.cat([starts[1:], torch.tensor([len(ids) - 1])]) - starts                  # (entries,) targets in each
     require_entry_room(lengths, context_length)

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import torch
 
-from gpt_helpers.text import WordTokenizer, split_words
-from gpt_helpers.validate import require_entries, require_language, require_positive, require_row
+from gpt_helpers.text import WordTokenizer, split_words, token_ids_to_text
+from gpt_helpers.validate import require_entries, require_integers, require_language, require_positive, require_row
 
 END = "\n"      # the token that ends an entry: the log has one entry to a line
 KINDS = ("choice", "memory", "grammar")
@@ -62,27 +62,30 @@ def say(text: str) -> Iterator[Step]:
 class HarbourLog:
     """The log of a harbour; without settings, that of lesson 08.
 
-    names, colours, places: the nth is drawn with a probability in proportion to 1/n. women: the names that are "she".
+    names, colours, places: the nth is drawn with a probability in proportion to 1/n. women: the names
+    that are "she"; when left out, those of Nell, Ada, Bess and Orla that are among the names.
     numbers, goods, verbs, ways, hours: drawn evenly. events: sentences without their full stop, with different first
     words, drawn evenly, none twice in an entry; the last one is the fog, after which the bell is rung. before, after: how
     likely an event is before the counting and after it. Entries are drawn independently of each other. Raises ValueError.
     """
 
-    def __init__(self, *, names: str = "Tobin Nell Marrow Ada Jory Bess Edmund Orla", women: str = "Nell Ada Bess Orla",
+    def __init__(self, *, names: str = "Tobin Nell Marrow Ada Jory Bess Edmund Orla", women: str | None = None,
                  colours: str = "red blue green white black grey", places: str = "buoy weir quay ford reef mill",
                  numbers: str = "two three four five six seven eight nine", goods: str = "lamps nets crabs ropes casks shells",
                  verbs: str = "took rowed sailed", ways: str = "to past", hours: str = "dawn noon dusk",
                  events: Sequence[str] = ("It rained all day", "Gulls followed the boat", "Comma barked at the tide",
                                           "No ferry came", "Ice lay on the oars", "Fog came in from the sea"),
                  before: float = 0.5, after: float = 0.4):
-        lists = {"names": names.split(), "colours": colours.split(), "places": places.split(), "numbers": numbers.split(),
-                 "goods": goods.split(), "verbs": verbs.split(), "ways": ways.split(), "hours": hours.split()}
-        require_language(lists, [event.split() for event in events], before=before, after=after)
+        groups = {"names": names, "colours": colours, "places": places, "numbers": numbers, "goods": goods, "verbs": verbs,
+                  "ways": ways, "hours": hours}
+        require_language(groups, "" if women is None else women, events, before=before, after=after)
+        lists = {group: words.split() for group, words in groups.items()}
+        women = {"Nell", "Ada", "Bess", "Orla"} & set(lists["names"]) if women is None else women.split()
         self.names, self.colours, self.places, self.numbers, self.goods, *_ = map(tuple, lists.values())
         self.name, self.colour, self.place = map(ranked, (self.names, self.colours, self.places))
         self.number, self.good, self.verb, self.way, self.hour = map(evenly, list(lists.values())[3:])
-        self.rest = {event.split()[0]: event.partition(" ")[2] for event in events}      # {first word: the others}
-        self.fog, self.women = list(self.rest)[-1], frozenset(women.split())
+        self.rest = {first: " ".join(others) for first, *others in map(str.split, events)}      # {first word: the others}
+        self.fog, self.women = list(self.rest)[-1], frozenset(women)
         self.event_before = self.event_or("There", before)
         self.event_after = {said: self.event_or("At", after, said) for said in ("There", *self.rest)}
         fixed = "the boat at There he she counted At night wrote in The bell rang until morning"
@@ -92,8 +95,9 @@ class HarbourLog:
     def event_or(self, go_on: str, likely: float, said: str = "") -> Step:
         """The first word of an event that was not said before, with probability `likely` in all, or the word to go on with."""
         fresh = [first for first in self.rest if first != said]
-        each = likely / len(fresh) if fresh else 0.0
-        return Step({go_on: 1 - each * len(fresh)} | {first: each for first in fresh if each}, self.rest)
+        if not fresh or not likely:
+            return only(go_on, tuple(self.rest) if likely else ())
+        return Step({go_on: 1 - likely} | {first: likely / len(fresh) for first in fresh}, self.rest)
 
     def entry(self) -> Generator[Step, str, None]:
         """The grammar of one entry: yields the Step for each word, and is sent the word that was written."""
@@ -138,7 +142,7 @@ class HarbourLog:
 
     def words(self, seed: int) -> Iterator[str]:
         """The log, word by word, without end."""
-        rng = random.Random(seed)
+        rng = random.Random(int(seed))
         while True:
             entry, word = self.entry(), None
             while word != END:
@@ -148,6 +152,7 @@ class HarbourLog:
     def write(self, tokens: int, seed: int) -> torch.Tensor:
         """So many token ids, (tokens,) int64. The first is the end of an entry; the last entry may be cut off."""
         require_positive(tokens=tokens)
+        require_integers(0, seed=seed)
         return torch.tensor([self.tokenizer.ids[word] for word in (END, *islice(self.words(seed), tokens - 1))])
 
     def steps(self, words: Iterable[str]) -> Iterator[tuple[str, Step]]:
@@ -167,7 +172,7 @@ class HarbourLog:
 
         ids: (N,) or (1, N), the first the end of an entry, as from `write`. ValueError names a word that cannot be there.
         """
-        return torch.tensor([-math.log(step.probs[word]) for word, step in self._possible(ids)], dtype=torch.float64)
+        return torch.tensor([0.0 - math.log(step.probs[word]) for word, step in self._possible(ids)], dtype=torch.float64)
 
     def token_kinds(self, ids: torch.Tensor) -> torch.Tensor:
         """For each of ids[1:] its place in KINDS, (N - 1,) int64: a choice, or known from memory, or from grammar."""
@@ -175,8 +180,8 @@ class HarbourLog:
 
     def _possible(self, ids: torch.Tensor) -> Iterator[tuple[str, Step]]:
         require_row(ids)
-        start, *words = (self.tokenizer.vocabulary[i] for i in ids.flatten().tolist())
-        require_entries(start == END)
+        require_entries(ids.flatten(), self.tokenizer.ids[END])
+        words = split_words(token_ids_to_text(ids, self.tokenizer))[1:]
         for i, (word, step) in enumerate(self.steps(words), start=1):
             if word not in step.probs:
                 raise ValueError(f"got {word!r} as token {i}, where the log can only have {some(step.words)}: "
@@ -207,7 +212,7 @@ class Reading(NamedTuple):
 
 def shown(word: str) -> str:
     """A word for a message."""
-    return "its end" if word == END else repr(word)
+    return "its end" if word == END else f"{word!r:.40}"
 
 
 def some(words: Sequence[str]) -> str:

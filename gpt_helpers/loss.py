@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from gpt_helpers.data import independent
 from gpt_helpers.model import unwrap
-from gpt_helpers.validate import require_batches, require_ngram, require_rows, require_targets
+from gpt_helpers.validate import require_batches, require_ngram, require_positive, require_rows, require_targets
 
 
 def calc_loss_batch(input_batch: torch.Tensor, target_batch: torch.Tensor, model: nn.Module,
@@ -88,17 +88,18 @@ class NGram:
     """
 
     def __init__(self, train_ids: torch.Tensor, vocab_size: int, n: int):
+        require_positive(vocab_size=vocab_size)
         require_rows(vocab_size, train_ids=train_ids)
         require_ngram(n, vocab_size, len(train_ids))
-        self.vocab_size, self.n, self.tables = vocab_size, n, []
-        for k in range(1, n + 1):
+        self.vocab_size, self.n, self.tables = int(vocab_size), int(n), []
+        for k in range(1, self.n + 1):
             grams, counts = self._encode(train_ids.unfold(0, k, 1)).unique(return_counts=True)      # sorted
-            contexts, followers = (grams // vocab_size).unique_consecutive(return_counts=True)
+            contexts, followers = (grams // self.vocab_size).unique_consecutive(return_counts=True)
             seen = torch.segment_reduce(counts.double(), "sum", lengths=followers)      # how often each was followed
             self.tables.append((grams, counts, contexts, seen, followers))
 
     def probs(self, windows: torch.Tensor) -> torch.Tensor:
-        """The probability of the last token of each window, given those before it: (M, k) ids, k at most n, to (M,) float64."""
+        """The probability of each window's last token, given those before it: (M, k) known ids, k up to n, to (M,) float64."""
         probs = torch.full((len(windows),), 1 / self.vocab_size, dtype=torch.float64)
         for k, (grams, counts, contexts, seen, followers) in enumerate(self.tables[: windows.shape[1]], start=1):
             gram = self._encode(windows[:, -k:])

@@ -14,6 +14,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from gpt_helpers.evaluate import History
 from gpt_helpers.progress import Callback, this_cell
+from gpt_helpers.validate import require_levels
 
 CARD = "#f7f7f4"
 PALETTE = {"train": "#0060a0", "val": "#b34000", "test": "#00694d", "baseline": "#595959", "floor": "#222222",
@@ -105,6 +106,7 @@ def plot_losses(history: History, *, tokens_per_epoch: float | None = None, base
     """
     if not history.tokens_seen:
         raise ValueError("the history has no evaluation to plot: train for at least one step first")
+    require_levels(top, baselines=baselines or {}, floor=floor or {})
     figure, axes = new_axes(title, "training tokens seen", "loss (nats per token)")
     labels = []
     for name, losses, colour, marker in (("train", history.train_losses, PALETTE["train"], "o"),

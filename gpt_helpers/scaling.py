@@ -10,7 +10,7 @@ from gpt_helpers.evaluate import History
 from gpt_helpers.language import END, HarbourLog
 from gpt_helpers.model import GPTModel
 from gpt_helpers.train import train_model
-from gpt_helpers.validate import require_positive
+from gpt_helpers.validate import require_device, require_integers, require_positive
 
 CONTEXT_LENGTH, BATCH_SIZE = 64, 32
 VALIDATION = {"tokens": 10_000, "seed": 0}      # what all losses are measured on; a training text has another seed
@@ -19,12 +19,13 @@ VALIDATION = {"tokens": 10_000, "seed": 0}      # what all losses are measured o
 def new_training(vocab_size: int, emb_dim: int, steps: int, seed: int,
                  device: torch.device | str) -> tuple[nn.Module, Optimizer, LRScheduler]:
     """A GPT of two layers with the weights of a seed, its AdamW, and a schedule of so many steps: warm-up, then cosine."""
+    require_integers(10, steps=steps)      # for a warm-up of at least two
     torch.manual_seed(seed)
     model = GPTModel({"vocab_size": vocab_size, "context_length": CONTEXT_LENGTH, "emb_dim": emb_dim, "n_heads": 4,
                       "n_layers": 2, "drop_rate": 0.0, "qkv_bias": False}).to(device)
     lr = 3e-3 * (64 / emb_dim) ** 0.5      # the wider, the smaller
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.1, fused=True)
-    return model, optimizer, OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.05, cycle_momentum=False)
+    return model, optimizer, OneCycleLR(optimizer, lr, total_steps=steps, pct_start=max(0.05, 2 / steps), cycle_momentum=False)
 
 
 def loaders(log: HarbourLog, tokens: int, steps: int, seed: int) -> tuple[DataLoader, DataLoader]:
@@ -40,6 +41,7 @@ def loaders(log: HarbourLog, tokens: int, steps: int, seed: int) -> tuple[DataLo
 def learn_from(log: HarbourLog, tokens: int, *, emb_dim: int = 64, steps: int = 600, seed: int = 1,
                device: torch.device | str = "cpu") -> tuple[nn.Module, History]:
     """Train a new GPT for so many steps on a text of so many tokens, however often it sees them; the model and its records."""
+    require_device(device)
     model, optimizer, scheduler = new_training(log.tokenizer.n_vocab, emb_dim, steps, seed, device)
     history = train_model(model, *loaders(log, tokens, steps, seed), optimizer, device, num_epochs=1, eval_freq=50, eval_iter=8,
                           start_context=END, tokenizer=log.tokenizer, scheduler=scheduler)

@@ -105,6 +105,9 @@ class WordTokenizer:
     """One token for each word or mark of a fixed vocabulary, for every function that takes a tokenizer."""
 
     def __init__(self, vocabulary: Sequence[str]):
+        wrong = [word for word in vocabulary if split_words(word) != [word] or list(vocabulary).count(word) > 1]
+        if wrong:
+            raise ValueError(f"got a vocabulary with {wrong[0]!r:.60}, need single words or marks, each once")
         self.vocabulary, self.n_vocab = list(vocabulary), len(vocabulary)
         self.ids = {word: i for i, word in enumerate(vocabulary)}
 

@@ -81,8 +81,8 @@ def require_rows(vocab_size: int, **rows: torch.Tensor) -> None:
 def require_ngram(n: int, vocab_size: int, tokens: int) -> None:
     """ValueError when runs of n tokens do not exist, or are too many to number them."""
     require_positive(n=n, vocab_size=vocab_size)
-    if n > tokens or vocab_size**n >= 2**63:
-        most = min(tokens, int(math.log(2**63, max(vocab_size, 2)) + 1e-9))
+    most = min(tokens, max((k for k in range(1, 64) if int(vocab_size) ** k < 2**63), default=0))
+    if n > most:
         raise ValueError(f"got n={n}, need at most {most} for {tokens:,} tokens of {vocab_size:,} kinds")
 
 
@@ -141,25 +141,33 @@ def require_batches(data_loader: Any, num_batches: int | None = None) -> None:
         require_positive(num_batches=num_batches)
 
 
-def require_language(lists: Mapping[str, Sequence], events: Sequence, **likely: float) -> None:
+def require_language(groups: Mapping[str, str], women: str, events: Sequence[str], **likely: float) -> None:
     """ValueError when a language's words are missing, said twice, or no words, or a probability is none."""
-    first_words = [" ".join(event[:1]) for event in events]
-    for name, words in (lists | {"events": first_words}).items():
-        if not words or len(set(words)) < len(words) or "" in words:
-            raise ValueError(f"got {name}={words!r:.60}, need at least one, all different (events: in their first words)")
-    for word in [word for words in (*lists.values(), *events) for word in words]:
+    for name, text in {**groups, "women": women}.items():
+        if not isinstance(text, str):
+            raise ValueError(f"got {name}={text!r:.60}, need one text with words between spaces")
+    if isinstance(events, str) or not isinstance(events, Sequence) or not all(isinstance(event, str) for event in events):
+        raise ValueError(f"got events={events!r:.60}, need a list of sentences without their full stop")
+    lists = {name: text.split() for name, text in groups.items()}
+    for name, words in (lists | {"events": [" ".join(event.split()[:1]) for event in events]}).items():
+        if not words or len(set(words)) < len(words) or "" in words or (name == "events" and {"There", "At"} & {*words}):
+            raise ValueError(f"got {name}={words!r:.60}, need at least one, all different (events: in their first words, which "
+                             "must not be There or At)")
+    if strangers := set(women.split()) - set(lists["names"]):
+        raise ValueError(f"got women={women!r:.60}, need some of the names: {min(strangers)!r} is none of them")
+    for word in " ".join([*groups.values(), *events]).split():
         if not word.isalnum():
-            raise ValueError(f"got the word {word!r}, need letters and digits only")
+            raise ValueError(f"got the word {word!r:.60}, need letters and digits only")
     for name, p in likely.items():
-        if not isinstance(p, Real) or not 0 <= p < 1:
+        if not isinstance(p, Real) or isinstance(p, bool) or not 0 <= p < 1:
             raise ValueError(f"got {name}={p!r:.60}, need a probability from 0 to below 1")
 
 
-def require_entries(starts_at_end: bool) -> None:
-    """ValueError when ids do not begin with the token that ends an entry."""
-    if not starts_at_end:
-        raise ValueError("got ids that begin in the middle of an entry: let them begin with the end of the entry before, "
-                         "as HarbourLog.write makes them")
+def require_entries(ids: torch.Tensor, end: int) -> None:
+    """ValueError when a row of ids does not begin with the token that ends an entry."""
+    if ids.is_meta or len(ids) == 0 or ids[0] != end:
+        raise ValueError("got ids that begin in the middle of an entry, or none: let them begin with the end of the entry "
+                         "before, as HarbourLog.write makes them")
 
 
 def require_entry_room(lengths: torch.Tensor, context_length: int) -> None:
@@ -285,6 +293,18 @@ def require_finite_weights(model: nn.Module) -> None:
         if not weight.isfinite().all():
             raise ValueError(f"the weights {name} hold nan or infinity, so nothing was written: go back to an older checkpoint, "
                              "with a smaller learning rate")
+
+
+# Figures.
+
+def require_levels(top: Any, **levels: Any) -> None:
+    """ValueError when the named levels of a figure are not {name: loss}, or its top is no loss."""
+    for what, named in levels.items():
+        numbers = named.values() if isinstance(named, Mapping) else [None]
+        if not all(isinstance(number, Real) and 0 <= number < math.inf for number in numbers):
+            raise ValueError(f"got {what}={named!r:.60}, need names with a finite loss of at least 0: {{'unigram': 5.7}}")
+    if top is not None and not (isinstance(top, Real) and 0 < top < math.inf):
+        raise ValueError(f"got top={top!r:.60}, need a loss above 0, or None to show all")
 
 
 # Files.

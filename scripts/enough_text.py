@@ -1,12 +1,12 @@
-"""The long runs of lesson 08: python scripts/enough_text.py [text | width]     half an hour on two cores
+"""The long runs of lesson 08: python scripts/enough_text.py [text] [width]     half an hour on two cores
 
 Trains small GPTs on texts of several sizes, and GPTs of several widths, each with three seeds, and stores a line for each
 run in `notebooks/08_text_size.csv` and `notebooks/08_width.csv`. The lesson draws these numbers, and repeats one of the runs.
 """
+import argparse
 import contextlib
 import csv
 import io
-import sys
 from pathlib import Path
 
 import torch
@@ -68,4 +68,6 @@ def main(which=("text", "width")):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ("text", "width"))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("which", nargs="*", default=["text", "width"], choices=["text", "width"], help="left out: both")
+    main(parser.parse_args().which)

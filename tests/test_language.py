@@ -135,6 +135,7 @@ def test_every_planted_fault_is_found_where_it_is():
     (" he ", " she ", "'she' contradicts what was said before: it had to be 'he'"),
     ("wrote: two", "wrote: three", "'three' contradicts"), ("Tobin wrote", "Nell wrote", "it had to be 'Tobin'"),
     ("took", "red", "'red' where only 'took' can be"), (" The bell rang until morning.", "", "its end contradicts"),
+    ("wrote:", "wrote;", "';' where only ':' can be"),
     (" morning.", " morning. Nell", "'Nell' where only its end can be"), ("boat.", "boat", "where only '.' can be")])
 def test_a_fault_is_told_in_words(old, new, words):
     entry = ("Tobin took the red boat to the quay at dawn. Fog came in. There he counted two nets. At night Tobin wrote: "
@@ -198,6 +199,9 @@ def test_whatever_the_settings_the_log_is_read_without_a_fault_and_its_losses_ar
     ({"names": ""}, "got names="), ({"goods": "nets nets"}, "got goods=.*all different"), ({"colours": "dark-red"}, "'dark-red'"),
     ({"events": ["It rained", "It snowed"]}, "first words"), ({"events": []}, "got events"),
     ({"events": ["It rained", " "]}, "got events"),
+    ({"events": ["There is a storm", "Fog came"]}, "must not be There or At"), ({"events": "Fog"}, "need a list"),
+    ({"events": [None]}, "got events"), ({"names": None}, "got names=None, need one text"), ({"goods": ["nets"]}, "got goods="),
+    ({"women": "Zelda"}, "'Zelda' is none of them"), ({"women": 3}, "got women=3"),
     ({"before": 1.0}, "got before=1.0, need a probability from 0 to below 1"), ({"after": -0.1}, "got after=-0.1"),
     ({"after": float("nan")}, "got after=nan"), ({"before": None}, "got before=None")])
 def test_settings_that_make_no_language_are_refused(options, words):
@@ -211,8 +215,38 @@ def test_how_much_is_written_is_an_integer(tokens):
         LOG.write(tokens, seed=1)
 
 
+@pytest.mark.parametrize("seed", [None, -1, 1.5, "a", float("nan")])
+def test_a_seed_is_an_integer_from_0_on(seed):
+    with pytest.raises(ValueError, match="seed="):
+        LOG.write(5, seed)
+
+
+@pytest.mark.parametrize("options", [{"before": 0}, {"after": 0}, {"before": 0, "after": 0}])
+def test_an_event_that_never_comes_is_a_fault_of_grammar_and_asks_for_no_memory(options):
+    log = HarbourLog(**options)
+    words = list(islice(log.words(seed=1), 5_000))
+    assert {step.kind for word, step in log.steps(words) if word in {"There": "before", "At": "after"}
+            and {"There": "before", "At": "after"}[word] in options} == {"grammar"}
+    told = log.read("Tobin took the red boat to the quay at dawn. It rained all day. There he")
+    assert told.remembers and told.where == (11 if "before" in options else 18)
+
+
+def test_an_event_with_odd_spaces_is_written_as_it_reads():
+    log = HarbourLog(events=["  It  rained", "Fog\tcame"], before=0.9)
+    text = log.tokenizer.decode(log.write(2_000, seed=1).tolist())
+    assert ". It rained. " in text and ". Fog came. " in text and "It It" not in text
+
+
 def test_losses_need_whole_entries_without_a_fault():
     ids = LOG.write(200, seed=1)
+    assert not torch.signbit(LOG.true_losses(ids)).any()
+    for unknown in (ids - 81, ids + 81):
+        with pytest.raises(ValueError, match=r"begin in the middle|is not in the vocabulary"):
+            LOG.true_losses(unknown)
+    with pytest.raises(ValueError, match="token id 81 is not in the vocabulary"):
+        LOG.true_losses(torch.tensor([0, 81]))
+    with pytest.raises(ValueError, match="or none"):
+        LOG.true_losses(ids[:0])
     with pytest.raises(ValueError, match="begin in the middle of an entry"):
         LOG.true_losses(ids[1:])
     wrong = ids.clone()
@@ -229,6 +263,7 @@ def test_every_word_of_every_entry_is_a_target_once():
     ids = LOG.write(5_000, seed=1)
     inputs, targets = entry_windows(ids, end=0, context_length=64).tensors
     assert torch.equal(targets[targets != PADDING], ids[1:])
+    assert (inputs[targets == PADDING] == 0).all()
     assert (inputs[:, 0] == 0).all() and len(inputs) == (ids[:-1] == 0).sum()
     assert torch.equal(inputs[:, 1:][targets[:, 1:] != PADDING], targets[:, :-1][targets[:, 1:] != PADDING])
 
@@ -240,7 +275,7 @@ def test_the_longest_entry_fits_into_the_lessons_window():
 
 @pytest.mark.parametrize(("ids", "words"), [
     (torch.tensor([0, 1, 2, 3, 4, 0]), "the longest entry has 5 tokens, and a window has 4"), (torch.tensor([0]), "no entry"),
-    (torch.tensor([1, 0]), "middle of an entry")])
+    (torch.tensor([1, 0]), "middle of an entry"), (torch.tensor([], dtype=torch.int64), "or none")])
 def test_entries_that_do_not_fit_are_refused(ids, words):
     with pytest.raises(ValueError, match=words):
         entry_windows(ids, end=0, context_length=4)
@@ -250,6 +285,12 @@ def test_a_table_of_any_order_is_above_the_floor_and_better_than_a_shorter_one()
     train, val = LOG.write(100_000, seed=1), LOG.write(10_000, seed=2)
     losses = [NGram(train, 81, n).losses(val).mean().item() for n in (1, 2, 3, 4, 5)]
     assert losses == sorted(losses, reverse=True) and losses[-1] > LOG.true_losses(val).mean() + 0.2
+
+
+@pytest.mark.parametrize("vocabulary", [["a", "a"], ["a b"], ["don't"], [""]])
+def test_a_vocabulary_has_single_words_each_once(vocabulary):
+    with pytest.raises(ValueError, match="need single words or marks, each once"):
+        WordTokenizer(vocabulary)
 
 
 def test_a_tokenizer_of_words_is_one_for_every_function():

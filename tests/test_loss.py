@@ -3,6 +3,7 @@ import itertools
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -206,7 +207,8 @@ def test_a_text_shorter_than_the_table_is_scored_too():
 
 @pytest.mark.parametrize(("n", "vocab_size", "words"), [
     (0, 9, "n=0"), (1.5, 9, "n=1.5"), (5, 50257, "got n=5, need at most 4 for 30 tokens of 50,257 kinds"),
-    (31, 2, "got n=31, need at most 30"), (2, 0, "the vocabulary has")])
+    (31, 2, "got n=31, need at most 30"), (9, 128, "got n=9, need at most 8"),
+    (6, np.int64(50257), "need at most 4"), (2, None, "vocab_size=None"), (2, 0, "vocab_size=0")])
 def test_a_table_that_cannot_be_is_refused(n, vocab_size, words):
     with pytest.raises(ValueError, match=words):
         NGram(torch.zeros(30, dtype=torch.int64), vocab_size, n)

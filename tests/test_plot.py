@@ -131,6 +131,15 @@ def test_a_floor_is_a_line_of_its_own_kind_with_its_name():
     assert figure.description.endswith("No model can be below the entropy of the language, 1.250.")
 
 
+@pytest.mark.parametrize(("options", "words"), [
+    ({"floor": {"a": float("nan")}}, "got floor="), ({"floor": 0.3}, "got floor=0.3, need names"),
+    ({"baselines": {"a": "1"}}, "baselines"),
+    ({"top": 0}, "got top=0, need a loss above 0"), ({"top": -1}, "top=-1"), ({"top": "2"}, "top='2'")])
+def test_a_level_that_is_no_loss_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        plot_losses(HISTORY, **options)
+
+
 @pytest.mark.parametrize(("val", "words"), [
     ([9.0, 1.1, 1.0], "it was lowest, 1.000, at 300 tokens."), ([9.0, 1.0, 1.5], "it was lowest, 1.000, at 200 tokens."),
     ([9.0, 1.0, 1.004], "goes from 9.000 to 1.004; it was hardly lower before.")])

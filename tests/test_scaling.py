@@ -9,6 +9,7 @@ from small import quiet
 
 from gpt_helpers.data import entry_windows
 from gpt_helpers.language import HarbourLog
+from gpt_helpers.loss import bigram_loss
 from gpt_helpers.scaling import BATCH_SIZE, CONTEXT_LENGTH, VALIDATION, learn_from, loaders, new_training
 from gpt_helpers.validate import PADDING
 
@@ -59,6 +60,18 @@ def test_a_wider_model_steps_more_carefully_and_the_rate_comes_down():
     assert new_training(81, 16, 40, 1, "cpu")[0].cfg["context_length"] == CONTEXT_LENGTH
 
 
+@pytest.mark.parametrize("steps", [10, 20, 21, 40])
+def test_any_number_of_steps_from_ten_on_has_a_schedule(steps):
+    _, optimizer, scheduler = new_training(81, 16, steps, 1, "cpu")
+    for _ in range(steps - 1):
+        optimizer.step()
+        scheduler.step()
+    assert 0 < optimizer.param_groups[0]["lr"] < 1e-4
+    for few in (0, 9, 1.5, None):
+        with pytest.raises(ValueError, match="steps="):
+            new_training(81, 16, few, 1, "cpu")
+
+
 def stored(name):
     with open(enough_text.NOTEBOOKS / name, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -68,12 +81,17 @@ def test_the_script_stores_a_line_for_each_run_and_nothing_when_one_fails(tmp_pa
     monkeypatch.setattr(enough_text, "NOTEBOOKS", tmp_path)
     monkeypatch.setattr(enough_text, "TEXTS", (400, 800))
     monkeypatch.setattr(enough_text, "SEEDS", (1,))
-    monkeypatch.setattr(enough_text, "learn_from", lambda *args, seed: learn_from(*args, steps=4, emb_dim=16, seed=seed))
+    monkeypatch.setattr(enough_text, "learn_from", lambda *args, seed: learn_from(*args, steps=10, emb_dim=16, seed=seed))
     enough_text.main(["text"])
     assert [path.name for path in tmp_path.iterdir()] == ["08_text_size.csv"]
     rows = stored("08_text_size.csv")
     assert [row["tokens"] for row in rows] == ["400", "800"] and all(0 < float(value) < 500 or value in ("400", "800")
                                                                     for row in rows for value in row.values())
+    _, history = quiet(learn_from, LOG, 800, steps=10, emb_dim=16, seed=1)
+    val = LOG.write(**VALIDATION)
+    assert float(rows[1]["last"]) == pytest.approx(history.val_losses[-1], abs=1e-4)
+    assert float(rows[1]["best"]) == pytest.approx(min(history.val_losses), abs=1e-4)
+    assert float(rows[1]["table_2"]) == pytest.approx(bigram_loss(val, LOG.write(800, 1), 81), abs=1e-4)
     before = (tmp_path / "08_text_size.csv").read_bytes()
     monkeypatch.setattr(enough_text, "learn_from", lambda *args, **options: 1 / 0)
     with pytest.raises(ZeroDivisionError):
