@@ -40,6 +40,7 @@ def test_any_text_becomes_ids_and_comes_back(text):
     assert ids.tolist() == [TOKENIZER.encode(text, allowed_special={"<|endoftext|>"})]
 
 
+@pytest.mark.slow
 @bulk
 @given(raw=st.one_of(st.binary(), TEXTS.map(lambda text: text.encode("utf-8", "replace")),
                      TEXTS.map(lambda text: text.encode("utf-16", "replace"))))
@@ -65,6 +66,7 @@ def test_any_split_covers_the_ids_exactly_or_is_refused(n, train, val, context_l
         assert abs(first - train * n) <= 0.5 + 1e-6 and abs(second - (train + val) * n) <= 0.5 + 1e-6
 
 
+@pytest.mark.slow
 @bulk
 @given(n=st.integers(0, 60), context_length=NUMBERS, stride=NUMBERS, batch_size=NUMBERS, shuffle=st.booleans(),
        drop_last=st.booleans())

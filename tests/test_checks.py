@@ -63,6 +63,29 @@ def test_a_mistake_is_refused_and_named_whatever_is_drawn(check, wrong, seeds, c
         assert "could not be judged" not in line
 
 
+TABLES = [pytest.param(check, words, id=f"{name}-{i}") for name, check in CHECKS.items() if hasattr(check, "table")
+          for i, words in enumerate(check.table)]
+
+
+@pytest.mark.parametrize("seeds", [pytest.param([0], id="few"),
+                                   pytest.param(range(1, 7), id="many", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("check", "words"), TABLES)
+def test_a_mistake_of_a_table_is_told_with_its_own_sentence(check, words, seeds, capsys):
+    for parts in check.table[words][:3]:
+        for seed in seeds:
+            line = verdict(capsys, check, lambda *args, parts=parts: check.right(*args, **parts), seed)
+            assert line.startswith("✘") and f"{words}{'' if words[-1] in '.?!' else '.'} See lesson" in line, line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", [check for check in CHECKS.values() if hasattr(check, "table")], ids=lambda check: check.number)
+@pytest.mark.parametrize("nothing", [float("nan"), float("inf"), -1e9, 0.123])
+def test_an_answer_that_has_no_mistake_of_the_table_is_told_none(check, nothing, capsys):
+    for answer in (lambda *args: nothing, lambda *args: check.right(*args) + nothing):
+        line = verdict(capsys, check, answer, 1)
+        assert line.startswith("✘") and not [words for words in check.table if words in line], line
+
+
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_bank_has_several_right_answers_and_at_least_five_mistakes(name):
     assert len(RIGHT[CHECKS[name]]) >= 2 and len(WRONG[CHECKS[name]]) >= 5

@@ -142,6 +142,7 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(name, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_counting_memory_leaves_nothing_behind():
     """A hook that returned the saved tensor itself would tie the whole graph to itself."""
     training_memory(SMALL, 2)

@@ -118,6 +118,7 @@ def write_often(path, letter):
         write_atomically(path, lambda temporary: temporary.write_text(letter * 100_000))
 
 
+@pytest.mark.slow
 def test_several_writers_of_one_file_neither_fail_nor_tear_it(tmp_path):
     path = tmp_path / "file"
     write_often(path, "x")

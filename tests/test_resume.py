@@ -127,6 +127,7 @@ def test_it_stops_at_a_number_of_steps_or_tokens(limits, steps):
     assert seen == list(range(steps)) and history.tokens_seen[-1] >= limits.get("max_tokens", 0)
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_those_of_the_lowest_validation_loss(tmp_path):
     parts = training(epochs=6)
     parts[3] = torch.optim.AdamW(parts[0].parameters(), lr=0.1)

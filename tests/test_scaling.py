@@ -19,6 +19,7 @@ import enough_text
 LOG = HarbourLog()
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_training():
     runs = [quiet(learn_from, LOG, 2_000, emb_dim=16, steps=12, seed=seed) for seed in (1, 1, 2)]
     assert runs[0][1] == runs[1][1] != runs[2][1]
@@ -26,6 +27,7 @@ def test_the_same_seed_is_the_same_training():
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 
+@pytest.mark.slow
 def test_a_training_learns_and_counts_words_without_padding():
     _, history = quiet(learn_from, LOG, 20_000, emb_dim=16, steps=60)
     assert history.val_losses[-1] < 2.5 < 4 < history.val_losses[0]
@@ -77,6 +79,7 @@ def stored(name):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_the_script_stores_a_line_for_each_run_and_nothing_when_one_fails(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(enough_text, "NOTEBOOKS", tmp_path)
     monkeypatch.setattr(enough_text, "TEXTS", (400, 800))

@@ -375,6 +375,7 @@ def test_tied_weights_train_save_and_load_tied(tmp_path):
         train_model(*training(), checkpoint_path=tmp_path / "run.pt", resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", [train_model, train_model_simple])
 def test_a_loader_with_persistent_workers_ends_its_epochs(loop):
     parts = training()
@@ -383,6 +384,7 @@ def test_a_loader_with_persistent_workers_ends_its_epochs(loop):
     assert history.tokens_seen[-1] <= sum(x.numel() for x, _ in parts[1])
 
 
+@pytest.mark.slow
 def test_a_loader_with_workers_walks_the_same_path():
     alone = training()
     history = quiet(train_model, *alone)
