@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from gpt_helpers.data import independent
 from gpt_helpers.model import unwrap
-from gpt_helpers.validate import require_batches, require_ngram, require_positive, require_rows, require_targets
+from gpt_helpers.validate import require_batches, require_ngram, require_rows, require_targets
 
 
 def calc_loss_batch(input_batch: torch.Tensor, target_batch: torch.Tensor, model: nn.Module,
@@ -88,9 +88,7 @@ class NGram:
     """
 
     def __init__(self, train_ids: torch.Tensor, vocab_size: int, n: int):
-        require_positive(vocab_size=vocab_size)
-        require_rows(vocab_size, train_ids=train_ids)
-        require_ngram(n, vocab_size, len(train_ids))
+        require_ngram(n, vocab_size, train_ids)
         self.vocab_size, self.n, self.tables = int(vocab_size), int(n), []
         for k in range(1, self.n + 1):
             grams, counts = self._encode(train_ids.unfold(0, k, 1)).unique(return_counts=True)      # sorted

@@ -3,6 +3,7 @@ import base64
 import functools
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,9 +106,9 @@ class WordTokenizer:
     """One token for each word or mark of a fixed vocabulary, for every function that takes a tokenizer."""
 
     def __init__(self, vocabulary: Sequence[str]):
-        wrong = [word for word in vocabulary if split_words(word) != [word] or list(vocabulary).count(word) > 1]
-        if wrong:
-            raise ValueError(f"got a vocabulary with {wrong[0]!r:.60}, need single words or marks, each once")
+        for word, times in Counter(vocabulary).items():
+            if times > 1 or split_words(word) != [word]:
+                raise ValueError(f"got a vocabulary with {word!r:.60}, need single words or marks, each once")
         self.vocabulary, self.n_vocab = list(vocabulary), len(vocabulary)
         self.ids = {word: i for i, word in enumerate(vocabulary)}
 

@@ -65,19 +65,20 @@ def train_model_simple(model: nn.Module, train_loader: DataLoader, val_loader: D
     return history
 
 
-def accumulate_gradients(micro_batches: list, model: nn.Module, device: torch.device | str) -> float:
+def accumulate_gradients(micro_batches: list, model: nn.Module, device: torch.device | str) -> tuple[float, int]:
     """Backward through every micro-batch: gradients of the mean over all their tokens, not of the mean of their means.
 
-    Returns that mean loss. Raises FloatingPointError before a nan or infinite loss reaches the gradients.
+    Returns that mean loss, and how many tokens it counts. Raises FloatingPointError before a nan or infinite loss reaches
+    the gradients.
     """
     counts = [(targets != PADDING).sum().item() for _, targets in micro_batches]
-    mean = 0.0
+    tokens, mean = sum(counts), 0.0
     for (inputs, targets), count in zip(micro_batches, counts, strict=True):
-        loss = calc_loss_batch(inputs, targets, model, device) * (count / sum(counts))
+        loss = calc_loss_batch(inputs, targets, model, device) * (count / tokens)
         require_finite(loss.item(), what="training loss")
         loss.backward()
         mean += loss.item()
-    return mean
+    return mean, tokens
 
 
 def updates(model: nn.Module, loader: DataLoader, optimizer: Optimizer, device: torch.device | str, state: TrainState, *,
@@ -89,7 +90,7 @@ def updates(model: nn.Module, loader: DataLoader, optimizer: Optimizer, device: 
             return
         model.train()
         optimizer.zero_grad()
-        loss = accumulate_gradients(micro_batches, model, device)
+        loss, tokens = accumulate_gradients(micro_batches, model, device)
         if max_grad_norm is not None:
             updated = [p for group in optimizer.param_groups for p in group["params"]]
             norm = nn.utils.clip_grad_norm_(updated, max_grad_norm)
@@ -98,7 +99,7 @@ def updates(model: nn.Module, loader: DataLoader, optimizer: Optimizer, device: 
             optimizer.step()
             state.step += 1
             state.batch += len(micro_batches)
-            state.tokens_seen += sum((targets != PADDING).sum().item() for _, targets in micro_batches)
+            state.tokens_seen += tokens
             if scheduler:
                 scheduler.step()
                 state.scheduler = scheduler.state_dict()

@@ -78,9 +78,11 @@ def require_rows(vocab_size: int, **rows: torch.Tensor) -> None:
             raise ValueError(f"got {name} from {row.min()} to {row.max()}, the vocabulary has 0 to {vocab_size - 1}")
 
 
-def require_ngram(n: int, vocab_size: int, tokens: int) -> None:
-    """ValueError when runs of n tokens do not exist, or are too many to number them."""
+def require_ngram(n: int, vocab_size: int, train_ids: torch.Tensor) -> None:
+    """ValueError when train_ids are no row of known ids, have no run of n tokens, or there are too many runs to number them."""
     require_positive(n=n, vocab_size=vocab_size)
+    require_rows(vocab_size, train_ids=train_ids)
+    tokens = len(train_ids)
     most = min(tokens, max((k for k in range(1, 64) if int(vocab_size) ** k < 2**63), default=0))
     if n > most:
         raise ValueError(f"got n={n}, need at most {most} for {tokens:,} tokens of {vocab_size:,} kinds")

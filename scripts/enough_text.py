@@ -55,16 +55,16 @@ def store(name, rows):
     write_atomically(NOTEBOOKS / name, lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n"))
 
 
-def main(which=("text", "width")):
+def main(which):
     torch.set_num_threads(1)      # the same numbers however many cores there are, and two of these scripts side by side
-    for name, row, values in (("text_size", text_row, TEXTS), ("width", width_row, WIDTHS)):
-        if name.split("_")[0] in which:
-            rows = []
-            for value in values:
-                for seed in SEEDS:
-                    rows.append(row(value, seed))
-                    print(*rows[-1].values(), flush=True)
-            store(f"08_{name}.csv", rows)
+    tables = {"text": ("08_text_size.csv", text_row, TEXTS), "width": ("08_width.csv", width_row, WIDTHS)}
+    for name, row, values in (tables[table] for table in which):
+        rows = []
+        for value in values:
+            for seed in SEEDS:
+                rows.append(row(value, seed))
+                print(*rows[-1].values(), flush=True)
+        store(name, rows)
 
 
 if __name__ == "__main__":

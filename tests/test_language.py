@@ -26,7 +26,7 @@ ENTRY = ("Nell took the red boat to the quay at dawn. There she counted two nets
 def small_log(consistent=True):
     """{entry: probability} of SMALL, by another program that fills in a template; not consistent: all grammatical ones."""
     entries, rank = {}, {0: 2 / 3, 1: 1 / 3}
-    events = {"": 0, "It rained. ": 1, "Fog came in. ": 1}
+    events = ["", "It rained. ", "Fog came in. "]
     lists = ["Nell", "Tobin"], ["red", "blue"], ["quay", "weir"]
     for (n, name), (c, colour), (p, place), number in product(*map(enumerate, lists), ["two", "three"]):
         for first, second in product(events, events):
@@ -151,14 +151,12 @@ def test_an_event_is_not_told_twice():
 
 
 def test_two_entries_are_not_one():
-    entry = ENTRY
-    assert SMALL.read(f"{entry}\n") == (True, True, None, "")
-    assert SMALL.read(f"{entry}\n{entry}").why == "it goes on after its end"
+    assert SMALL.read(f"{ENTRY}\n") == (True, True, None, "")
+    assert SMALL.read(f"{ENTRY}\n{ENTRY}").why == "it goes on after its end"
 
 
 def test_the_kinds_are_choice_memory_and_grammar():
-    text = f"\n{ENTRY}\n"
-    ids = text_to_token_ids(text, SMALL.tokenizer)
+    ids = text_to_token_ids(f"\n{ENTRY}\n", SMALL.tokenizer)
     words = [SMALL.tokenizer.vocabulary[i] for i in ids[0, 1:].tolist()]
     kinds = [KINDS[kind] for kind in SMALL.token_kinds(ids).tolist()]
     assert [w for w, kind in zip(words, kinds, strict=True) if kind == "choice"] == ["Nell", "red", "quay", "There", "two", "At"]
@@ -225,8 +223,8 @@ def test_a_seed_is_an_integer_from_0_on(seed):
 def test_an_event_that_never_comes_is_a_fault_of_grammar_and_asks_for_no_memory(options):
     log = HarbourLog(**options)
     words = list(islice(log.words(seed=1), 5_000))
-    assert {step.kind for word, step in log.steps(words) if word in {"There": "before", "At": "after"}
-            and {"There": "before", "At": "after"}[word] in options} == {"grammar"}
+    go_on = {"There" if option == "before" else "At" for option in options}
+    assert {step.kind for word, step in log.steps(words) if word in go_on} == {"grammar"}
     told = log.read("Tobin took the red boat to the quay at dawn. It rained all day. There he")
     assert told.remembers and told.where == (11 if "before" in options else 18)
 

@@ -10,9 +10,8 @@ LESSON = Path(__file__).parent.parent / "notebooks" / "08b_real_text.ipynb"
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not torch.__version__.startswith("2.13.0"), reason="another PyTorch has other docstrings")
 def test_lesson_08b_runs_in_its_short_form_and_reads_the_text_that_is_stored(capsys):
-    namespace, compared = {"__name__": "__main__"}, []
+    namespace, compared = {"__name__": "__main__"}, {}
     for cell in nbformat.read(LESSON, 4).cells:
         if cell.cell_type != "code":
             continue
@@ -20,7 +19,9 @@ def test_lesson_08b_runs_in_its_short_form_and_reads_the_text_that_is_stored(cap
         shown = run_cell(cell.source.replace("\nsteps = 1600 ", "\nsteps = 40 "), namespace)
         if not {"device-dependent", "nbval-ignore-output"} & set(cell.metadata.get("tags", [])) and cell.outputs:
             [output] = cell.outputs
-            assert shown.strip() == (output.get("text") or output.data["text/plain"]).strip()
-            compared.append(cell.id)
-    assert {"text", "same-text", "look", "split", "leak", "ladder"} <= set(compared)
+            stored = output.get("text") or output.data["text/plain"]
+            compared[cell.id] = shown.strip() == stored.strip()
+    if namespace["ours"] or torch.__version__.startswith("2.13.0"):      # another PyTorch has other docstrings
+        assert all(compared.values()), compared
+    assert {"text", "same-text", "look", "split", "leak", "ladder"} <= compared.keys()
     assert namespace["history"].val_losses[-1] < namespace["history"].val_losses[0]
