@@ -1,4 +1,5 @@
 """Argument checks. Each raises an error in one line: what was given, what was needed and what to do."""
+import difflib
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,13 @@ def require_integers(least: int, **numbers: Any) -> None:
 def require_positive(**numbers: Any) -> None:
     """ValueError when one of the named numbers is not an integer of at least 1."""
     require_integers(1, **numbers)
+
+
+def require_known(what: str, name: Any, known: Iterable[str]) -> None:
+    """ValueError when a name is not one of those that are known."""
+    if name not in list(known):
+        close = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.4) or sorted(known)
+        raise ValueError(f"got {what} {name!r:.60}, need one of: {', '.join(close)}")
 
 
 # Token ids, splits, windows and batches.

@@ -1,0 +1,133 @@
+"""`preflight`: what can be known about a training before it starts, in seconds, a line for each test."""
+import contextlib
+import copy
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from gpt_helpers.data import independent
+from gpt_helpers.instruments.data import (
+    order_is_mixed,
+    same_kind_of_text,
+    same_windows,
+    targets_follow,
+    tokens_fit,
+    validation_is_new,
+)
+from gpt_helpers.instruments.finding import Batch, Finding, mean_loss
+from gpt_helpers.instruments.loop import evaluation_is_quiet, step_is_classic
+from gpt_helpers.instruments.model import first_loss, parameters_are_sound, past_is_safe, same_twice
+from gpt_helpers.instruments.optimizer import gradients_reach, holds_the_model, learns, run_trial, schedule_fits, settings_fit
+from gpt_helpers.state import isolated
+
+TOKENS, ROWS = 200_000, 8      # tokens of each loader, and windows of a batch, that are looked at
+SECONDS = 15                   # for the trial
+
+
+class Report(dict):
+    """What `preflight` found: {test: Finding}. `faults`: the words of those that are not sound."""
+
+    @property
+    def faults(self) -> list[str]:
+        return [finding.words for finding in self.values() if finding.sound is False]
+
+    def __repr__(self) -> str:
+        marks = {True: "✔", False: "✘", None: "·"}
+        return "\n".join(f"{marks[finding.sound]} {test}: {finding.words}" for test, finding in self.items())
+
+
+def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader], optimizer: Optimizer, tokenizer: Any, *,
+              step: Callable | None = None, evaluate: Callable | None = None, scheduler: Any = None, steps: int | None = None,
+              device: torch.device | str | None = None) -> Report:
+    """Test a training before it starts; nothing of it is changed. The Report, printed, has a line for each test.
+
+    loaders: training and validation, of (inputs, targets), each (B, T). With these everything about data, model and optimizer
+    is tested; the loop only if it is given, too. step(inputs, targets): one update by your own loop, with its scheduler if
+    it has one. evaluate(): your validation loss. steps: how many updates the training has in all.
+    """
+    device = device or next(model.parameters()).device
+    train_loader, val_loader = loaders
+    report = Report()
+    with isolated(model, *loaders), unchanged(model, optimizer, scheduler):
+        torch.manual_seed(0)
+        batches = list(taken(train_loader, TOKENS))
+        again, val_batches = list(taken(train_loader, TOKENS)), list(taken(val_loader, TOKENS))
+        train, val = rows(batches), rows(val_batches)
+        batch = to(device, batches[0], ROWS)
+        vocab_size = int(max(train.max(), val.max())) + 1
+
+        report["targets"] = min(targets_follow(batches), targets_follow(val_batches))
+        report["order"] = order_is_mixed(batches, again)
+        report["windows"] = same_windows(train, val)
+        report["validation"] = validation_is_new(train, val)
+        report["text"] = same_kind_of_text(train, val, vocab_size)
+        model.eval()
+        report["tokenizer"] = tokens_fit(train[:ROWS].to(device), model, tokenizer)
+        report["first loss"] = first_loss(model, batch)
+        report["past"] = past_is_safe(model, batch[0])
+        report["eval mode"] = same_twice(model, batch[0])
+        report["weights"] = parameters_are_sound(model)
+        report["optimizer"] = holds_the_model(model, optimizer)
+        report["settings"] = settings_fit(model, optimizer, batch)
+        started = time.monotonic()
+        mean_loss(model, batch).backward()
+        trial = run_trial(model, optimizer, batch, int(min(12, max(3, SECONDS / (time.monotonic() - started) / 3))))
+        report["trial"] = learns(trial, steps)
+        report["gradients"] = gradients_reach(trial)
+        if scheduler and steps:
+            report["schedule"] = schedule_fits(optimizer, scheduler, steps)
+        if step:
+            with unchanged(model, optimizer, scheduler):
+                began = getattr(scheduler, "last_epoch", None)
+                report["step"] = step_is_classic(model, optimizer, step, [to(device, each) for each in (batches * 3)[:3]])
+                if steps and getattr(scheduler, "total_steps", None) == steps and scheduler.last_epoch == began:
+                    report["schedule"] = Finding(False, "a step does not step the scheduler: the learning rate stays where it is")
+        if evaluate:
+            report["evaluation"] = evaluation_is_quiet(model, evaluate, [to(device, each) for each in val_batches])
+    return report
+
+
+def taken(loader: Iterable, tokens: int) -> Iterator[Batch]:
+    """The first batches of a loader, with about so many tokens in all."""
+    for inputs, targets in islice(independent(loader), 1000):
+        yield inputs, targets
+        tokens -= inputs.numel()
+        if tokens <= 0:
+            return
+
+
+def rows(batches: list[Batch]) -> torch.Tensor:
+    """The inputs of all batches, (R, T)."""
+    width = min(inputs.shape[1] for inputs, _ in batches)
+    return torch.cat([inputs[:, :width] for inputs, _ in batches]).cpu()
+
+
+def to(device: torch.device | str, batch: Batch, rows: int | None = None) -> Batch:
+    """The first rows of a batch, on a device."""
+    return batch[0][:rows].to(device), batch[1][:rows].to(device)
+
+
+@contextlib.contextmanager
+def unchanged(model: nn.Module, optimizer: Optimizer, scheduler: Any = None) -> Iterator[None]:
+    """Whatever the body trains, weights, gradients, optimizer and scheduler are as before when it ends."""
+    weights, gradients = copy.deepcopy(model.state_dict()), [weight.grad for weight in model.parameters()]
+    parts = [(part, copy.deepcopy(part.state_dict())) for part in (optimizer, scheduler) if part]
+    modes = [(module, module.training) for module in model.modules()]
+    for weight in model.parameters():
+        weight.grad = None
+    try:
+        yield
+    finally:
+        model.load_state_dict(weights)
+        for part, state in parts:
+            part.load_state_dict(state)
+        for weight, gradient in zip(model.parameters(), gradients, strict=True):
+            weight.grad = gradient
+        for module, mode in modes:
+            module.training = mode

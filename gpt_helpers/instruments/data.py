@@ -1,0 +1,118 @@
+"""Instruments for the data: what the loaders give, before any model sees it."""
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from gpt_helpers.instruments.finding import Batch, Finding, logits_of
+
+
+def targets_follow(batches: Sequence[Batch]) -> Finding:
+    """Is each target the input one place to the right?"""
+    inputs, targets = (torch.cat([part.flatten(0, -2) for part in parts]) for parts in zip(*batches, strict=True))
+    scored = targets != -100
+
+    def agree(shift: int) -> float:
+        """The share of targets that are the input so many places to the right."""
+        ahead, there = inputs[:, shift:], targets[:, : inputs.shape[1] - shift]
+        counted = scored[:, : there.shape[1]]
+        return ((ahead == there) & counted).sum().item() / max(1, counted.sum().item())
+
+    if (share := agree(1)) < 0.99:
+        for shift, what in ((0, "the inputs themselves: nothing is left to predict"), (2, "two tokens later, not one")):
+            if agree(shift) > 0.9:
+                return Finding(False, f"the targets are {what}; need inputs = ids[:-1], targets = ids[1:]")
+        return Finding(False, f"only {share:.0%} of the targets are the input one place to the right: "
+                              "were inputs and targets shuffled or cut separately?")
+    same = ((inputs == targets) & scored).sum().item() / scored.sum().item()
+    tail = (inputs[:, 1:] == inputs[:, -1:]).flip(1).cumprod(1).sum(1)      # how long the run of one token is at the end
+    if same > 0.1 and (tail * (targets[:, -1] != -100) > 2).float().mean() > 0.3:
+        return Finding(False, f"{same:.0%} of the targets repeat their input, most at the ends of windows: padding is scored "
+                              "like text; give its targets the value -100")
+    return Finding(True, "each target is the next token")
+
+
+def order_is_mixed(first: Sequence[Batch], again: Sequence[Batch]) -> Finding:
+    """Does training come in another order in the next epoch? first, again: the first batches of two epochs."""
+    same = all(x.shape == y.shape and torch.equal(x, y) for (x, _), (y, _) in zip(first, again, strict=False))
+    if len(first) == 1 and len(again) == 1:
+        return Finding(False, f"an epoch is a single batch of {len(first[0][0])} windows: was the data cut for a test?")
+    if len(first) > 1 and all(torch.equal(first[0][0], x) for x, _ in first[1:] if x.shape == first[0][0].shape):
+        return Finding(False, "every batch is the same batch: take batches from the loader in the loop, not before it")
+    if not same or len(first) < 4:
+        return Finding(True, "another order in each epoch") if not same else Finding(None, "the same few batches in each epoch")
+    rows, sizes = torch.cat([x for x, _ in first]), [len(x) for x, _ in first]
+    tokens = rows.unique(return_inverse=True)[1]
+    counts = torch.zeros(len(rows), int(tokens.max()) + 1).scatter_add_(1, tokens, torch.ones_like(tokens, dtype=torch.float))
+
+    def spread(order: torch.Tensor) -> torch.Tensor:
+        """How much the token counts differ between batches, when the windows come in this order."""
+        return torch.stack([part.mean(0) for part in counts[order].split(sizes)]).var(0).sum()
+
+    by_chance = torch.stack([spread(torch.randperm(len(rows))) for _ in range(30)])
+    if spread(torch.arange(len(rows))) > by_chance.mean() + 6 * by_chance.std():
+        return Finding(False, "the batches come in the same order in each epoch, and are unlike each other, as if sorted: "
+                              "shuffle=True")
+    return Finding(None, "the batches come in the same order in each epoch; shuffle=True unless that is meant")
+
+
+def validation_is_new(train: torch.Tensor, val: torch.Tensor, length: int = 24) -> Finding:
+    """Do validation's stretches of so many tokens stand in the training text? train, val: windows, (R, T) and (S, T)."""
+    train, length = train.unique(dim=0), min(length, train.shape[1], val.shape[1])
+    factors = torch.randint(2**62, (length,), generator=torch.Generator().manual_seed(0)) | 1
+
+    def stretches(rows: torch.Tensor) -> torch.Tensor:
+        """A number for each stretch, (R, T - length + 1); equal stretches have equal numbers."""
+        places = rows.shape[1] - length + 1
+        return sum(rows[:, i : i + places] * factor for i, factor in enumerate(factors))
+
+    known = stretches(train).unique()
+    shared = torch.isin(stretches(val)[:, 0], known).float().mean().item()
+    half = len(train) // 2
+    repeated = torch.isin(stretches(train[half:])[:, 0], stretches(train[:half])).float().mean().item()
+    if shared > 0.5 or shared > 0.1 + 3 * repeated:
+        return Finding(False, f"{shared:.0%} of the validation windows begin with words that stand in the training text, too: "
+                              "the loss on them shows what was learned by heart")
+    return Finding(True, f"validation is new text ({shared:.0%} of its windows are known)")
+
+
+def same_kind_of_text(train: torch.Tensor, val: torch.Tensor, vocab_size: int) -> Finding:
+    """Does validation use tokens as often as training does? train, val: windows, (R, T) and (S, T)."""
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    seen, rest = train[order[: len(train) // 2 + 1]], train[order[len(train) // 2 :]]
+    counts = torch.bincount(seen.flatten(), minlength=vocab_size).double() + 0.1
+    losses = -(counts / counts.sum()).log()
+    expected, found = losses[rest.flatten()].mean().item(), losses[val.flatten()].mean().item()
+    if found > expected + 0.6:
+        return Finding(False, f"by token counts alone validation has a loss of {found:.1f}, and other training text "
+                              f"{expected:.1f}: is it another kind of text, or encoded with another tokenizer?")
+    return Finding(True, "validation uses the same tokens as training")
+
+
+def tokens_fit(rows: torch.Tensor, model: nn.Module, tokenizer: Any) -> Finding:
+    """Are the ids those of this tokenizer, and does the model have a row for each? rows: windows, (R, T)."""
+    known = getattr(tokenizer, "n_vocab", None) or getattr(tokenizer, "vocab_size", None)
+    if isinstance(known, int) and rows.max() >= known:
+        return Finding(False, f"the data has token {rows.max()}, and the tokenizer's last is {known - 1}: another tokenizer?")
+    outputs = logits_of(model, rows[:1]).shape[-1]
+    if isinstance(known, int) and known > outputs:
+        return Finding(False, f"the tokenizer has {known:,} tokens, and the model {outputs:,}")
+    try:
+        ids = rows[:8].flatten().tolist()
+        again = tokenizer.encode(tokenizer.decode(ids))
+    except Exception:      # a tokenizer with special tokens, or of another form
+        return Finding(True, "the ids are within the vocabulary")
+    if (Counter(ids) & Counter(again)).total() < 0.5 * len(ids):
+        return Finding(False, "decoded and encoded again, less than half of the tokens come back: the data was made with another "
+                              "tokenizer")
+    return Finding(True, "the ids are this tokenizer's")
+
+
+def same_windows(train: torch.Tensor, val: torch.Tensor) -> Finding:
+    """Are the windows of training and validation equally long? train, val: (R, T) and (S, T)."""
+    if train.shape[1] < val.shape[1]:
+        return Finding(False, f"training has windows of {train.shape[1]} tokens, and validation of {val.shape[1]}: the later "
+                              "positions are never trained")
+    return Finding(True, f"{len(train):,} windows of {train.shape[1]} tokens were looked at")

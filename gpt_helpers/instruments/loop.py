@@ -1,0 +1,98 @@
+"""Instruments for a loop of one's own: its step, and its evaluation."""
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim import Optimizer
+
+from gpt_helpers.instruments.finding import Batch, Finding, gradient_of, mean_loss, weights_of
+
+
+def step_is_classic(model: nn.Module, optimizer: Optimizer, step: Callable, batches: list[Batch]) -> Finding:
+    """Does each step follow the gradient of its own batch? What the optimizer gets is compared with what it should get."""
+    got, right, kept = [], [], False
+    hook = optimizer.register_step_pre_hook(lambda *_: got.append(gradient_of(model)))
+    try:
+        for batch in batches:
+            before, random_state = weights_of(model), torch.get_rng_state()
+            left = [weight.grad for weight in model.parameters()]
+            model.zero_grad()
+            mean_loss(model.train(), batch).backward()
+            right.append(gradient_of(model))
+            if right[-1].norm() == 0:
+                return Finding(False, "the gradient of the loss is 0 everywhere: no step can change that")
+            noise = [None if old is None or not old.any() else 1000 * torch.randn_like(old) for old in left]
+            for weight, new in zip(model.parameters(), noise, strict=True):
+                weight.grad = new                        # in place of what the last step left: a sound step forgets it
+            torch.set_rng_state(random_state)            # the same dropout
+            step(*batch)
+            if got and any(new is not None for new in noise):
+                marks = torch.cat([(torch.zeros_like(p) if new is None else new).flatten().float()
+                                   for p, new in zip(model.parameters(), noise, strict=True)])
+                kept |= F.cosine_similarity(got[-1], marks, dim=0).item() > 0.5
+            if not weights_of(model).isfinite().all():
+                return Finding(False, f"after {len(right)} steps a weight is nan or infinite")
+    finally:
+        hook.remove()
+    if got and not got[0].any():
+        return Finding(False, "the optimizer steps before the gradient of the batch is there: zero_grad, loss, backward, step")
+    if not got:
+        return Finding(None, f"{len(batches)} calls of step never stepped this optimizer: it is another one, or gradients are "
+                             "accumulated")
+    if torch.equal(before, weights_of(model)):
+        return Finding(False, "a step does not change the weights")
+    if kept:
+        return Finding(False, "what an earlier step left in the gradients is still there: zero_grad is missing")
+    return compare_gradients(got[0], right[0])
+
+
+def compare_gradients(got: torch.Tensor, right: torch.Tensor) -> Finding:
+    """What the optimizer was given at its first step, and the gradient of that batch, each as one long row."""
+    alike, scale = F.cosine_similarity(got, right, dim=0).item(), (got.norm() / right.norm()).item()
+    if alike < -0.5:
+        return Finding(False, "the optimizer gets the gradient with its sign flipped: it climbs the loss")
+    if alike < 0.95:
+        return Finding(False, f"the optimizer gets another gradient than that of the mean cross-entropy (cosine {alike:.2f}): "
+                              "another loss, or parts of the model left out")
+    if scale > 1.5:
+        return Finding(False, f"the gradient is {scale:.4g} times that of the mean over tokens: a sum for a mean?")
+    if scale < 0.02:
+        return Finding(False, f"the gradient is only {scale:.2%} of what it should be: clipped too hard, or divided twice?")
+    return Finding(True, "each step follows the gradient of its own batch" + (f", scaled to {scale:.0%}" if scale < 0.98 else ""))
+
+
+def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batch]) -> Finding:
+    """Does evaluating give the same twice, and leave weights, mode and random numbers as they were?"""
+    graphs, before = [], weights_of(model)
+    hook = model.register_forward_hook(lambda *_: graphs.append(torch.is_grad_enabled()))
+    states, losses = [], []
+    try:
+        for seed in (1, 2):
+            model.train()
+            torch.manual_seed(seed)
+            state = torch.get_rng_state()
+            losses.append(float(evaluate()))
+            states.append((torch.equal(state, torch.get_rng_state()), torch.get_rng_state()))
+    finally:
+        hook.remove()
+    if not torch.equal(weights_of(model), before):
+        return Finding(False, "evaluating changes the weights")
+    if abs(losses[0] - losses[1]) > 1e-5 * abs(losses[0]):
+        return Finding(False, f"two evaluations of the same model give {losses[0]:.4f} and {losses[1]:.4f}: is eval() missing?")
+    if not model.training:
+        return Finding(False, "after evaluating the model is still in eval mode: training goes on without dropout")
+    if not states[0][0] and torch.equal(states[0][1], states[1][1]):
+        return Finding(False, "evaluating sets the random seed: dropout and shuffling repeat themselves")
+    if any(graphs):
+        return Finding(False, "evaluating builds a graph that nobody needs: torch.no_grad() is missing")
+    model.eval()
+    with torch.no_grad():
+        counts = [(targets != -100).sum().item() for _, targets in batches]
+        losses_of = [mean_loss(model, batch).item() for batch in batches]
+    right = sum(loss * count for loss, count in zip(losses_of, counts, strict=True)) / sum(counts)
+    if abs(losses[0] - right) > 0.05 * right:
+        return Finding(False, f"the evaluation gives {losses[0]:.3f}, and the mean over the tokens of the validation loader is "
+                              f"{right:.3f}")
+    drawn = "" if states[0][0] else ", but for the random numbers that it draws"
+    return Finding(True, f"evaluating gives {losses[0]:.3f} twice, and leaves no trace{drawn}")

@@ -1,0 +1,138 @@
+"""Instruments for an optimizer and its settings: a few updates of a copy tell most."""
+import copy
+import math
+import warnings
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from gpt_helpers.instruments.finding import Batch, Finding, mean_loss
+from gpt_helpers.model import unwrap
+
+
+def holds_the_model(model: nn.Module, optimizer: Optimizer) -> Finding:
+    """Does the optimizer hold exactly this model's weights?"""
+    own = {id(weight): name for name, weight in model.named_parameters() if weight.requires_grad}
+    held = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+    if not own.keys() & held:
+        return Finding(False, "the optimizer holds none of this model's weights: it was made with another model")
+    if missing := [name for key, name in own.items() if key not in held]:
+        return Finding(False, f"the optimizer holds {len(own) - len(missing)} of {len(own)} weight tensors; {missing[0]} will "
+                              "never move")
+    return Finding(True, "the optimizer holds every weight")
+
+
+def settings_fit(model: nn.Module, optimizer: Optimizer, batch: Batch) -> Finding:
+    """Is AdamW's eps below the gradients, and does decay leave something over?"""
+    mean_loss(model, batch).backward()
+    sizes = torch.cat([weight.grad.abs().flatten() for weight in model.parameters() if weight.grad is not None])
+    sizes = sizes[sizes > 0]
+    for group in optimizer.param_groups:
+        if len(sizes) and group.get("eps", 0) and (small := (sizes < group["eps"]).float().mean().item()) > 0.5:
+            return Finding(False, f"eps = {group['eps']:g} is larger than {small:.0%} of the gradients: updates shrink with them")
+        if "eps" in group and any(p.dtype == torch.float16 for p in group["params"]) and group["eps"] < 6e-8:
+            return Finding(False, f"eps = {group['eps']:g} is 0 in float16: the first division by it gives nan")
+        if (decay := peak_rate(group) * group.get("weight_decay", 0)) > 0.01:
+            return Finding(False, f"learning rate times weight decay takes {decay:.0%} of each weight at every step: one of them "
+                                  "is too large")
+    return Finding(True, "eps and weight decay fit the gradients and the learning rate")
+
+
+def peak_rate(group: dict) -> float:
+    """The highest learning rate that a group of the optimizer is known to get."""
+    return max(float(group.get(key) or 0) for key in ("lr", "initial_lr", "max_lr"))
+
+
+class Trial(NamedTuple):
+    """A few updates on one batch. losses: before each, and after the last. moved: {weight: the share of its rows that
+    got a gradient}.
+    ratio: the size of the first update over that of the weights; norms: {weight: its first gradient's norm}.
+    """
+
+    losses: list
+    moved: dict
+    ratio: float
+    norms: dict
+
+
+def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int) -> Trial:
+    """Updates of a copy of model and optimizer, at the highest learning rate that is known; the originals are not touched."""
+    model, optimizer = copy.deepcopy((unwrap(model), optimizer))
+    model.eval()                                                   # without dropout, so that a falling loss means learning
+    for group in optimizer.param_groups:
+        group["lr"] = peak_rate(group)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    reached = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in before.items()}
+    losses, norms, ratio = [], {}, 0.0
+    for step in range(steps):
+        model.zero_grad()
+        loss = mean_loss(model, batch)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        for name, weight in model.named_parameters():
+            reached[name] |= weight.grad is not None and weight.grad != 0
+        if step == 0:
+            norms = {name: 0.0 if weight.grad is None else weight.grad.norm().item()
+                     for name, weight in model.named_parameters()}
+            pairs = [(weight.detach(), before[name]) for name, weight in model.named_parameters() if weight.ndim > 1]
+            change = math.sqrt(sum((new - old).float().square().sum().item() for new, old in pairs))
+            ratio = change / max(1e-12, math.sqrt(sum(old.float().square().sum().item() for _, old in pairs)))
+    with torch.no_grad():
+        losses.append(mean_loss(model, batch).item())
+    moved = {name: share.any(dim=-1).float().mean().item() if share.ndim > 1 else float(share.any())
+             for name, share in reached.items()}
+    return Trial(losses, moved, ratio, norms)
+
+
+def schedule_fits(optimizer: Optimizer, scheduler: Any, steps: int) -> Finding:
+    """Does the learning rate's schedule last as long as the training? Copies of both are stepped to the end."""
+    optimizer, scheduler = copy.deepcopy((optimizer, scheduler))
+    rates = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")                            # a copied scheduler does not know its optimizer's steps
+        for step in range(steps):
+            rates.append(optimizer.param_groups[0]["lr"])
+            try:
+                scheduler.step()
+            except ValueError:
+                if step < steps - 1:
+                    return Finding(False, f"the schedule ends after {step + 1:,} of {steps:,} steps: it was made for a shorter "
+                                          "training")
+    idle = sum(rate < 0.01 * max(rates) for rate in rates) / steps
+    if idle > 0.3:
+        return Finding(False, f"for {idle:.0%} of the {steps:,} steps the learning rate is below a hundredth of its highest")
+    return Finding(True, f"the learning rate goes from {rates[0]:.2g} over {max(rates):.2g} to {rates[-1]:.2g}")
+
+
+def learns(trial: Trial, steps: int | None = None) -> Finding:
+    """Does the loss of one batch fall, by updates that are neither too large nor too small? steps: of the whole training."""
+    first, last, updates = trial.losses[0], trial.losses[-1], len(trial.losses) - 1
+    if not math.isfinite(last):
+        return Finding(False, f"within {updates} updates the loss of one batch becomes {last}")
+    if trial.ratio == 0:
+        return Finding(False, "an update does not change the weights at all")
+    if trial.ratio > 0.5 or last > first + 0.5:
+        return Finding(False, f"one update changes the weights by {trial.ratio:.0%}, and {updates} take the loss of one batch "
+                              f"from {first:.2f} to {last:.2f}: the learning rate is too large")
+    if steps and trial.ratio * steps < 0.2:
+        return Finding(False, f"one update changes the weights by {trial.ratio:.4%}, and {steps:,} by at most "
+                              f"{trial.ratio * steps:.0%}: the learning rate is too small for a training this short")
+    if min(trial.losses) > first - 1e-3 * abs(first):
+        return Finding(False, f"{updates} updates on one batch do not lower its loss ({first:.3f} to {last:.3f})")
+    return Finding(True, f"one batch is learned: {first:.2f} to {last:.2f} in {updates} updates, of {trial.ratio:.2%} each")
+
+
+def gradients_reach(trial: Trial) -> Finding:
+    """Does every weight get a gradient? Embeddings are left out: rows of tokens that do not occur get none."""
+    names = list(trial.moved)
+    if never := [name for name in names if trial.moved[name] == 0]:
+        return Finding(False, f"{len(never)} of {len(names)} weight tensors get no gradient at all ({', '.join(never[:2])}"
+                              f"{', …' if len(never) > 2 else ''}): they take no part in the loss")
+    dead = {name: share for name, share in trial.moved.items() if share < 0.5 and "emb" not in name and "wte" not in name}
+    if dead:
+        name = min(dead, key=dead.get)
+        return Finding(False, f"{1 - dead[name]:.0%} of the rows of {name} never get a gradient: dead units")
+    return Finding(True, "a gradient reaches every weight")
