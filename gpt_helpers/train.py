@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from gpt_helpers.checkpoint import describe_data, require_storable, resume_training, save_checkpoint, settings
+from gpt_helpers.diagnose import require_sound
 from gpt_helpers.evaluate import History, evaluate_model, generate_and_print_sample
 from gpt_helpers.files import save_or_say
 from gpt_helpers.loss import calc_loss_batch
@@ -112,7 +113,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
                 accumulate: int = 1, max_steps: float = math.inf, max_tokens: float = math.inf,
                 checkpoint_path: str | Path | None = None, checkpoint_freq: int | None = None, resume: bool = False,
                 best_path: str | Path | None = None, eval_ends: bool = True, share_rng: bool = False,
-                callbacks: Sequence[Any] = ()) -> History:
+                preflight: bool = False, callbacks: Sequence[Any] = ()) -> History:
     """`train_model_simple` for real work: evaluation leaves no trace, and a stopped run resumes bit for bit.
 
     scheduler: stepped after each update. max_grad_norm: gradients are scaled down to this norm. accumulate: batches per
@@ -121,7 +122,8 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
     resume: continue from that file, or start if there is none yet. best_path: where the weights with the lowest validation
     loss are saved, as safetensors. eval_ends: also evaluate before the first update and after the last. share_rng: let
     evaluation draw from training's stream of random numbers; with this and eval_ends=False the weights are those of
-    `train_model_simple`, bit for bit. callbacks: objects like `progress.Callback`.
+    `train_model_simple`, bit for bit. preflight: print what `diagnose.preflight` finds first, and stop when it is a fault.
+    callbacks: objects like `progress.Callback`.
     Returns the History, even when the stop button, or a nan or infinite loss, ends training. Raises ValueError, OSError
     and FileExistsError before the first update, and as `load_checkpoint` does.
     """
@@ -143,6 +145,8 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
     else:
         state = TrainState(rng=random_state(train_loader), given=settings(optimizer, scheduler),
                            scheduler=scheduler and scheduler.state_dict())
+        if preflight:
+            require_sound(model, (train_loader, val_loader), optimizer, tokenizer, scheduler=scheduler, steps=steps)
     if checkpoint_path:
         require_storable(configuration=unwrap(model).cfg, optimizer=state.given["optimizer"], scheduler=state.given["scheduler"])
     history, data = History(*state.losses), describe_data(train_loader)

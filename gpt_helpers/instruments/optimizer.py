@@ -1,6 +1,7 @@
 """Instruments for an optimizer and its settings: a few updates of a copy tell most."""
 import copy
 import math
+import time
 import warnings
 from typing import Any, NamedTuple
 
@@ -47,8 +48,7 @@ def peak_rate(group: dict) -> float:
 
 class Trial(NamedTuple):
     """A few updates on one batch. losses: before each, and after the last. moved: {weight: the share of its rows that
-    got a gradient}.
-    ratio: the size of the first update over that of the weights; norms: {weight: its first gradient's norm}.
+    got a gradient}. ratio: the size of the first update over that of the weights. norms: {weight: its first gradient's norm}.
     """
 
     losses: list
@@ -57,8 +57,11 @@ class Trial(NamedTuple):
     norms: dict
 
 
-def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int) -> Trial:
-    """Updates of a copy of model and optimizer, at the highest learning rate that is known; the originals are not touched."""
+def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int = 12, seconds: float = 4.0) -> Trial:
+    """Updates of a copy of model and optimizer, at the highest learning rate that is known; the originals are not touched.
+
+    steps: how many, but after three of them no new one is begun when so many seconds have passed.
+    """
     model, optimizer = copy.deepcopy((unwrap(model), optimizer))
     model.eval()                                                   # without dropout, so that a falling loss means learning
     for group in optimizer.param_groups:
@@ -66,14 +69,18 @@ def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int) 
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     reached = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in before.items()}
     losses, norms, ratio = [], {}, 0.0
+    started = time.monotonic()
     for step in range(steps):
+        if step >= 3 and time.monotonic() - started > seconds:
+            break
         model.zero_grad()
         loss = mean_loss(model, batch)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
         for name, weight in model.named_parameters():
-            reached[name] |= weight.grad is not None and weight.grad != 0
+            if weight.grad is not None:
+                reached[name] |= weight.grad != 0
         if step == 0:
             norms = {name: 0.0 if weight.grad is None else weight.grad.norm().item()
                      for name, weight in model.named_parameters()}
