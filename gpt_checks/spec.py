@@ -56,11 +56,12 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
             for case, args, got in rows:
                 also(got, args, case)
             return
+        special = wrong[0][0] if len(wrong) < len(rows) else None
         if words := explanation(rows):
-            raise_not_yet(words, wrong[0][0] if len(wrong) < len(rows) else None)
-        told = [tell(row, answer) for row in wrong]
+            raise_not_yet(words, special)
+        told = [tell((None, *row[1:]), answer) for row in wrong]
         if all(error.named for error in told) and len({re.sub(r"[\d.e+-]+", "#", str(error)) for error in told}) == 1:
-            raise told[0]                    # what the numbers tell, the same in every case that is wrong
+            raise_not_yet(str(told[0]), special)      # what the numbers tell, the same in every case that is wrong
         small = wrong_ones(run(answer, cases(SmallDraw(draw.getrandbits(60))))[0])
         raise tell(min(small or wrong, key=lambda row: len(repr(row[1]))), answer)
 
@@ -80,6 +81,8 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
             if any(explains(parts, rows) for parts in some):
                 return words
         if any(kind_fault(got, use(right, *args)) or not is_finite(got) for _, args, got in rows):
+            return None
+        if all(same(got, rows[0][2], 0, 0) for _, _, got in rows):      # a constant is no two mistakes at once
             return None
         for (one, (parts, *_)), (other, (more, *_)) in combinations(table.items(), 2):
             if not parts.keys() & more.keys() and explains({**parts, **more}, rows):
