@@ -183,6 +183,9 @@ check_windows = spec(
         f"the stride is ignored, as if it were T; {STRIDE}": lambda n, t, s: range(0, n - t, t),
         f"windows start T + 1 tokens apart; {STRIDE}": lambda n, t, s: range(0, n - t, t + 1),
         f"windows start 1 token apart; {STRIDE}": [lambda n, t, s: range(n - t), lambda n, t, s: range(len(STARTS(n, t, s)))],
+        f"windows start too far apart, or too near; {STRIDE}":
+            [lambda n, t, s, step=step: range(0, n - t, max(step(s), 1))
+             for step in (lambda s: 2 * s, lambda s: s + 1, lambda s: s - 1, lambda s: 2)],
         "the window that starts at token 0 is missing": [lambda n, t, s: range(s, n - t, s), lambda n, t, s: range(1, n - t, s)],
         f"a window was added that ends with the text; {STRIDE}": lambda n, t, s: sorted({*STARTS(n, t, s), max(n - t - 1, 0)}),
         f"a window came back where none fits; {WHOLE}": lambda n, t, s: range(0, max(n - t, 1), s),
@@ -252,6 +255,7 @@ check_count_windows = spec(
         "one too few: the first window needs no stride, so there is one more than (n - T - 1) // stride": {"more": 0},
         "two are added; the first window adds one": {"more": 2},
         "the next token is forgotten: T inputs and the target of the last take T + 1 tokens": {"room": lambda n, t: n - t},
+        "2 tokens are subtracted besides T; a window takes T + 1 tokens": {"room": lambda n, t: n - t - 2},
         "that is n - T - 1, the last start; divide by the stride, and add one": {"strides": lambda room, s: room, "more": 0},
     })
 
@@ -410,10 +414,11 @@ def leaked_share(train_starts, val_starts, t, *, given=as_given, train=OF_TARGET
 
 
 def splits(draw):
-    for _ in range(6):      # gaps and overlaps; one window is in both parts, and one is covered by two of training
+    for _ in range(6):      # gaps and overlaps: one window is in both parts, one covered by two, the first and last in part
         t, start = draw.randint(6, 9), draw.randint(80, 90)
-        first, *more = draw.sample(range(70), draw.randint(6, 9))
-        yield None, ([start, first, *more[::2], start + 3], [more[1], first, start + 1, *more[3::2]], t)
+        both, *more = draw.sample(range(70), draw.randint(6, 9))
+        train, val = [both, start, start + 3, *more[::2]], [both, start + 1, *more[1::2]]
+        yield None, (draw.sample(train, len(train)), [start - 2, *draw.sample(val, len(val)), start + 5], t)
     t, first, more = draw.randint(5, 9), draw.randint(7, 15), draw.randint(5, 9)
     yield "windows at every token", (list(range(first)), list(range(first, first + more)), t)
     yield "windows side by side, none shared", ([i * t for i in range(first)], [i * t for i in range(first, first + more)], t)
