@@ -237,6 +237,10 @@ class Draw(random.Random):
         return torch.randint(vocab_size, shape, generator=self.generator)
 
 
+class generator(list):
+    """What a generator, or another iterator, has yielded; a list with the name that messages show."""
+
+
 class Answer:
     """A student's function: what it raises becomes one line with its own line number, and its inputs must survive.
 
@@ -256,7 +260,7 @@ class Answer:
         try:
             result = self.function(*args, **kwargs)
             if isinstance(result, Iterator):      # a generator: what it would yield, and not for ever
-                result = list(itertools.islice(result, 100_000))
+                result = generator(itertools.islice(result, 100_000))
         except (NotYet, ToDo, KeyboardInterrupt, TooSlow):
             raise
         except BaseException as error:      # SystemExit too

@@ -58,6 +58,7 @@ def logits_and_targets(draw):
     yield "all logits near -10,000", (x - 1e4, y)
     yield "logits of 10,000", (x + 1e4 * (rows % 2 * 2 - 1)[:, None], y)      # rows far above and far below 0
     yield "a target with a logit of -10,000", (impossible, y)
+    yield "more rows than tokens", (2 * draw.normal(v, n), draw.ids(v, vocab_size=n))
 
 
 def shifted(shift):
@@ -86,6 +87,9 @@ check_cross_entropy = spec(
         "the sum of exp " + OVER_ROWS: lambda x: (x - row_max(x)) - (x - row_max(x)).exp().sum().log(),
         "the logits themselves were averaged; they are no probabilities before a softmax": lambda x: x,
         "the logits were taken for probabilities: the logarithm comes after a softmax": lambda x: x.log(),
+        "reshape is no transpose, it mixes the logits of several rows; .T exchanges rows and columns":
+            lambda x: x.reshape(x.shape[1], len(x)).log_softmax(0).T,
+        "the sum of exp takes N logits of a row, as many as rows; take all V": lambda x: x - x[:, :len(x)].logsumexp(1, True),
         "the logits were normalised by their sum; softmax takes exp first": lambda x: (x / x.sum(1, True)).log(),
         "softmax was taken twice (F.cross_entropy and log_softmax want logits, not probabilities)":
             lambda x: x.softmax(1).log_softmax(1),
@@ -108,7 +112,13 @@ check_cross_entropy = spec(
         ONE_MAXIMUM: [{"logp": shifted(lambda x: x.max())},
                       {"logp": lambda x: ((x - x.max()).exp() / (x - x.max()).exp().sum(1, True)).log()}],
         "a small number inside the logarithm makes the loss finite, and wrong; stay with logarithms: ln p = x - logsumexp(x)":
-            [{"logp": lambda x, eps=10.0**-k: (x.softmax(1) + eps).log()} for k in range(4, 41)],
+            [{"logp": lambda x, eps=10.0**-k, to=to: to(x.softmax(1), eps).log()} for k in range(4, 41)
+             for to in (torch.add, torch.clamp)],
+        "the logits are clamped, which changes the loss where they are large; subtract each row's maximum":
+            [{"logp": lambda x, to=to, most=most: to(x, most)} for most in (50, 20, 10, 30, 40, 60, 80, 88, 100, 500, 700, 1000)
+             for to in (lambda x, most: x.clamp(-most, most).log_softmax(1),
+                        lambda x, most: x - x.clamp(-most, most).logsumexp(1, True),
+                        lambda x, most: x.clamp(max=most) - x.clamp(max=most).exp().sum(1, True).log())],
         "logp[:, targets] takes every target in every row, (N, N) numbers; row i has one target: logp[torch.arange(N), targets]":
             {"pick": lambda logp, y: logp[:, y]},
         "the mean runs over all V tokens of a row; only the target's -ln p counts": {"pick": lambda logp, y: logp},
@@ -133,6 +143,8 @@ check_cross_entropy = spec(
         "the logarithm is to base 10; a loss in nats takes the natural one": lambda losses, v: losses.mean() / math.log(10),
         "a loss for each row came back; the loss is their mean, a single number": lambda losses, v: losses,
         "the perplexity came back: leave out the last exp": lambda losses, v: losses.mean().exp(),
+        "the rows' perplexities were averaged; average their losses": lambda losses, v: losses.exp().mean(),
+        "only the first V rows count; the mean is over all N": lambda losses, v: losses[:v].mean(),
     }.items()})
 
 
@@ -178,6 +190,10 @@ def half_and_half(values):
     return old
 
 
+def perplexities(batches, f):
+    return [f(x, y).exp().item() for x, y in batches]
+
+
 check_loader_loss = spec(
     "2.3", "the loss of many batches", see=("02", "The loss of many batches"), right=loader_loss, cases=batches_of_unequal_size,
     rtol=3e-6, name="the loss", also=without_graph,
@@ -196,6 +212,12 @@ check_loader_loss = spec(
         "the weights are numbers of tokens, but the sum is divided by the number of rows": lambda m, s, t: by_tokens(m, s, t) * t,
         "the sum of means is divided by the number of tokens; weigh each mean by its tokens first":
             lambda means, sizes, t: sum(means) / (sum(sizes) * t),
+        "inputs and targets are both counted as tokens; only the targets have a loss": lambda m, s, t: by_tokens(m, s, t) / 2,
+        "the sum is overwritten, so that only the last batch is in it: total += and not total =":
+            lambda means, sizes, t: means[-1] * sizes[-1] / sum(sizes),
+        "the number of tokens is overwritten, and is that of the last batch: tokens += and not tokens =":
+            lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) / sizes[-1],
+        "that is the perplexity; the loss is its logarithm": lambda m, sizes, t: math.exp(by_tokens(m, sizes, t)),
         "the last batch is left out; it counts too, even when it is not full":
             lambda m, sizes, t: by_tokens(m[:-1], sizes[:-1], t) if m[1:] else 0.0,
         "only the first batch was scored: is `return` inside the loop?": lambda means, sizes, t: means[0],
@@ -218,7 +240,7 @@ check_loader_loss = spec(
         "inputs and targets are exchanged: batch_loss(inputs, targets)":
             {"means": lambda batches, f: [f(y, x).item() for x, y in batches]},
         "perplexities were averaged; average the losses":
-            {"means": lambda batches, f: [f(x, y).exp().item() for x, y in batches]},
+            [{"means": perplexities}, {"means": perplexities, "combine": lambda *args: math.log(by_tokens(*args))}],
     })
 
 
@@ -269,9 +291,9 @@ check_untrained_loss = spec(
 # 2.5
 
 def bigram(ids, train, v, trust, *, given=lambda *args: args, end=lambda probs, v: -sum(map(math.log, probs)) / len(probs),
-           **exchanged):
+           probs=None, **exchanged):
     ids, train, v, trust = given(ids, train, v, trust)
-    return end(bigram_probs(ids.tolist(), train.tolist(), v, trust, **exchanged), v)
+    return end((probs or bigram_probs)(ids.tolist(), train.tolist(), v, trust, **exchanged), v)
 
 
 def bigram_probs(ids, train, v, trust, *, pairs_of=lambda row: list(pairwise(row)), firsts_of=lambda train, pairs: train[:-1],
@@ -287,6 +309,22 @@ def bigram_probs(ids, train, v, trust, *, pairs_of=lambda row: list(pairwise(row
         p = mix(count, times, v, trust) if mix else trust * count / max(times, 1) + (1 - trust) * even(v, trust)
         p = unseen(v, trust) if times == 0 and unseen else new_pair(p, v) if count == 0 else p
         probs.append(p)
+    return probs
+
+
+def alone(b, train, v):
+    """The lesson's probability of b, whatever stands before it."""
+    kinds = len(set(train))
+    return (train.count(b) + kinds / v) / (len(train) + kinds)
+
+
+def witten_bell(ids, train, v, trust, *, alone=alone):
+    """The lesson's probabilities of ids[1:]."""
+    probs = []
+    for a, b in pairwise(ids):
+        after = [second for first, second in pairwise(train) if first == a]
+        kinds = len(set(after))
+        probs.append((after.count(b) + kinds * alone(b, train, v)) / (len(after) + kinds) if after else alone(b, train, v))
     return probs
 
 
@@ -348,6 +386,8 @@ check_bigram_loss = spec(
             {"pairs_of": lambda row: list(pairwise(row))[::2], "firsts_of": lambda train, pairs: [a for a, _ in pairs]},
         "1 is added to every count (and V to count(a)); the exercise mixes with 1/V instead":
             {"mix": lambda count, times, v, trust: (count + 1) / (times + v), "unseen": None},
+        "that is the lesson's mix, of Witten and Bell; the exercise asks for a simpler one, with trust and 1/V":
+            [{"probs": witten_bell}, {"probs": lambda *args: witten_bell(*args, alone=lambda b, train, v: 1 / v)}],
     } | {f"trust is {fixed} whatever is given; use the trust that is given":
          {"given": lambda i, t, v, k, fixed=fixed: (i, t, v, fixed)} for fixed in (0.9, 0.5, 0.8, 0.7, 0.99, 0.95)
     } | {words: {"end": end} for words, end in {
@@ -361,6 +401,7 @@ check_bigram_loss = spec(
         "the logarithm is to base 10; nats take the natural one": lambda probs, v: -sum(map(math.log10, probs)) / len(probs),
         "that is the perplexity; the loss is its logarithm": lambda probs, v: math.exp(-sum(map(math.log, probs)) / len(probs)),
         "the logarithm of the mean probability came back; take the logarithm of each, then the mean": mean_first,
+        "perplexities, 1/p, were averaged; average the losses, -ln p": lambda probs, v: sum(1 / p for p in probs) / len(probs),
         "that is minus the mean probability; the logarithm is missing": lambda probs, v: -sum(probs) / len(probs),
         "that is the mean probability; minus its logarithm is missing": lambda probs, v: sum(probs) / len(probs),
         "only every second pair is scored; every token but the first is":

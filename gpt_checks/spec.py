@@ -5,6 +5,7 @@ mistake on every input; tests/test_checks.py runs each mistake of each table as 
 """
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -33,13 +34,15 @@ class SmallDraw(Draw):
 
 def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, cases: Callable[[Draw], Iterable],
          mistakes: Mapping[str, Any], name: str = "the result", scales: Callable = lambda *args: {}, rtol: float = 1e-4,
-         atol: float = 1e-6, also: Callable = lambda got, args, case: None, doc: str = "") -> Callable:
+         atol: float = 1e-6, also: Callable = lambda got, args, case: None, doc: str = "",
+         use: Callable = lambda answer, *args: answer(*args)) -> Callable:
     """A check made of data.
 
     right(*args, **parts): the right answer; parts: the steps in it that a mistake exchanges. cases(draw): yields pairs of
     what is special about the inputs, in words, or None, and the inputs. mistakes: {sentence: parts, or a list of such}.
     scales(*args): {words: number}, constant factors to be named. also(got, args, case): raises NotYet for what a right
-    number does not show. doc: the docstring of the check.
+    number does not show. doc: the docstring of the check. use(answer, *args): runs an answer, the right one among them, and gives
+    what is compared.
     """
     table = {words: some if isinstance(some, list) else [some] for words, some in mistakes.items()}
 
@@ -53,11 +56,12 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
             for case, args, got in rows:
                 also(got, args, case)
             return
+        special = wrong[0][0] if len(wrong) < len(rows) else None
         if words := explanation(rows):
-            raise_not_yet(words, wrong[0][0] if len(wrong) < len(rows) else None)
-        told = [tell(row, answer) for row in wrong]
+            raise_not_yet(words, special)
+        told = [tell((None, *row[1:]), answer) for row in wrong]
         if all(error.named for error in told) and len({re.sub(r"[\d.e+-]+", "#", str(error)) for error in told}) == 1:
-            raise told[0]                    # what the numbers tell, the same in every case that is wrong
+            raise_not_yet(str(told[0]), special)      # what the numbers tell, the same in every case that is wrong
         small = wrong_ones(run(answer, cases(SmallDraw(draw.getrandbits(60))))[0])
         raise tell(min(small or wrong, key=lambda row: len(repr(row[1]))), answer)
 
@@ -66,7 +70,7 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
         rows = []
         for case, args in drawn:
             try:
-                rows.append((case, args, answer(*args)))
+                rows.append((case, args, use(answer, *args)))
             except NotYet as error:
                 return rows, error if case is None else NotYet(f"{case}: {error}")
         return rows, None
@@ -76,7 +80,9 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
         for words, some in table.items():
             if any(explains(parts, rows) for parts in some):
                 return words
-        if any(kind_fault(got, right(*args)) or not is_finite(got) for _, args, got in rows):
+        if any(kind_fault(got, use(right, *args)) or not is_finite(got) for _, args, got in rows):
+            return None
+        if all(same(got, rows[0][2], 0, 0) for _, _, got in rows):      # a constant is no two mistakes at once
             return None
         for (one, (parts, *_)), (other, (more, *_)) in combinations(table.items(), 2):
             if not parts.keys() & more.keys() and explains({**parts, **more}, rows):
@@ -88,24 +94,29 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
 
     def mistaken(parts: dict, args: tuple) -> Any:
         try:
-            return right(*args, **parts)
+            return use(partial(right, **parts), *args)
         except Exception:
             return FAILED
 
     def wrong_ones(rows: list) -> list:
-        return [row for row in rows if not same(row[2], right(*row[1]), rtol, atol)]
+        return [row for row in rows if not same(row[2], use(right, *row[1]), rtol, atol)]
 
     def tell(row: tuple, answer: Answer) -> NotYet:
         """What the numbers of one case tell, as an error."""
         case, args, got = row
         try:
-            expect(got, right(*args), call=call_text(answer, args), args=args, name=name, case=case, scales=scales(*args),
+            expect(got, use(right, *args), call=call_text(answer, args), args=args, name=name, case=case, scales=scales(*args),
                    rtol=rtol, atol=atol)
         except NotYet as error:
             return error
 
     check.table, check.right, check.__doc__ = table, right, doc
     return check
+
+
+def exchange(part: str, steps: Mapping[str, Any]) -> dict:
+    """Lines of a table of mistakes that all exchange one part: {sentence: a step, or a list of such} as {sentence: parts}."""
+    return {words: [{part: step} for step in (some if isinstance(some, list) else [some])] for words, some in steps.items()}
 
 
 def is_finite(value: Any) -> bool:

@@ -1,645 +1,496 @@
-"""Checks for the exercises of lesson 01: the split."""
+"""The exercises of lesson 01 as data: the split."""
 import math
-from itertools import pairwise
-from numbers import Real
 
 import torch
 
-from gpt_checks.core import NotYet, as_tensor, exercise, expect, raise_not_yet, same, short
+from gpt_checks.core import generator, want_that
+from gpt_checks.spec import exchange, spec
 
 
-def plain(value):
-    """A result as Python's numbers and lists, where it came as tensors of up to one dimension or as numpy's numbers."""
-    if type(value).__module__ == "numpy" or (isinstance(value, torch.Tensor) and value.ndim < 2 and as_tensor(value) is not None):
-        value = value.tolist()
-    return [plain(part) for part in value] if isinstance(value, list | tuple) and len(value) < 10 else value
+def as_given(*args):
+    return args
 
 
-def agree(a, b, rtol):
-    """Whether two plain results are the same numbers, whole or not."""
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(agree(x, y, rtol) for x, y in zip(a, b, strict=True))
-    try:
-        numbers = isinstance(a, Real) and isinstance(b, Real) and not isinstance(a, bool)
-        return numbers and math.isclose(a, b, rel_tol=rtol, abs_tol=1e-6)
-    except OverflowError:                             # a whole number beyond all floats
-        return False
+def no_generator(got, args, case):
+    want_that(not isinstance(got, generator), "the values are right, but a generator (or zip, or map) gives them, and only once; "
+              "list(...) makes a list of it")
 
 
-def ask(answer, cases, right, mistakes, *, name, describe, scales=lambda *args: {}, rtol=1e-9):
-    """Compare answer with right in all cases, and name the mistake that explains most of the wrong results.
+# 1.1
 
-    right: a function of a case. mistakes: {words: a function of a case}. describe: a case in words.
-    scales: the factors of a case that can be named, as in `compare`.
-    """
-    results = []
-    for args in cases:
-        try:
-            results.append((args, plain(answer(*args))))
-        except NotYet as error:                       # a wrong number before it tells more
-            if all(same(got, right(*args), rtol) for args, got in results):
-                raise_not_yet(str(error), describe(*args) if results else None)
-            break
-    wrong = [(args, got) for args, got in results if not same(got, right(*args), rtol)]
-    if not wrong:
-        return
-    if len(results) > 2 and all(agree(got, results[0][1], rtol) for _, got in results):
-        raise_not_yet(f"{answer.name} gives {short(results[0][1])} whatever it is given; compute it from the inputs")
+def cut_points(n, train, val, *, given=as_given, times=lambda share, n: share * n, whole=round,
+               second=lambda cut, n, p, q: cut(p + q), give=lambda a, b, n: (a, b)):
+    n, train, val = given(n, train, val)
 
-    off = [(args, got) for args, got in wrong if not agree(got, right(*args), rtol)]      # not in kind alone
+    def cut(share):
+        return whole(times(share, n))
 
-    def explained(words, among):
-        return [(args, got) for args, got in among if agree(got, mistakes[words](*args), rtol)]
-
-    best = max(mistakes, key=lambda words: (len(explained(words, off)), len(explained(words, results))))
-    known = 3 * len(explained(best, off)) >= max(len(off), 1)       # fewer are a coincidence
-    args, got = explained(best, off)[0] if known else wrong[0]
-    expect(got, right(*args), {best: mistakes[best]} if known else {}, args=args, name=name, case=describe(*args),
-           scales=scales(*args), rtol=rtol)
+    return give(cut(train), second(cut, n, train, val), n)
 
 
-def near(x):
-    """The nearest whole number; the checks draw nothing that lies halfway."""
-    return math.floor(x + 0.5)
+def shares_of_a_text(draw):
+    """Cuts that fall beside a token by tenths of it; but for the lesson's, no share is a whole percent."""
+    for first, more in ((0.7, 0.7), (0.3, 0.3), (0.6, 0.3), (0.8, 0.6), (0.2, 0.1), (0.9, 0.3), (0.1, 0.7), (0.4, 0.4)):
+        n = draw.randint(200, 9999)
+        train, val = draw.randint(55 * n // 100, 75 * n // 100) + first, draw.randint(8 * n // 100, 17 * n // 100) + more
+        yield None, (n, round(train / n, 6), round(val / n, 6))
+    yield None, (10 * draw.randint(30, 999) + draw.choice([1, 2, 3, 4, 6, 7, 8, 9]), 0.8, 0.1)
+    n = draw.randint(700_000, 999_999)
+    yield None, (n, round((n * 2 // 3 + 0.7) / n, 8), round((n // 7 + 0.6) / n, 8))
 
 
-# 1.1 the cut points
-
-def cuts(n, train, val):
-    """Where training ends and where validation ends."""
-    return near(train * n), near((train + val) * n)
-
-
-def lengths(n, train, val):
-    """How many tokens the three parts have."""
-    first, second = cuts(n, train, val)
-    return first, second - first, n - second
-
-
-CUTS = {
-    "the places are not rounded; a cut lies between two tokens, so take the nearest whole number":
-        lambda n, train, val: (train * n, (train + val) * n),
-    "rounded down (int, floor and // cut off what follows the point); each cut falls on the nearest token: round":
-        lambda n, train, val: (int(train * n), int((train + val) * n)),
-    "rounded up; each cut falls on the nearest token: round":
-        lambda n, train, val: (math.ceil(train * n), math.ceil((train + val) * n)),
-    "the second cut was counted on from the rounded first one, so two roundings add up; round (train + val)·n, once":
-        lambda n, train, val: (near(train * n), near(train * n) + near(val * n)),
-    "rounded down, each part for itself, so the errors add up; round train·n and (train + val)·n to the nearest":
-        lambda n, train, val: (int(train * n), int(train * n) + int(val * n)),
-    "the second number is val's share alone; the second cut lies where validation ends, at (train + val)·n":
-        lambda n, train, val: (near(train * n), near(val * n)),
-    "the second number is the length of validation; the second cut lies where validation ends, at (train + val)·n":
-        lambda n, train, val: lengths(n, train, val)[:2],
-    "the second number is val's share alone, and rounded down; the second cut is nearest to (train + val)·n":
-        lambda n, train, val: (int(train * n), int(val * n)),
-    "× goes before +, so train + val·n is little more than val's share; write (train + val)·n, with brackets":
-        lambda n, train, val: (near(train * n), near(train + val * n)),
-    "the lengths of three parts came back; two cuts are asked, where training ends and where validation ends":
-        lambda n, train, val: lengths(n, train, val),
-    "the lengths of three parts came back, each rounded for itself; two cuts are asked, where training and where validation end":
-        lambda n, train, val: (near(train * n), near(val * n), n - near(train * n) - near(val * n)),
-    "n came back as a third cut; the text ends there anyway, and two cuts make three parts":
-        lambda n, train, val: (*cuts(n, train, val), n),
-    "0 came back as a cut; the text begins there anyway, and two cuts make three parts":
-        lambda n, train, val: (0, *cuts(n, train, val)),
-    "0 and n came back too; the text begins and ends there anyway, and two cuts make three parts":
-        lambda n, train, val: (0, *cuts(n, train, val), n),
-    "the two cuts are exchanged; the first is where training ends":
-        lambda n, train, val: cuts(n, train, val)[::-1],
-    "the shares are exchanged: training comes first, so the first cut is train·n":
-        lambda n, train, val: (near(val * n), cuts(n, train, val)[1]),
-    "validation and test are exchanged: (1 - val)·n leaves val's share to the test part; the second cut is (train + val)·n":
-        lambda n, train, val: (near(train * n), near((1 - val) * n)),
-    "0.8 and 0.1 are fixed in the function; use the shares it is given, train and val":
-        lambda n, train, val: (near(0.8 * n), near(0.9 * n)),
-    "0.9 is fixed in the function; use the shares it is given: (train + val)·n":
-        lambda n, train, val: (near(train * n), near(0.9 * n)),
-    "val is taken as a share of what training leaves over; it is a share of n":
-        lambda n, train, val: (near(train * n), near(train * n) + near(val * (n - near(train * n)))),
-    "val is taken as a share of the training part; it is a share of n":
-        lambda n, train, val: (near(train * n), near(train * n * (1 + val))),
-    "each cut is one too small: a slice leaves out its end, so ids[:first] holds first tokens":
-        lambda n, train, val: (cuts(n, train, val)[0] - 1, cuts(n, train, val)[1] - 1),
-    "each cut is one too large: tokens are counted from 0, so ids[:first] holds first tokens":
-        lambda n, train, val: (cuts(n, train, val)[0] + 1, cuts(n, train, val)[1] + 1),
-    "the second cut is one too large: validation is ids[first:second], and begins at first itself":
-        lambda n, train, val: (cuts(n, train, val)[0], cuts(n, train, val)[1] + 1),
-    "the first cut is one too small: a slice leaves out its end, so ids[:first] holds first tokens":
-        lambda n, train, val: (cuts(n, train, val)[0] - 1, cuts(n, train, val)[1]),
-    "the second cut is one too small, or rounded down: take the nearest, and a slice leaves out its end by itself":
-        lambda n, train, val: (cuts(n, train, val)[0], cuts(n, train, val)[1] - 1),
-    "the first cut is one too large: tokens are counted from 0, so ids[:first] holds first tokens":
-        lambda n, train, val: (cuts(n, train, val)[0] + 1, cuts(n, train, val)[1]),
-    "the second number is n, where test ends; the second cut lies where validation ends, at (train + val)·n":
-        lambda n, train, val: (near(train * n), n),
-    "the shares were multiplied with each other; validation ends at (train + val)·n":
-        lambda n, train, val: (near(train * n), near(train * val * n)),
-    "the rest after training was halved; val says how much of n is for validation":
-        lambda n, train, val: (near(train * n), near((n + train * n) / 2)),
-    "n was divided by the shares; a share of n is a product, train·n":
-        lambda n, train, val: (near(n / train), near(n / (train + val))),
-    "n was divided by the shares, with //; a share of n is a product, train·n":
-        lambda n, train, val: (n // train, n // (train + val)),
-    "the shares were multiplied by n - 1; they are shares of all n tokens":
-        lambda n, train, val: (near(train * (n - 1)), near((train + val) * (n - 1))),
-    "the shares themselves came back; multiply them by n": lambda n, train, val: (train, train + val),
-    "the lengths of validation and test came back; the cuts are asked, where training ends and where validation ends":
-        lambda n, train, val: lengths(n, train, val)[1:],
-    "counted from the end of the text; training comes first": lambda n, train, val: tuple(n - cut for cut in cuts(n, train, val)),
-}
+END_IS_OUT = "too small: a slice leaves out its end by itself, so ids[:first] holds first tokens"
+FROM_0 = "too large: tokens are counted from 0, so ids[:first] holds first tokens, and ids[first:] goes on"
+AT_THE_END = "the second cut lies where validation ends, at (train + val)·n"
+NEAREST = "each cut falls on the nearest token: round"
+TWO_CUTS = "two cuts are asked, where training ends and where validation ends"
+check_cut_points = spec(
+    "1.1", "the cut points", see=("01", "Three parts, three purposes"), right=cut_points, cases=shares_of_a_text, rtol=1e-9,
+    name="the pair of cuts", also=no_generator,
+    doc="cut_points(n, train, val): the whole numbers nearest to train·n and (train + val)·n, a pair of ints.",
+    mistakes=exchange("whole", {
+        f"the places are not rounded; {NEAREST}": lambda x: x,
+        f"rounded down (int, floor and // cut off what follows the point); {NEAREST}": math.floor,
+        f"rounded up; {NEAREST}": math.ceil,
+    }) | exchange("second", {
+        "two roundings add up in the second cut; round the whole place, (train + val)·n": lambda cut, n, p, q: cut(p) + cut(q),
+        f"the second number is val's share alone; {AT_THE_END}": lambda cut, n, p, q: cut(q),
+        f"train + val·n is val's share and little more, without brackets; {AT_THE_END}": lambda cut, n, p, q: cut(p / n + q),
+        f"validation and test are exchanged, as (1 - val)·n does; {AT_THE_END}": lambda cut, n, p, q: cut(1 - q),
+        f"0.9 is fixed in the function; {AT_THE_END}": lambda cut, n, p, q: cut(0.9),
+        "val is taken as a share of what training leaves; it is one of n": lambda cut, n, p, q: cut(p) + round(q * (n - cut(p))),
+        "val is taken as a share of the training part; it is one of n": lambda cut, n, p, q: cut(p * (1 + q)),
+        f"the second number is n, where test ends; {AT_THE_END}": lambda cut, n, p, q: n,
+        f"the shares were multiplied with each other; {AT_THE_END}": lambda cut, n, p, q: cut(p * q),
+        f"the rest after training was halved; {AT_THE_END}": lambda cut, n, p, q: cut((1 + p) / 2),
+    }) | exchange("give", {
+        f"the second number is the length of validation; {AT_THE_END}": lambda a, b, n: (a, b - a),
+        f"lengths of the parts came back; {TWO_CUTS}": [lambda a, b, n: (a, b - a, n - b), lambda a, b, n: (b - a, n - b)],
+        "n came back as a third cut; the text ends there anyway, and two cuts make three parts": lambda a, b, n: (a, b, n),
+        "0 came back as a cut; the text begins there anyway": [lambda a, b, n: (0, a, b, n), lambda a, b, n: (0, a, b)],
+        "both cuts came back in one tensor; a pair of ints is asked, (first, second)": lambda a, b, n: torch.tensor([a, b]),
+        "the two cuts are exchanged; the first is where training ends": lambda a, b, n: (b, a),
+        "counted from the end of the text; training comes first": lambda a, b, n: (n - a, n - b),
+    }) | {f"{which} one {why}": {"give": lambda a, b, n, i=i, j=j: (a + i, b + j)} for which, i, j, why in [
+        ("each cut is", -1, -1, END_IS_OUT), ("the first cut is", -1, 0, END_IS_OUT), ("the second cut is", 0, -1, END_IS_OUT),
+        ("each cut is", 1, 1, FROM_0), ("the first cut is", 1, 0, FROM_0), ("the second cut is", 0, 1, FROM_0)]
+    } | exchange("given", {
+        "the shares are exchanged: training comes first, so the first cut is train·n": lambda n, p, q: (n, q, p),
+        "0.8 and 0.1 are fixed in the function; use the shares it is given": lambda n, p, q: (n, 0.8, 0.1),
+        "one share is fixed in the function; use both, as given": [lambda n, p, q: (n, 0.8, q), lambda n, p, q: (n, p, 0.1)],
+    }) | exchange("times", {
+        "the shares were multiplied by n - 1; they are shares of all n tokens": lambda share, n: share * (n - 1),
+        "n was divided by the shares; a share of n is a product": [lambda share, n: n / share, lambda share, n: n // share],
+        "the shares were rounded before the multiplication; round the product, train * n": lambda share, n: round(share) * n,
+        "the shares were rounded first, or cut off, as to whole percents; they are exact, and only the two places are rounded":
+            [lambda share, n, k=k, f=f: f(share * k) / k * n for k in (100, 10, 10**3, 10**4, 10**5) for f in (round, int)],
+    }) | {"the shares themselves came back; multiply them by n": {"times": lambda share, n: share, "whole": lambda x: x}})
 
 
-@exercise("1.1", "the cut points", see=("01", "Three parts, three purposes"))
-def check_cut_points(answer, draw):
-    """cut_points(n, train, val): the whole numbers nearest to train·n and (train + val)·n."""
-    def make(first, val, second):
-        """n and shares whose places have parts of a token in these ranges, in hundredths; nothing lies halfway."""
-        while True:
-            n, p, q = draw.randint(300, 9999), draw.choice([55, 60, 65, 70, 75]), draw.choice([8, 12, 14, 16, 17])
-            if p * n % 100 in first and q * n % 100 in val and (p + q) * n % 100 in second:
-                return n, p / 100, q / 100
+# 1.2
 
-    down, up = range(5, 46), range(55, 96)
-    default = draw.randint(300, 9999) // 10 * 10 + draw.choice([1, 2, 3, 4, 6, 7, 8, 9]), 0.8, 0.1
-    either = {*down, *up}
-    cases = (make(up, up, down), make(down, down, up), make(up, down, up), default,
-             *(make(either, either, either) for _ in range(8)))
-    ask(answer, cases, cuts, CUTS, name="the pair of cuts",
-        describe=lambda n, train, val: f"n = {n}, train = {train}, val = {val}")
+def piece(first, end):
+    """The tokens of a window that starts at a, from a + first up to, but without, a + T + end."""
+    return lambda ids, a, t, s: ids[a + first : a + t + end]
 
 
-# 1.2 windows and targets
+def until(more):
+    """Starts a stride apart; with until(0), T + 1 tokens are left from each."""
+    return lambda n, t, s: range(0, n - t + more, s)
 
-@exercise("1.2", "windows and targets", see=("01", "Windows, shifted by one"))
-def check_windows(answer, draw):
-    """windows(ids, context_length, stride): each whole window as (inputs, targets), the targets one token later."""
-    t, s, more = draw.randint(5, 7), draw.randint(3, 4), draw.randint(3, 4)
+
+INPUTS, TARGETS, STARTS = piece(0, 0), piece(1, 1), until(0)
+
+
+def windows(ids, t, s, *, given=as_given, text=lambda ids: ids, starts=STARTS, inputs=INPUTS, targets=TARGETS,
+            give=lambda pairs: pairs):
+    ids, t, s = given(ids, t, s)
+    tokens = text(ids)
+    return give([(inputs(tokens, a, t, s), targets(tokens, a, t, s)) for a in starts(len(ids), t, s)])
+
+
+def texts(draw):
+    """Texts in which no token comes twice, so that a token tells its place."""
+    t, s, more = draw.randint(3, 6), draw.randint(2, 3), draw.randint(2, 4)
+    s = min(s, t - 1)
     room = t + 1 + more * s                               # tokens of more + 1 windows
-    for n, stride in ((room + 1, s), (room, s), (room - 1, s), (4 * t + draw.randint(2, t), t), (4 * t, t), (4 * t + 1, t),
-                      (4 * t + 9, t + draw.randint(2, 3)), (t + 5, 1), (t + 1, s), (t, s), (t - 2, s)):
-        ids = torch.tensor(draw.sample(range(1000, 50257), n))      # each once, so that a token tells its place
-        case = f"{n} tokens, T = {t}, stride {stride}"
-        try:
-            got = answer(ids, t, stride)
-        except NotYet as error:
-            raise_not_yet(str(error), case if answer.results else None)
-        if fault := kind_of_windows(got, t):
-            raise_not_yet(fault, case)
-        if fault := places_of_windows([(x.tolist(), y.tolist()) for x, y in got], ids.tolist(), t, stride):
-            raise_not_yet(fault, case)
+    for n, stride, case in [
+            (room, s, None), (room + 1, s, None), (room - 1, s, None), (4 * t + draw.randint(2, t), t, None), (4 * t, t, None),
+            (4 * t + 1, t, None), (4 * t + 9, t + draw.randint(2, 3), "a stride above T"), (t + 5, 1, "stride 1"),
+            (t + 1, s, "T + 1 tokens, one window"), (t, s, "T tokens, no window"), (t - 2, s, "fewer than T tokens, no window")]:
+        yield case, (torch.tensor(draw.sample(range(100, 1000), n)), t, stride)
 
 
-def kind_of_windows(got, t):
-    """What keeps a result from being a list of pairs of 1-D tensors of whole numbers, in words; None when nothing does."""
-    if got is None:
-        return "nothing came back (None): is a `return` missing?"
-    if not isinstance(got, list | tuple):
-        shape = f" of shape {tuple(got.shape)}" if isinstance(got, torch.Tensor) else ""
-        return f"a result of type {type(got).__name__}{shape} came back; need a list of pairs (inputs, targets), one a window"
-    if len(got) == 2 and all((isinstance(part, list | tuple) or (isinstance(part, torch.Tensor) and part.ndim == 2))
-                             and len(part) > 2 for part in got):
-        return "all inputs came back, then all targets; need a pair for each window, a list of (inputs, targets): zip does that"
-    for i, pair in enumerate(got):
-        if isinstance(pair, torch.Tensor) and pair.ndim == 1 and len(pair) == t + 1:
-            return f"window {i} came back as one row of T + 1 tokens; part it into inputs, all but the last, and targets"
-        if isinstance(pair, torch.Tensor) and not (pair.ndim == 2 and len(pair) == 2):
-            return f"item {i} is one tensor of shape {tuple(pair.shape)}; need a pair (inputs, targets)"
-        if not isinstance(pair, list | tuple | torch.Tensor) or len(pair) != 2:
-            size = f" with {len(pair)} values" if isinstance(pair, list | tuple) else ""
-            return f"item {i} is of type {type(pair).__name__}{size}; need a pair (inputs, targets)"
-        for name, part in zip(("inputs", "targets"), pair, strict=True):
-            if name == "targets" and isinstance(as_tensor(part), torch.Tensor) and as_tensor(part).ndim == 0:
-                return ("only one target for a window, the token after it; each of the T inputs has a target of its own, "
-                        "so the targets are T tokens too, one later")
-            if not isinstance(part, torch.Tensor) or as_tensor(part) is None:
-                return f"the {name} of window {i} are of type {type(part).__name__}; need a tensor, and ids[a:b] is one"
-            if part.ndim != 1:
-                return f"the {name} of window {i} have shape {tuple(part.shape)}; need ({t},)"
-            if part.is_floating_point() or part.dtype == torch.bool:
-                return f"the {name} of window {i} have dtype {part.dtype}; token ids are whole numbers, torch.int64"
-    return None
+def unpacked(answer, *args):
+    """What an answer gives; a tensor of two rows counts as a pair."""
+    got = answer(*args)
+    if not isinstance(got, list) or isinstance(got, generator):
+        return got
+    return [tuple(pair) if isinstance(pair, torch.Tensor) and pair.ndim == 2 and len(pair) == 2 else pair for pair in got]
 
 
-def places_of_windows(got, ids, t, stride):
-    """What is wrong with windows, lists of pairs of lists of ids, in words; None when nothing is."""
-    n, place = len(ids), {token: i for i, token in enumerate(ids)}
-    want = [(list(range(a, a + t)), list(range(a + 1, a + t + 1))) for a in range(0, n - t, stride)]
-    for i, (x, y) in enumerate(got):
-        if strangers := [token for token in x + y if token not in place]:
-            if x and strangers[0] == x[0] and max(x + y) <= n:
-                return "positions came back, not token ids: take the ids at these places, ids[a:b]"
-            return (f"window {i} holds {short(strangers[0])}, which is not in ids; a window that is not whole is left out, "
-                    "and not filled up")
-    got = [([place[token] for token in x], [place[token] for token in y]) for x, y in got]      # places in the text
-    if got == want:
-        return None
-    if not want:
-        return (f"{n} tokens hold no whole window, since T inputs and the target of the last of them take T + 1 = {t + 1}; "
-                f"need an empty list, got {len(got)} window{'s'[:len(got) != 1]}")
-    if not got:
-        return f"no window came back, but {len(want)} fit{'s'[:len(want) == 1]}: a window takes T + 1 = {t + 1} tokens"
-    return fault_of_targets(got, n, t) or fault_of_lengths(got, t, stride) or fault_of_starts(got, want, n, t, stride)
+def every(f):
+    """For each window f(inputs, targets)."""
+    return lambda pairs: [f(x, y) for x, y in pairs]
 
 
-def fault_of_targets(got, n, t):
-    """What is wrong with where the targets lie, seen from the inputs; None when they lie one later."""
-    if any(b - a != 1 for x, _ in got for a, b in pairwise(x)):
-        return "the tokens inside a window do not follow each other; the stride lies between windows, not between tokens"
-    distances = {b - a for x, y in got for a, b in zip(x, y, strict=False)}
-    if distances == {0}:
-        return "the targets are the inputs themselves; a target is the token after its input, so they start one later"
-    if distances in ({-1}, {-1, n - 1}):
-        if got[0][0][:1] == [1]:
-            return "inputs and targets are exchanged: the targets are the later ones"
-        return "the targets lie one token before the inputs; they lie one after"
-    if distances == {1, 1 - n}:
-        return ("the last target is the first token of the text (torch.roll goes round); nothing follows the last token, "
-                "so a window must end before it: start + T + 1 ≤ N")
-    if all(len(y) == 1 and x and y[0] == x[-1] + 1 for x, y in got) and len(got[0][0]) == t:
-        return ("only one target for a window, the token after it; each of the T inputs has a target of its own, "
-                "so the targets are T tokens too, one later")
-    if distances and distances <= {t, t + 1}:
-        return "the targets are the tokens after the window; each follows its own input, so they start one later"
-    if len(distances) == 1 and distances != {1}:
-        return f"the targets lie {distances.pop()} tokens after the inputs; need 1"
-    return None
+PARTIAL_TOO = [lambda n, t, s: range(0, n - 1, s), lambda n, t, s: range(0, n, s)]
+WHOLE, STRIDE = "leave out what does not fill a window, T + 1 tokens", "window i starts at i·stride"
+check_windows = spec(
+    "1.2", "windows and targets", see=("01", "Windows, shifted by one"), right=windows, cases=texts, rtol=1e-9, use=unpacked,
+    name="the list of windows", also=no_generator,
+    doc="windows(ids, context_length, stride): a list of all whole windows, (inputs, targets), the targets one token later.",
+    mistakes={
+        "the targets are the inputs themselves; a target is the token after its input": {"targets": piece(0, 0)},
+        "the targets lie one token before the inputs; they lie one after":
+            [{"targets": lambda ids, a, t, s: ids.roll(1)[a : a + t]}, {"targets": piece(-1, -1)}],
+        "the targets lie 2 tokens after the inputs; need 1": [
+            {"targets": piece(2, 2), "starts": until(-1)}, {"targets": piece(2, 2)}],
+        "the targets are the tokens after the window; each follows its own input, so they start one later":
+            [{"targets": lambda ids, a, t, s, i=i: ids[a + t + i : a + 2 * t + i],
+              "starts": lambda n, t, s, k=k, more=more: range(0, n - k * t + more, s)}
+             for i in (0, 1) for k, more in ((2, 0), (2, 1), (1, 0))],
+        "only one target for a window, the token after it; each of the T inputs has a target of its own, one token later":
+            [{"targets": lambda ids, a, t, s: ids[a + t]}, {"targets": lambda ids, a, t, s: ids[a + t, None]}],
+        "one target is missing: a slice leaves out its end, so the targets are ids[a + 1 : a + T + 1]": {"targets": piece(1, 0)},
+        "all targets but a window's last are right; the last one is the token after all inputs, so read T + 1 tokens":
+            [{"targets": lambda ids, a, t, s, last=last: torch.cat([ids[a + 1 : a + t], last(ids[a : a + t])])}
+             for last in (lambda x: x[:1], lambda x: x[-1:], lambda x: 0 * x[:1], lambda x: 0 * x[:1] - 100)],
+        f"the last target is the first token of the text (torch.roll goes round), since nothing follows the last; {WHOLE}":
+            {"targets": lambda ids, a, t, s: ids.roll(-1)[a : a + t], "starts": until(1)},
+        "T + 1 inputs: the last token of a window is a target only, so the inputs are all but the last": {"inputs": piece(0, 1)},
+        "T + 1 inputs and T + 1 targets; T + 1 tokens are a whole window, T inputs and, one later, T targets":
+            [{"inputs": piece(0, 1), "targets": piece(1, 2), "starts": until(more)} for more in (-1, 0)],
+        "T tokens were cut, which leaves T - 1 inputs with a target; a window of T inputs takes T + 1 tokens":
+            [{"inputs": piece(0, -1), "targets": piece(1, 0), "starts": until(more)} for more in (1, 0)],
+        "the tokens inside a window do not follow each other; the stride lies between windows, not between tokens":
+            [{"inputs": lambda *at: INPUTS(*at)[:: at[-1]], "targets": lambda *at: TARGETS(*at)[:: at[-1]], "starts": starts}
+             for starts in (lambda n, t, s: range(0, n - t), STARTS)],
+        "context_length and stride are exchanged; a window has T inputs and T targets": {"given": lambda ids, t, s: (ids, s, t)},
+        "positions came back, not token ids: take the ids at these places, ids[a:b]": {"text": lambda x: torch.arange(len(x))},
+        f"the last window is filled up; {WHOLE}":
+            [{"text": lambda ids, token=token: torch.cat([ids, torch.full((99,), token)]), "starts": starts}
+             for token in (0, -1, -100, 50256) for starts in (*PARTIAL_TOO, until(1))],
+        "all inputs came back, then all targets; need a pair for each window, a list of (inputs, targets): zip does that":
+            [{"give": lambda pairs, f=f: (f([x for x, _ in pairs]), f([y for _, y in pairs]))} for f in (list, torch.stack)],
+        "all windows came back in one tensor; need a list of pairs (inputs, targets), one a window":
+            [{"give": lambda pairs, f=f: torch.stack(every(f)(pairs))}
+             for f in (lambda x, y: torch.cat([x, y[-1:]]), lambda x, y: torch.stack([x, y]), lambda x, y: x)],
+    } | exchange("starts", {
+        f"a window at the end is not whole; {WHOLE}": PARTIAL_TOO,
+        f"the last window has one target too few; {WHOLE}": until(1),
+        "the last whole window is missing where it ends with the text; every start up to N - T - 1 fits": until(-1),
+        f"the stride is ignored, as if it were T; {STRIDE}": lambda n, t, s: range(0, n - t, t),
+        f"windows start T + 1 tokens apart; {STRIDE}": lambda n, t, s: range(0, n - t, t + 1),
+        f"windows start 1 token apart; {STRIDE}": [lambda n, t, s: range(n - t), lambda n, t, s: range(len(STARTS(n, t, s)))],
+        f"windows start too far apart, or too near; {STRIDE}":
+            [lambda n, t, s, step=step: range(0, n - t, max(step(s), 1))
+             for step in (lambda s: 2 * s, lambda s: s + 1, lambda s: s - 1, lambda s: 2)],
+        "the window that starts at token 0 is missing": [lambda n, t, s: range(s, n - t, s), lambda n, t, s: range(1, n - t, s)],
+        f"a window was added that ends with the text; {STRIDE}": lambda n, t, s: sorted({*STARTS(n, t, s), max(n - t - 1, 0)}),
+        f"a window came back where none fits; {WHOLE}": lambda n, t, s: range(0, max(n - t, 1), s),
+    }) | exchange("give", {
+        "inputs and targets are exchanged: the targets are the later ones": every(lambda x, y: (y, x)),
+        "the last whole window is missing; every start up to N - T - 1 fits": lambda pairs: pairs[:-1],
+        "the windows are the right ones, but not in the order of the text": lambda pairs: pairs[::-1],
+        "only the first window came back: is `return` inside the loop?": lambda pairs: pairs[:1],
+        "only the last window came back: append each to a list": [lambda pairs: pairs[-1:], lambda pairs: pairs[-1]],
+        "lists of numbers came back; need a tensor each, and ids[a:b] is one": every(lambda x, y: (x.tolist(), y.tolist())),
+        "the tokens came back as floats; token ids are whole numbers, torch.int64": every(lambda x, y: (x.float(), y.float())),
+        "each window came back as one row of T + 1 tokens; part it": every(lambda x, y: torch.cat([x, y[-1:]])),
+        "no pairs came back, but one tensor a window; need (inputs, targets)": [every(lambda x, y: x), every(lambda x, y: y)],
+        "inputs and targets came back in turn; need pairs (inputs, targets)": lambda pairs: [x for pair in pairs for x in pair],
+    }))
 
 
-def fault_of_lengths(got, t, stride):
-    """Windows that do not hold T inputs and T targets; None when all do."""
-    sizes = [(len(x), len(y)) for x, y in got]
-    if sizes[0] == (t - 1, t - 1):
-        return f"T tokens were cut, which leaves T - 1 = {t - 1} inputs with a target; a window of T inputs takes T + 1 tokens"
-    if sizes[0] == (t, t - 1):
-        return f"{t} inputs, but {t - 1} targets: a slice leaves out its end, so the targets are ids[start + 1 : start + T + 1]"
-    if sizes[0] == (t + 1, t):
-        return "T + 1 inputs: the last token of the window is a target only, so the inputs are all but the last"
-    if sizes[0] == (t + 1, t + 1):
-        return "T + 1 inputs and T + 1 targets; T + 1 tokens are a whole window, T inputs and, one later, T targets"
-    if sizes[0] == (stride, stride) != (t, t):
-        return f"{stride} inputs and targets: context_length and stride are exchanged; a window has T = {t} of both"
-    for i, (inputs, targets) in enumerate(sizes):
-        if i and (inputs, targets) == (t, t - 1):
-            return f"the last target of window {i} is missing: a window takes T + 1 tokens, and only whole windows count"
-        if i and max(inputs, targets) <= t and min(inputs, targets) < t:
-            return f"window {i} is not whole, it has {inputs} inputs and {targets} targets; leave out what does not fill a window"
-        if (inputs, targets) != (t, t):
-            return f"window {i} has {inputs} inputs and {targets} targets; need T = {t} of both"
-    return None
+# 1.3
+
+def count_windows(n, t, s, *, given=as_given, room=lambda n, t: n - t - 1, strides=lambda room, s: room // s, more=1,
+                  end=lambda c, n, t, s: max(c, 0)):
+    n, t, s = given(n, t, s)
+    return end(strides(room(n, t), s) + more, n, t, s)
 
 
-def fault_of_starts(got, want, n, t, stride):
-    """Windows of T inputs and T targets, but not those that were asked."""
-    if all(y[:-1] == x[1:] and y[-1] != x[-1] + 1 for x, y in got):
-        return "all targets but the last of a window are right; the last one is the token after all inputs, so read T + 1"
-    for i, (x, y) in enumerate(got):
-        if y != [a + 1 for a in x]:
-            return f"the targets of window {i} are not its inputs one token later"
-    starts, right = [x[0] for x, _ in got], [x[0] for x, _ in want]
-    steps = {b - a for a, b in pairwise(starts)}
-    if len(starts) == 1 < len(right) and starts in (right[:1], right[-1:]):
-        return (f"only the first of {len(right)} windows came back: is `return` inside the loop?" if starts == [0] else
-                f"only the last of {len(right)} windows came back: append each to a list")
-    if starts != right and sorted(starts) == right:
-        return "the windows are the right ones, but not in the order of the text"
-    if starts == right[:-1]:
-        return (f"the last whole window is missing: it takes the tokens {right[-1]} to {right[-1] + t} of {n}; "
-                "every start up to N - T - 1 fits")
-    if starts == right[1:]:
-        return "the first window, which starts at token 0, is missing"
-    if starts[:-1] == right and starts[-1] == n - t - 1:
-        return "a window was added that ends with the text; windows start at multiples of the stride only"
-    if len(steps) == 1 and steps != {stride}:
-        apart = steps.pop()
-        if apart == t:
-            return f"the stride is ignored: windows start T = {t} tokens apart; need {stride}"
-        return f"windows start {apart} token{'s'[:apart != 1]} apart; the stride asks for {stride}: window i starts at i·stride"
-    if starts[0] != 0:
-        return f"the first window starts at token {starts[0]}; need 0"
-    if len(starts) < len(right) and starts == right[:len(starts)]:
-        return f"{len(starts)} windows came back, but {len(right)} fit: every start up to N - T - 1"
-    return f"the windows start at {short(starts)}; need {short(right)}"
-
-
-# 1.3 counting windows
-
-def count(n, t, s):
-    """How many windows fit."""
-    return len(range(0, n - t, s))
-
-
-COUNTS = {
-    "less than none: the formula goes below 0 where the text is too short for a window, so take at least 0":
-        lambda n, t, s: (n - t - 1) // s + 1,
-    "1 where no window fits: T tokens hold none, since the last target needs one more (int() of -0.2 is 0, // gives -1)":
-        lambda n, t, s: 1 if n <= t else count(n, t, s),
-    "0 for T + 1 tokens, which are exactly one window": lambda n, t, s: 0 if n <= t + 1 else count(n, t, s),
-    "not a whole number: a window that fits only in part does not count, so round down with //":
-        lambda n, t, s: (n - t - 1) / s + 1,
-    "rounded up; a window that fits only in part does not count, so round down with //":
-        lambda n, t, s: max(math.ceil((n - t - 1) / s) + 1, 0),
-    "rounded to the nearest; a window that fits only in part does not count, so round down with //":
-        lambda n, t, s: max(near((n - t - 1) / s) + 1, 0),
-    "one too few: the first window needs no stride, so there is one more than (n - T - 1) // stride":
-        lambda n, t, s: max((n - t - 1) // s, 0),
-    "the next token is forgotten: T inputs and the target of the last of them take T + 1 tokens":
-        lambda n, t, s: max((n - t) // s + 1, 0),
-    "the stride is ignored, as if it were T": lambda n, t, s: max((n - t - 1) // t + 1, 0),
-    "n // T counts windows side by side, and forgets the token that the last one needs; use the stride": lambda n, t, s: n // t,
-    "n // (T + 1) lets each window begin after the last one's target; windows start a stride apart": lambda n, t, s: n // (t + 1),
-    "the stride is ignored, as if it were 1": lambda n, t, s: max(n - t, 0),
-    "the stride is ignored, as if it were 1, and the next token forgotten: a window takes T + 1":
-        lambda n, t, s: max(n - t + 1, 0),
-    "n // stride counts starts; a start counts only if T + 1 tokens are left from there": lambda n, t, s: n // s,
-    "n / T, rounded up, counts windows side by side, the last in part; a start counts only if T + 1 tokens are left from there":
-        lambda n, t, s: -(-n // t),
-    "all starts are counted; a start counts only if T + 1 tokens are left from there": lambda n, t, s: -(-n // s),
-    "all starts that have a target are counted, so partial windows too; a start counts only if T + 1 tokens are left from there":
-        lambda n, t, s: -(-(n - 1) // s),
-    "(n - 1) // stride counts starts; a start counts only if T + 1 tokens are left from there": lambda n, t, s: (n - 1) // s,
-    "context_length and stride are exchanged": lambda n, t, s: max((n - s - 1) // t + 1, 0),
-    "two are added; the first window adds one": lambda n, t, s: max((n - t - 1) // s + 2, 0),
-    "// goes before -, so brackets are missing: (n - T - 1) // stride": lambda n, t, s: n - t - 1 // s + 1,
-    "stride was a factor; a larger stride gives fewer windows, so divide by it": lambda n, t, s: max((n - t - 1) * s + 1, 0),
-    "that is n - T - 1, where the last window can start; divide by the stride, and add one": lambda n, t, s: max(n - t - 1, 0),
-    "that is the number of tokens, n": lambda n, t, s: n,
-    "that is the number of inputs, and not of windows": lambda n, t, s: count(n, t, s) * t,
-}
-
-
-@exercise("1.3", "counting windows", see=("01", "Windows, shifted by one"))
-def check_count_windows(answer, draw):
-    """count_windows(n, context_length, stride): how many starts 0, S, 2S … leave T + 1 tokens; 0 when none does."""
-    def make(least, most):
-        """From least to most tokens are left over after the last window; stride 8 or 9."""
-        t, s = draw.randint(10, 20), draw.randint(8, 9)
-        return t + 1 + draw.randint(5, 12) * s + draw.randint(least, most), t, s
-
+def sizes_of_texts(draw):
     t, s = draw.randint(10, 20), draw.randint(7, 9)
-    cases = (make(5, 6), make(1, 3), make(5, 6), make(1, 3), make(0, 0), (t + 5 * s, t, s), (5 * t, t, t), (7 * t + 2, t, t),
-             (6 * t + 7, t, t + s), (3 * t, t, 1), (t + 1, t, s), (t, t, s), (2, t, 2), (1, t, s))
-    ask(answer, cases, count, COUNTS, name="the count", describe=lambda n, t, s: f"n = {n}, T = {t}, stride {s}")
+    for left in ([5, 6], [1, 2, 3], [5, 6], [0]):             # tokens left over after the last window
+        yield None, (t + 1 + draw.randint(2, 12) * s + draw.choice(left), t, s)
+        t, s = draw.randint(10, 20), draw.randint(8, 9)
+    yield from ((None, sizes) for sizes in [(t + 5 * s, t, s), (5 * t, t, t), (7 * t + 2, t, t)])
+    yield from [("a stride above T", (6 * t + 7, t, t + s)), ("stride 1", (3 * t, t, 1)),
+                ("T + 1 tokens, one window", (t + 1, t, s)), ("T tokens, no window", (t, t, s)),
+                ("2 tokens, no window", (2, t, 2)), ("1 token, no window", (1, t, s))]
 
 
-# 1.4 the drop_last trap
-
-def smallest(t, s, b, parts, drop_last):
-    """The fewest tokens of a text, one of whose parts holds a batch."""
-    return parts * (((b if drop_last else 1) - 1) * s + t + 1)
-
-
-SMALLEST = {
-    "drop_last is the wrong way round: with drop_last=True a batch must be full, with False one window is enough":
-        lambda t, s, b, k, d: smallest(t, s, b, k, not d),
-    "drop_last is ignored: one window is a batch that is not full, and drop_last=True drops it, so B windows are needed":
-        lambda t, s, b, k, d: smallest(t, s, b, k, False),
-    "drop_last is ignored: with drop_last=False a batch need not be full, so one window is enough":
-        lambda t, s, b, k, d: smallest(t, s, b, k, True),
-    "that is the validation part alone; the text is `parts` times as long":
-        lambda t, s, b, k, d: smallest(t, s, b, 1, d),
-    "that is the validation part divided by `parts`; the text is `parts` times as long":
-        lambda t, s, b, k, d: smallest(t, s, b, 1, d) / k,
-    "that is the validation part divided by `parts`, rounded down; the text is `parts` times as long":
-        lambda t, s, b, k, d: smallest(t, s, b, 1, d) // k,
-    "that is the validation part divided by `parts`, rounded up; the text is `parts` times as long":
-        lambda t, s, b, k, d: -(-smallest(t, s, b, 1, d) // k),
-    "`parts` is added; the text is `parts` times as long as one of them":
-        lambda t, s, b, k, d: smallest(t, s, b, 1, d) + k,
-    "`parts` - 1 is the factor; validation itself is one of the parts":
-        lambda t, s, b, k, d: smallest(t, s, b, k - 1, d),
-    "the next token is forgotten: the last window takes T + 1 tokens, and not T":
-        lambda t, s, b, k, d: smallest(t - 1, s, b, k, d),
-    "the next token is added to the whole text; it is needed in the validation part, so before the multiplication by `parts`":
-        lambda t, s, b, k, d: smallest(t - 1, s, b, k, d) + 1,
-    "the stride is ignored, as if it were T; windows start `stride` tokens apart":
-        lambda t, s, b, k, d: smallest(t, t, b, k, d),
-    "the stride is ignored, as if it were T, and the next token forgotten: the last window takes T + 1 tokens":
-        lambda t, s, b, k, d: k * (b if d else 1) * t,
-    "T + 1 tokens are taken for each window; a further window starts, and ends, `stride` tokens later":
-        lambda t, s, b, k, d: k * (b if d else 1) * (t + 1),
-    "the stride is ignored, as if it were 1; windows start `stride` tokens apart":
-        lambda t, s, b, k, d: smallest(t, 1, b, k, d),
-    "one stride too many: from the first start to the last of B windows it is B - 1 strides, none for a single window":
-        lambda t, s, b, k, d: smallest(t, s, (b if d else 1) + 1, k, True),
-    "one stride too many, and the next token forgotten: B windows have B - 1 strides between, and the last takes T + 1":
-        lambda t, s, b, k, d: smallest(t - 1, s, (b if d else 1) + 1, k, True),
-    "one stride too few: from the first start to the last of B windows it is B - 1 strides":
-        lambda t, s, b, k, d: smallest(t, s, max(b - 1, 1), k, d),
-    "B strides and one token are too few: the last window takes T + 1 tokens from its start":
-        lambda t, s, b, k, d: k * ((b if d else 1) * s + 1),
-    "that is B windows, and not tokens": lambda t, s, b, k, d: k * b,
-    "that is B windows and one, and not tokens": lambda t, s, b, k, d: k * (b + 1),
-    "one token too many in the validation part: where T + 1 tokens are left, a window fits":
-        lambda t, s, b, k, d: smallest(t + 1, s, b, k, d),
-    "the strides are added to the whole text; they lie in the validation part, which `parts` multiplies":
-        lambda t, s, b, k, d: k * (t + 1) + ((b if d else 1) - 1) * s,
-    "one token less than is needed, so that the loader is still empty": lambda t, s, b, k, d: smallest(t, s, b, k, d) - 1,
-    "one more than is needed; the fewest are asked": lambda t, s, b, k, d: smallest(t, s, b, k, d) + 1,
-    "T + B tokens: a batch has B windows, each with T inputs": lambda t, s, b, k, d: k * (t + b),
-    "context_length and stride are exchanged": lambda t, s, b, k, d: smallest(s, t, b, k, d),
-    "that is a training part, all the parts but two": lambda t, s, b, k, d: smallest(t, s, b, k - 2, d),
-}
+ROOM = "a start counts only if T + 1 tokens are left from there"
+PARTIAL = "a window that fits only in part does not count, so round down with //"
+check_count_windows = spec(
+    "1.3", "counting windows", see=("01", "Windows, shifted by one"), right=count_windows, cases=sizes_of_texts, rtol=1e-9,
+    name="the count", scales=lambda n, t, s: {"the stride": s, "T": t},
+    doc="count_windows(n, context_length, stride): how many starts 0, S, 2S … leave T + 1 tokens; 0 when none does.",
+    mistakes=exchange("end", {
+        "less than none: the formula goes below 0 where the text is too short, so take at least 0": lambda c, n, t, s: c,
+        "0 for T + 1 tokens, which are exactly one window": lambda c, n, t, s: 0 if n <= t + 1 else c,
+        f"n // T counts windows side by side, and forgets the token after the last; {ROOM}": lambda c, n, t, s: n // t,
+        f"n / T, rounded up, counts windows side by side, the last in part; {ROOM}": lambda c, n, t, s: -(-n // t),
+        "n // (T + 1) counts windows that share no token; they start a stride apart": lambda c, n, t, s: n // (t + 1),
+        f"n // stride counts starts; {ROOM}": [lambda c, n, t, s: n // s, lambda c, n, t, s: (n - 1) // s],
+        f"all starts are counted, so partial windows too; {ROOM}":
+            [lambda c, n, t, s: len(range(0, n, s)), lambda c, n, t, s: len(range(0, n - 1, s))],
+        "// goes before -, so brackets are missing: (n - T - 1) // stride": lambda c, n, t, s: n - t - 1 // s + 1,
+        "that is the number of tokens, n": lambda c, n, t, s: n,
+        "that is the number of inputs, and not of windows": lambda c, n, t, s: max(c, 0) * t,
+    }) | exchange("strides", {
+        f"not a whole number: {PARTIAL}": lambda room, s: room / s,
+        f"rounded up; {PARTIAL}": lambda room, s: math.ceil(room / s),
+        f"rounded to the nearest; {PARTIAL}": lambda room, s: math.floor(room / s + 0.5),
+        "stride was a factor; a larger stride gives fewer windows, so divide by it": lambda room, s: room * s,
+    }) | exchange("given", {
+        "the stride is ignored, as if it were T": lambda n, t, s: (n, t, t),
+        "the stride is ignored, as if it were 1": lambda n, t, s: (n, t, 1),
+        "context_length and stride are exchanged": lambda n, t, s: (n, s, t),
+    }) | {
+        "1 where no window fits: T tokens hold none, since the last target needs one more (int() of -0.2 is 0, // gives -1)":
+            [{"strides": lambda room, s: int(room / s)}, {"end": lambda c, n, t, s: max(c, 1)}],
+        "one too few: the first window needs no stride, so there is one more than (n - T - 1) // stride": {"more": 0},
+        "two are added; the first window adds one": {"more": 2},
+        "the next token is forgotten: T inputs and the target of the last take T + 1 tokens": {"room": lambda n, t: n - t},
+        "2 tokens are subtracted besides T; a window takes T + 1 tokens": {"room": lambda n, t: n - t - 2},
+        "that is n - T - 1, the last start; divide by the stride, and add one": {"strides": lambda room, s: room, "more": 0},
+    })
 
 
-@exercise("1.4", "the smallest text", see=("01", "The drop_last trap"))
-def check_smallest_text(answer, draw):
-    """smallest_text(context_length, stride, batch_size, parts, drop_last): the fewest tokens for a validation batch."""
-    def make(drop_last):
-        t, s = draw.sample(range(13, 25), 2)
-        return t, s, draw.randint(4, 6), draw.randint(7, 12), drop_last
+# 1.4
 
-    t, s, b, k, _ = make(True)
-    cases = (make(True), make(False), make(True), make(False), make(True),
-             (t, s, 1, k, True), (t, t, b, k, True), (t, t + s, b, k, True))
-    ask(answer, cases, smallest, SMALLEST, name="the number of tokens",
-        describe=lambda t, s, b, k, d: f"T = {t}, stride {s}, B = {b}, {k} parts, drop_last={d}",
-        scales=lambda t, s, b, k, d: {"the number of parts": k, "the batch size B": b})
+def smallest_text(t, s, b, parts, drop_last, *, given=as_given, windows=lambda b, drop_last: b if drop_last else 1,
+                  strides=lambda windows: windows - 1, part=lambda k, s, t: k * s + t + 1,
+                  whole=lambda p, parts: p * parts):
+    t, s, b, parts, drop_last = given(t, s, b, parts, drop_last)
+    return whole(part(strides(windows(b, drop_last)), s, t), parts)
 
 
-# 1.5 tokens seen
-
-def seen(n, t, b, epochs, drop_last, windows=None):
-    """Inputs that went into the model; windows: how many there are in an epoch, where a mistake counts them."""
-    windows = (n - 1) // t if windows is None else windows
-    return epochs * t * (windows // b * b if drop_last else windows)
-
-
-def steps(n, t, b, drop_last):
-    """Batches in an epoch."""
-    return (n - 1) // t // b if drop_last else -(-((n - 1) // t) // b)
+def loaders(draw):
+    for low, high in ((5, 9), (10, 14), (15, 20)):
+        t, s = draw.sample(range(low, high), 2)
+        b, parts = draw.randint(3, 7), draw.randint(3, 12)
+        yield from ((None, (t, s, b, parts, drop_last)) for drop_last in (True, False))
+    yield from [("one window a batch", (t, s, 1, parts, True)), ("stride = T", (t, t, b, parts, True)),
+                ("a stride above T", (t, t + s, b, parts, True)), ("validation alone", (t, s, b, 1, True))]
 
 
-SEEN = {
-    "drop_last is the wrong way round: True leaves out a last batch that is not full, False keeps it":
-        lambda n, t, b, e, d: seen(n, t, b, e, not d),
-    "drop_last is ignored: with drop_last=True the last batch is left out in every epoch if it is not full":
-        lambda n, t, b, e, d: seen(n, t, b, e, False),
-    "drop_last is ignored: with drop_last=False the last batch counts too, with the windows it has":
-        lambda n, t, b, e, d: seen(n, t, b, e, True),
-    "the last batch is counted as if it were full; it has only the windows that are left":
-        lambda n, t, b, e, d: e * t * b * steps(n, t, b, False),
-    "that is the number of batches; each has up to B windows of T tokens": lambda n, t, b, e, d: e * steps(n, t, b, d),
-    "batches times T: a batch has up to B windows, each of T tokens": lambda n, t, b, e, d: e * t * steps(n, t, b, d),
-    "that is the number of windows; each has T tokens": lambda n, t, b, e, d: seen(n, 1, b, e, d, (n - 1) // t),
-    "batches times B are windows, if all are full; each window has T tokens": lambda n, t, b, e, d: e * b * steps(n, t, b, d),
-    "that is one epoch, its unique tokens; each further epoch is seen again": lambda n, t, b, e, d: seen(n, t, b, 1, d),
-    "that is a single full batch; count all of them, in all epochs": lambda n, t, b, e, d: b * t,
-    "T + 1 tokens are counted for a window; its last token is a target only, and the inputs go into the model":
-        lambda n, t, b, e, d: seen(n, t, b, e, d) // t * (t + 1),
-    "a token more was counted in each epoch, the last target; only the inputs go into the model":
-        lambda n, t, b, e, d: seen(n, t, b, e, d) + e,
-    "a token more was counted, the last target; only the inputs go into the model":
-        lambda n, t, b, e, d: seen(n, t, b, e, d) + 1,
-    "drop_last left out a window; it leaves out the whole last batch, and only if that is not full":
-        lambda n, t, b, e, d: seen(n, t, b, e, False, max((n - 1) // t - d, 0)),
-    "inputs and targets are both counted; only the inputs go into the model": lambda n, t, b, e, d: 2 * seen(n, t, b, e, d),
-    "that is n tokens for each epoch; only whole windows go in, of T inputs each": lambda n, t, b, e, d: e * n,
-    "that is n - 1 tokens for each epoch; the rest after the last whole window is left out": lambda n, t, b, e, d: e * (n - 1),
-    "that is n, the length of the text; only whole windows go in, in each epoch": lambda n, t, b, e, d: n,
-    "the next token is forgotten: n // T windows would need a target after the last token; (n - 1) // T fit":
-        lambda n, t, b, e, d: seen(n, t, b, e, d, n // t),
-    "one window too many, as from rounding n / T up; (n - 1) // T fit, and a piece that does not fill one is left out":
-        lambda n, t, b, e, d: seen(n, t, b, e, d, -(-n // t)),
-    "rounded up, so a piece that does not fill a window is counted as one; it is left out":
-        lambda n, t, b, e, d: seen(n, t, b, e, d, -(-(n - 1) // t)),
-    "one window is missing: (n - T - 1) // T + 1 fit": lambda n, t, b, e, d: seen(n, t, b, e, d, max((n - t - 1) // t, 0)),
-    "windows of T + 1 tokens side by side; windows start T apart, so neighbours share a token, and (n - 1) // T fit":
-        lambda n, t, b, e, d: seen(n, t, b, e, d, n // (t + 1)),
-    "windows at every start were counted, as if the stride were 1; it is T":
-        lambda n, t, b, e, d: seen(n, t, b, e, d, max(n - t, 0)),
-    "drop_last was applied once, at the end of all epochs; it leaves out the last batch of each epoch":
-        lambda n, t, b, e, d: (seen(n, t, b, 1, True, e * ((n - 1) // t)) if d else seen(n, t, b, e, d)),
-    "drop_last was applied in one epoch; it leaves out the last batch of each": lambda n, t, b, e, d:
-        seen(n, t, b, e, False) - (seen(n, t, b, 1, False) - seen(n, t, b, 1, True) if d else 0),
-    "a full last batch was dropped; drop_last leaves it out only if it is not full": lambda n, t, b, e, d:
-        e * t * b * max(steps(n, t, b, False) - 1, 0) if d else seen(n, t, b, e, d),
-    "only what drop_last leaves out was counted": lambda n, t, b, e, d: seen(n, t, b, e, False) - seen(n, t, b, e, True),
-    "0 windows were found in a text that has one: T + 1 tokens are enough":
-        lambda n, t, b, e, d: 0 if n <= t + 1 else seen(n, t, b, e, d),
-    "a text of T tokens or less has no window, since the last target needs one more, so the model sees nothing":
-        lambda n, t, b, e, d: e * t if n <= t else seen(n, t, b, e, d),
-}
+LONGER, BETWEEN = "the text is `parts` times as long", "from the first start to the last of B windows it is B - 1 strides"
+check_smallest_text = spec(
+    "1.4", "the smallest text", see=("01", "The drop_last trap"), right=smallest_text, cases=loaders, rtol=1e-9,
+    name="the number of tokens", scales=lambda t, s, b, parts, drop_last: {"the number of parts": parts, "the batch size B": b},
+    doc="smallest_text(context_length, stride, batch_size, parts, drop_last): parts·((windows - 1)·S + T + 1).",
+    mistakes=exchange("windows", {
+        "drop_last is the wrong way round: with True a batch must be full, with False one window is enough":
+            lambda b, drop: 1 if drop else b,
+        "drop_last is ignored: True drops a batch that is not full, so B windows are needed": lambda b, drop: 1,
+        "drop_last is ignored: with drop_last=False a batch need not be full, so one window is enough": lambda b, drop: b,
+    }) | exchange("part", {
+        "the next token is forgotten: the last window takes T + 1 tokens, and not T": lambda k, s, t: k * s + t,
+        "one token too many in the validation part: T + 1 tokens are a window": lambda k, s, t: k * s + t + 2,
+        "T + 1 tokens are taken for each window; a further one ends `stride` tokens later": lambda k, s, t: (k + 1) * (t + 1),
+        "B strides and one token are too few: the last window takes T + 1 tokens": lambda k, s, t: (k + 1) * s + 1,
+    }) | exchange("whole", {
+        f"that is the validation part alone; {LONGER}": lambda p, parts: p,
+        f"that is the validation part divided by `parts`; {LONGER}":
+            [lambda p, parts: p / parts, lambda p, parts: p // parts, lambda p, parts: -(-p // parts)],
+        f"`parts` is added; {LONGER} as one of them": lambda p, parts: p + parts,
+        "`parts` - 1 is the factor; validation itself is one of the parts": lambda p, parts: p * (parts - 1),
+        "the next token is added to the whole text; it belongs to validation, before the multiplication":
+            lambda p, parts: (p - 1) * parts + 1,
+        "one token less than is needed, so that the loader is still empty": lambda p, parts: p * parts - 1,
+        "one more than is needed; the fewest are asked": lambda p, parts: p * parts + 1,
+    }) | exchange("given", {
+        "the stride is ignored, as if it were T; windows start `stride` tokens apart": lambda t, s, *rest: (t, t, *rest),
+        "the stride is ignored, as if it were 1; windows start `stride` tokens apart": lambda t, s, *rest: (t, 1, *rest),
+        "context_length and stride are exchanged": lambda t, s, *rest: (s, t, *rest),
+    }) | {
+        f"one stride too many: {BETWEEN}, none for a single window": {"strides": lambda windows: windows},
+        f"one stride too few: {BETWEEN}": {"strides": lambda windows: max(windows - 2, 0)},
+        "the strides are added to the whole text; they lie in the validation part, which `parts` multiplies":
+            {"part": lambda k, s, t: (k * s, t + 1), "whole": lambda p, parts: p[0] + p[1] * parts},
+        "that is B windows, and not tokens":
+            [{"part": lambda k, s, t: k + 1}, {"part": lambda k, s, t: k + 1, "windows": lambda b, drop: b}],
+    })
 
 
-@exercise("1.5", "tokens seen", see=("01", "Tokens seen, unique tokens"))
-def check_tokens_seen(answer, draw):
-    """tokens_seen(n, context_length, batch_size, epochs, drop_last): inputs of whole windows, in the batches that are kept."""
-    def make(drop_last):
-        """Neither the last window nor the last batch is full, and what all epochs drop does not fill batches exactly."""
-        while True:
-            t, b, epochs, left = draw.randint(6, 9), draw.randint(4, 6), draw.randint(3, 5), draw.randint(2, 5)
-            if left < b < epochs * left and epochs * left % b:
-                return (draw.randint(3, 5) * b + left) * t + draw.randint(2, t - 1), t, b, epochs, drop_last
+# 1.5
 
-    _, t, b, epochs, _ = make(True)
-    full = draw.randint(2, 4) * b                             # as many windows as fill all batches
-    cases = (make(True), make(False), make(True), make(False), (full * t, t, b, epochs, True), (full * t, t, b, epochs, False),
-             (full * t + 1, t, b, epochs, True), (full * t + 2, t, b, epochs, False), ((b - 1) * t + 2, t, b, epochs, True),
-             ((b - 1) * t + 2, t, b, 1, False), (t + 1, t, b, epochs, False), (t, t, b, epochs, False),
-             (draw.randint(2, t - 1), t, b, epochs, True))
-    ask(answer, cases, seen, SEEN, name="the number of tokens",
-        describe=lambda n, t, b, e, d: f"n = {n}, T = {t}, B = {b}, {e} epoch{'s'[:e != 1]}, drop_last={d}",
-        scales=lambda n, t, b, e, d: {"T": t, "the batch size B": b, "the number of epochs": e, "B·T": b * t})
+def kept_of(windows, b, drop_last):
+    return windows // b * b if drop_last else windows
 
 
-# 1.6 the leak
-
-def targets(starts, t, first=1, end=None):
-    """Positions of all targets of the windows with these starts, repeats and all; first and end: other places, for mistakes."""
-    return [start + i for start in starts for i in range(first, t + 1 if end is None else end)]
+def batches(windows, b, drop_last):
+    return windows // b if drop_last else -(-windows // b)
 
 
-def share(val, train, among=None):
-    """The share of val's places that are train's too; among: another number to divide by, for mistakes."""
-    return len(set(val) & set(train)) / (len(set(val)) if among is None else among)
+def tokens_seen(n, t, b, epochs, drop_last, *, given=as_given, fit=lambda n, t: (n - 1) // t,
+                kept=lambda w, b, e, drop: e * kept_of(w, b, drop), end=lambda k, n, t, e: k * t):
+    """kept: the windows that go into the model in all epochs."""
+    n, t, b, epochs, drop_last = given(n, t, b, epochs, drop_last)
+    return end(kept(fit(n, t), b, epochs, drop_last), n, t, epochs)
 
 
-LEAKS = {
-    "a position of several validation windows was counted several times (the mean of windows' shares does so too); take sets":
-        lambda a, v, t: sum(p in set(targets(a, t)) for p in targets(v, t)) / len(targets(v, t)),
-    "the shared positions are counted once, but divided by all targets with their repeats; count both once":
-        lambda a, v, t: share(targets(v, t), targets(a, t), len(v) * t),
-    "the shared positions are counted with their repeats, but divided by the unique ones; count both once":
-        lambda a, v, t: sum(p in set(targets(a, t)) for p in targets(v, t)) / len(set(targets(v, t))),
-    "each shared position was counted once for every pair of windows that shares it; a position counts once":
-        lambda a, v, t: sum(targets(a, t).count(p) for p in targets(v, t)) / len(targets(v, t)),
-    "each shared position was counted for each training window that has it; a position counts once":
-        lambda a, v, t: sum(targets(a, t).count(p) for p in set(targets(v, t))) / len(set(targets(v, t))),
-    "divided by the number of training targets; asked is the share of the validation targets":
-        lambda a, v, t: share(targets(a, t), targets(v, t)),
-    "divided by all training targets with their repeats; asked is the share of the unique validation targets":
-        lambda a, v, t: share(targets(v, t), targets(a, t), len(a) * t),
-    "divided by all positions, of training and validation together; asked is the share of the validation targets":
-        lambda a, v, t: share(targets(v, t), targets(a, t), len(set(targets(v, t)) | set(targets(a, t)))),
-    "divided by the number of training and of validation targets; asked is the share of the validation targets alone":
-        lambda a, v, t: share(targets(v, t), targets(a, t), len(set(targets(v, t))) + len(set(targets(a, t)))),
-    "divided by the number of validation windows; divide by the number of their unique targets":
-        lambda a, v, t: share(targets(v, t), targets(a, t), len(v)),
-    "divided by T; divide by the number of unique validation targets":
-        lambda a, v, t: share(targets(v, t), targets(a, t), t),
-    "that is the number of shared positions; divide by the number of validation targets":
-        lambda a, v, t: share(targets(v, t), targets(a, t), 1),
-    "that is the number of shared targets, with repeats; count positions once, and divide by the number of validation targets":
-        lambda a, v, t: sum(p in set(targets(a, t)) for p in targets(v, t)),
-    "rounded down to a whole number; a share is a float from 0 to 1, and // rounds where / does not":
-        lambda a, v, t: int(share(targets(v, t), targets(a, t))),
-    "rounded to a whole number, as by round or //; a share is a float from 0 to 1":
-        lambda a, v, t: round(share(targets(v, t), targets(a, t))),
-    "in percent; a share goes from 0 to 1": lambda a, v, t: 100 * share(targets(v, t), targets(a, t)),
-    "that is the share that did not leak": lambda a, v, t: 1 - share(targets(v, t), targets(a, t)),
-    "only the starts were compared; windows that start at different tokens can share targets": lambda a, v, t: share(v, a),
-    "only the first target of each window was taken; a window has T": lambda a, v, t: share(targets(v, t, 1, 2), targets(a, t)),
-    "only the last target of each window was taken; a window has T": lambda a, v, t: share(targets(v, t, t), targets(a, t)),
-    "that is the share of windows that share some target; positions are counted here, not windows":
-        lambda a, v, t: sum(bool(set(targets([s], t)) & set(targets(a, t))) for s in v) / len(v),
-    "that is the share of windows all of whose targets leaked; positions are counted here, not windows":
-        lambda a, v, t: sum(set(targets([s], t)) <= set(targets(a, t)) for s in v) / len(v),
-    "T - 1 positions were taken for each training window; it has T targets, the last at start + T":
-        lambda a, v, t: share(targets(v, t), targets(a, t, 1, t)),
-    "T - 1 positions were taken for each window; it has T targets, the last at start + T":
-        lambda a, v, t: share(targets(v, t, 1, t), targets(a, t, 1, t)),
-    "T + 1 positions were taken for each window, inputs and targets together; asked are the targets, start + 1 to start + T":
-        lambda a, v, t: share(targets(v, t, 0), targets(a, t, 0)),
-    "T + 2 positions were taken for each window; it has T targets, start + 1 to start + T":
-        lambda a, v, t: share(targets(v, t, 0, t + 2), targets(a, t, 0, t + 2)),
-    "validation's targets were compared with training's inputs; compare targets with targets, one place later":
-        lambda a, v, t: share(targets(v, t), targets(a, t, 0, t)),
-    "validation's inputs were compared with training's targets; compare targets with targets, one place later":
-        lambda a, v, t: share(targets(v, t, 0, t), targets(a, t)),
-    "validation's targets were compared with all tokens of the training windows, the first inputs too; only targets count":
-        lambda a, v, t: share(targets(v, t), targets(a, t, 0)),
-    "all tokens of the validation windows were compared with training's targets; only targets count":
-        lambda a, v, t: share(targets(v, t, 0), targets(a, t)),
-    "all positions between the first and the last training window were taken for training; there are gaps between windows":
-        lambda a, v, t: share(targets(v, t), range(min(a) + 1, max(a) + t + 1)),
-    "all positions between the first and the last window were taken, in both parts; there are gaps between windows":
-        lambda a, v, t: share(range(min(v) + 1, max(v) + t + 1), range(min(a) + 1, max(a) + t + 1)),
-    "only the first training window was compared; take all": lambda a, v, t: share(targets(v, t), targets(a[:1], t)),
-    "only the last training window was compared: add to the set, and do not overwrite it":
-        lambda a, v, t: share(targets(v, t), targets(a[-1:], t)),
-    "only the first validation window was counted; take all": lambda a, v, t: share(targets(v[:1], t), targets(a, t)),
-    "only the last validation window was counted: add to the set, and do not overwrite it":
-        lambda a, v, t: share(targets(v[-1:], t), targets(a, t)),
-}
+def trainings(draw):
+    def ragged():
+        """n, T, B and epochs, where no last window or batch is full, and what all epochs drop does not fill batches."""
+        t, (b, left, epochs) = draw.randint(6, 9), draw.choice([(4, 2, 3), (4, 3, 3), (5, 2, 4), (5, 3, 3), (5, 4, 4)])
+        return (draw.randint(2, 4) * b + left) * t + draw.randint(2, t - 1), t, b, epochs
+
+    for drop_last in (True, False, True, False):
+        yield None, (*ragged(), drop_last)
+    _, t, b, epochs = ragged()
+    full = draw.randint(2, 4) * b * t                         # inputs of windows that fill all batches
+    yield from ((None, (n, t, b, epochs, drop)) for n, drop in [(full, True), (full, False), (full + 1, True), (full + 2, False)])
+    yield from [("fewer windows than B", ((b - 1) * t + 2, t, b, epochs, True)), ("one epoch", ((b - 1) * t + 2, t, b, 1, False)),
+                ("T + 1 tokens, one window", (t + 1, t, b, epochs, False)), ("T tokens, no window", (t, t, b, epochs, False)),
+                ("fewer than T tokens, no window", (draw.randint(2, t - 1), t, b, epochs, True))]
 
 
-@exercise("1.6", "the leak", see=("01", "How a split leaks"))
-def check_leaked_share(answer, draw):
-    """leaked_share(train_starts, val_starts, context_length): the part of validation's targets that are training's too."""
-    def right(a, v, t):
-        return share(targets(v, t), targets(a, t))
+INPUTS_ONLY, NOT_FULL = "only the inputs go into the model", "a last batch that is not full is left out in each epoch"
+FIT = "(n - 1) // T windows fit, and the rest is left out"
+check_tokens_seen = spec(
+    "1.5", "tokens seen", see=("01", "Tokens seen, unique tokens"), right=tokens_seen, cases=trainings, rtol=1e-9,
+    name="the number of tokens",
+    scales=lambda n, t, b, epochs, drop_last: {"T": t, "the batch size B": b, "the number of epochs": epochs, "B·T": b * t},
+    doc="tokens_seen(n, context_length, batch_size, epochs, drop_last): inputs of whole windows, in the batches that are kept.",
+    mistakes=exchange("fit", {
+        f"the next token is forgotten: n // T windows would need a target after the last token; {FIT}": lambda n, t: n // t,
+        f"rounded up, so a piece of a window is counted; {FIT}": [lambda n, t: -(-(n - 1) // t), lambda n, t: -(-n // t)],
+        "one window is missing: (n - T - 1) // T + 1 fit": lambda n, t: max((n - t - 1) // t, 0),
+        f"windows of T + 1 tokens side by side; they start T apart, and share a token; {FIT}": lambda n, t: n // (t + 1),
+        "windows at every start were counted, as if the stride were 1; it is T": lambda n, t: max(n - t, 0),
+        "0 windows were found in a text of T + 1 tokens, which are one": lambda n, t: (n - 1) // t if n > t + 1 else 0,
+        "T tokens or less are no window, since the last target needs one more; need 0": lambda n, t: max((n - 1) // t, 1),
+    }) | exchange("kept", {
+        "drop_last is the wrong way round: True leaves out what is not full": lambda w, b, e, drop: e * kept_of(w, b, not drop),
+        f"drop_last is ignored: {NOT_FULL}": lambda w, b, e, drop: e * w,
+        "drop_last is ignored: with drop_last=False the last batch counts too, with the windows it has":
+            lambda w, b, e, drop: e * kept_of(w, b, True),
+        "batches times T: a batch has up to B windows, each of T tokens": lambda w, b, e, drop: e * batches(w, b, drop),
+        f"one window was left out, and not a batch; {NOT_FULL}": lambda w, b, e, drop: e * max(w - drop, 0),
+        f"drop_last was applied once, at the end of all epochs; {NOT_FULL}": lambda w, b, e, drop: kept_of(e * w, b, drop),
+        f"drop_last was applied in one epoch; {NOT_FULL}": lambda w, b, e, drop: e * w - w + kept_of(w, b, drop),
+        f"a full last batch was dropped; {NOT_FULL}": lambda w, b, e, drop: e * (max(-(-w // b) - 1, 0) * b if drop else w),
+        "only what drop_last leaves out was counted": lambda w, b, e, drop: e * (w % b),
+        "only one full batch is counted; count all, in all epochs": [lambda w, b, e, drop: b, lambda w, b, e, drop: e * b],
+    }) | exchange("end", {
+        "that is the number of windows; each has T tokens": lambda k, n, t, e: k,
+        f"T + 1 tokens are counted for a window; its last token is a target, and {INPUTS_ONLY}": lambda k, n, t, e: k * (t + 1),
+        "T - 1 tokens are counted for a window; it has T inputs": lambda k, n, t, e: k * (t - 1),
+        f"a last target was counted too; {INPUTS_ONLY}": [lambda k, n, t, e: k * t + e, lambda k, n, t, e: k * t + 1],
+        f"inputs and targets are both counted; {INPUTS_ONLY}": lambda k, n, t, e: 2 * k * t,
+        f"that is n or n - 1 tokens for each epoch; {FIT}": [lambda k, n, t, e: e * n, lambda k, n, t, e: e * (n - 1)],
+        "that is n, the length of the text; only whole windows go in, in each epoch": lambda k, n, t, e: n,
+    }) | {
+        "the last batch is counted as if it were full; it has only the windows that are left":
+            [{"kept": lambda w, b, e, drop: e * b * batches(w, b, drop)}, {"kept": lambda w, b, e, drop: e * b * -(-w // b)}],
+        "that is the number of batches; each has up to B windows of T tokens":
+            {"kept": lambda w, b, e, drop: e * batches(w, b, drop), "end": lambda k, n, t, e: k},
+        "that is one epoch, its unique tokens; each further one is seen again": {"given": lambda n, t, b, e, d: (n, t, b, 1, d)},
+        "context_length and batch_size are exchanged": {"given": lambda n, t, b, *rest: (n, b, t, *rest)},
+    })
 
-    def make():
-        """Windows with gaps, which overlap in part, in no order; one is in both parts."""
-        train, val = draw.sample(range(70), 6), draw.sample(range(5, 65), 4)
-        val.insert(draw.randint(1, 3), draw.choice([start for start in train if start not in val]))
-        return train, val, draw.randint(6, 9)
 
-    t, first, more = draw.randint(5, 9), draw.randint(12, 15), draw.randint(5, 9)
-    in_order = list(range(first)), list(range(first, first + more)), t
-    apart = [i * t for i in range(first)], [i * t for i in range(first, first + more)], t      # side by side
-    within = in_order[0], draw.sample(range(1, first - 1), 4), t
-    ask(answer, (*(make() for _ in range(6)), in_order, apart, within), right, LEAKS, rtol=1e-4, name="the share",
-        describe=lambda a, v, t: f"train_starts = {short(a)}, val_starts = {short(v)}, T = {t}",
-        scales=lambda a, v, t: {"T": t, "the number of validation windows": len(v)})
+# 1.6
+
+def places(first, end):
+    """The places of windows from start + first up to, but without, start + T + end, with repeats; of targets: places(1, 1)."""
+    return lambda starts, t: [start + i for start in starts for i in range(first, t + end)]
+
+
+OF_TARGETS = places(1, 1)
+
+
+def leaked_share(train_starts, val_starts, t, *, given=as_given, train=OF_TARGETS, val=OF_TARGETS,
+                 shared=lambda v, a, t: len(set(v) & set(a)), among=lambda v, a, t: len(set(v)), end=lambda share: share):
+    """shared, among: of the places v of validation and a of training."""
+    train_starts, val_starts, t = given(train_starts, val_starts, t)
+    v, a = val(val_starts, t), train(train_starts, t)
+    return end(shared(v, a, t) / among(v, a, t))
+
+
+def splits(draw):
+    for _ in range(6):      # gaps and overlaps: one window is in both parts, one covered by two, the first and last in part
+        t, start = draw.randint(6, 9), draw.randint(80, 90)
+        both, *more = draw.sample(range(70), draw.randint(6, 9))
+        train, val = [both, start, start + 3, *more[::2]], [both, start + 1, *more[1::2]]
+        yield None, (draw.sample(train, len(train)), [start - 2, *draw.sample(val, len(val)), start + 5], t)
+    t, first, more = draw.randint(5, 9), draw.randint(7, 15), draw.randint(5, 9)
+    yield "windows at every token", (list(range(first)), list(range(first, first + more)), t)
+    yield "windows side by side, none shared", ([i * t for i in range(first)], [i * t for i in range(first, first + more)], t)
+    yield "all shared", (list(range(first)), draw.sample(range(1, first - 1), 4), t)
+
+
+def with_repeats(v, a, t):
+    return sum(place in set(a) for place in v)
+
+
+def windows_with(how):
+    """The number of validation windows of which all, or any, targets are shared."""
+    return lambda v, a, t: sum(how(place in set(a) for place in v[i : i + t]) for i in range(0, len(v), t))
+
+
+def without_gaps(starts, t):
+    return range(min(starts) + 1, max(starts) + t + 1)
+
+
+OF_VALIDATION, ONCE = "asked is the share of the validation targets", "a place counts once, in both numbers: take sets"
+ONE_LATER, GAPS = "compare targets with targets, one place later", "there are gaps between windows"
+LAST = "it has T targets, the last at start + T"
+check_leaked_share = spec(
+    "1.6", "the leak", see=("01", "How a split leaks"), right=leaked_share, cases=splits, name="the share",
+    scales=lambda train, val, t: {"T": t, "the number of validation windows": len(val)},
+    doc="leaked_share(train_starts, val_starts, context_length): the part of validation's targets that are training's too.",
+    mistakes=exchange("among", {
+        f"the shared places are counted once, but divided by all targets with their repeats; {ONCE}": lambda v, a, t: len(v),
+        f"divided by the number of training targets; {OF_VALIDATION}": [lambda v, a, t: len(set(a)), lambda v, a, t: len(a)],
+        f"divided by all places, of training and validation together; {OF_VALIDATION}": lambda v, a, t: len({*v, *a}),
+        f"divided by the targets of both parts; {OF_VALIDATION}": lambda v, a, t: len(set(v)) + len(set(a)),
+        "divided by the number of validation windows; divide by the number of their unique targets": lambda v, a, t: len(v) // t,
+        "divided by T; divide by the number of unique validation targets": lambda v, a, t: t,
+        "that is the number of shared places; divide by the number of validation targets": lambda v, a, t: 1,
+    }) | exchange("shared", {
+        f"the shared places are counted with their repeats, but divided by the unique ones; {ONCE}": with_repeats,
+        f"each shared place was counted for each training window that has it; {ONCE}": lambda v, a, t: sum(map(a.count, set(v))),
+    }) | {words: {"shared": shared, "among": among} for words, shared, among in [
+        (f"a place of several validation windows was counted several times (the mean of windows' shares does so too); {ONCE}",
+         with_repeats, lambda v, a, t: len(v)),
+        ("that is the number of shared targets, with repeats; count places once, and divide by the number of validation targets",
+         with_repeats, lambda v, a, t: 1),
+        (f"each shared place was counted once for every pair of windows that shares it; {ONCE}",
+         lambda v, a, t: sum(map(a.count, v)), lambda v, a, t: len(v)),
+        ("that is the share of windows that share some target; count places, not windows",
+         windows_with(any), lambda v, a, t: len(v) // t),
+        ("that is the share of windows all of whose targets leaked; count places, not windows",
+         windows_with(all), lambda v, a, t: len(v) // t)]
+    } | exchange("end", {
+        "rounded to a whole number; a share is a float from 0 to 1, and // rounds where / does not": [math.floor, round],
+        "in percent; a share goes from 0 to 1": lambda share: 100 * share,
+        "that is the share that did not leak": lambda share: 1 - share,
+    }) | exchange("given", {
+        "only the first training window was compared; take all": lambda a, v, t: (a[:1], v, t),
+        "only the last training window was compared: add to the set, and do not overwrite it": lambda a, v, t: (a[-1:], v, t),
+        "only the first validation window was counted; take all": lambda a, v, t: (a, v[:1], t),
+        "only the last validation window was counted: add to the set, and do not overwrite it": lambda a, v, t: (a, v[-1:], t),
+    }) | {words: {"train": places(*train), "val": places(*val)} for words, train, val in [
+        (f"T - 1 places were taken for each training window; {LAST}", (1, 0), (1, 1)),
+        (f"T - 1 places were taken for each validation window; {LAST}", (1, 1), (1, 0)),
+        (f"T - 1 places were taken for each window; {LAST}", (1, 0), (1, 0)),
+        ("T + 1 places were taken for each window, inputs and targets together; take the targets alone", (0, 1), (0, 1)),
+        (f"T + 2 places were taken for each window; {LAST}, the first at start + 1", (0, 2), (0, 2)),
+        (f"validation's targets were compared with training's inputs; {ONE_LATER}", (0, 0), (1, 1)),
+        (f"validation's inputs were compared with training's targets; {ONE_LATER}", (1, 1), (0, 0)),
+        ("validation's targets were compared with all tokens of training's windows; only targets count", (0, 1), (1, 1)),
+        ("all tokens of validation's windows were compared with training's targets; only targets count", (1, 1), (0, 1))]
+    } | {
+        "only the starts were compared; windows that start elsewhere share targets too":
+            {"train": lambda starts, t: starts, "val": lambda starts, t: starts},
+        "only the first target of each validation window was taken; a window has T": {"val": lambda v, t: [s + 1 for s in v]},
+        "only the last target of each validation window was taken; a window has T": {"val": lambda v, t: [s + t for s in v]},
+        f"all places between the first and the last window were taken, of training or of both; {GAPS}":
+            [{"train": without_gaps}, {"train": without_gaps, "val": without_gaps}],
+    })
