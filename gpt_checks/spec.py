@@ -3,10 +3,16 @@
 A mistake is a sentence and the parts that it exchanges. The check says a sentence only when the answer agrees with that
 mistake on every input; tests/test_checks.py runs each mistake of each table as an answer and demands its own sentence.
 """
+import contextlib
+import io
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
-from itertools import combinations
+from functools import cache
+from itertools import combinations, permutations
 from typing import Any
+
+import torch
 
 from gpt_checks.core import (
     Answer,
@@ -21,6 +27,7 @@ from gpt_checks.core import (
     same,
 )
 
+OTHER_ORDER = "the arguments are taken in another order than the check gives; keep the stub's first line"
 FAILED = object()      # in place of a result: the mistake cannot be computed for these inputs
 
 
@@ -32,16 +39,21 @@ class SmallDraw(Draw):
 
 
 def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, cases: Callable[[Draw], Iterable],
-         mistakes: Mapping[str, Any], name: str = "the result", scales: Callable = lambda *args: {}, rtol: float = 1e-4,
-         atol: float = 1e-6, also: Callable = lambda got, args, case: None, doc: str = "") -> Callable:
+         mistakes: Mapping[str, Any], name: str | tuple[str, ...] = "the result", scales: Callable = lambda *args: {},
+         rtol: float = 1e-4, atol: float = 1e-6, also: Callable = lambda got, args, case: None, doc: str = "",
+         use: Callable = lambda answer, *args: answer(*args), hint: str = "") -> Callable:
     """A check made of data.
 
     right(*args, **parts): the right answer; parts: the steps in it that a mistake exchanges. cases(draw): yields pairs of
     what is special about the inputs, in words, or None, and the inputs. mistakes: {sentence: parts, or a list of such}.
     scales(*args): {words: number}, constant factors to be named. also(got, args, case): raises NotYet for what a right
     number does not show. doc: the docstring of the check.
+    name: what the result is called in words; a tuple of names: the result is a tuple too, and when no mistake explains the
+    whole, its parts are explained one by one. use(answer, *args): calls an answer, right(...) among them, and gives what is
+    compared, where that is more than what it returns. hint: where to look when the shapes of two tensors do not fit.
     """
     table = {words: some if isinstance(some, list) else [some] for words, some in mistakes.items()}
+    names = () if isinstance(name, str) else name
 
     @exercise(number, title, see)
     def check(answer: Answer, draw: Draw) -> None:
@@ -55,6 +67,8 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
             return
         if words := explanation(rows):
             raise_not_yet(words, wrong[0][0] if len(wrong) < len(rows) else None)
+        if in_another_order(answer, wrong[0][1]):
+            raise NotYet(OTHER_ORDER)
         told = [tell(row, answer) for row in wrong]
         if all(error.named for error in told) and len({re.sub(r"[\d.e+-]+", "#", str(error)) for error in told}) == 1:
             raise told[0]                    # what the numbers tell, the same in every case that is wrong
@@ -66,43 +80,83 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
         rows = []
         for case, args in drawn:
             try:
-                rows.append((case, args, answer(*args)))
+                rows.append((case, args, use(answer, *args)))
             except NotYet as error:
-                return rows, error if case is None else NotYet(f"{case}: {error}")
+                return rows, NotYet(OTHER_ORDER) if in_another_order(answer, args) else stop(error, case)
         return rows, None
 
+    def stop(error: NotYet, case: str | None) -> NotYet:
+        """An error with which the answer stopped, with the case before it and a hint after it."""
+        clash = hint and "must match the size of tensor" in str(error)
+        words = f"{error}. The two shapes do not fit: {hint}" if clash else str(error)
+        return NotYet(f"{case}: {words}" if case else words)
+
     def explanation(rows: list) -> str | None:
-        """The sentence of the mistake, or of two at once, that gives what the answer gave on every input."""
-        for words, some in table.items():
-            if any(explains(parts, rows) for parts in some):
-                return words
-        if any(kind_fault(got, right(*args)) or not is_finite(got) for _, args, got in rows):
-            return None
-        for (one, (parts, *_)), (other, (more, *_)) in combinations(table.items(), 2):
-            if not parts.keys() & more.keys() and explains({**parts, **more}, rows):
-                return f"{one}; and {other}"
+        """The sentence of the mistake, or of two at once, that gives what the answer gave on every input, or a part of it."""
+        single = [(words, parts) for words, some in table.items() for parts in some]
+        double = [(f"{one}; and {other}", {**parts, **more})
+                  for (one, (parts, *_)), (other, (more, *_)) in combinations(table.items(), 2) if not parts.keys() & more.keys()]
+        known = single + double
+        given = cache(lambda j, k: result_of(known[j][1], rows[k][1]))
+        wants = [wanted(args) for _, args, _ in rows]
+        for i in (None, *range(len(names))):
+            pairs = [(part(got, i), part(want, i)) for (_, _, got), want in zip(rows, wants, strict=True)]
+            if all(same(got, want, rtol, atol) for got, want in pairs):
+                continue
+            odd = any(kind_fault(got, want) or not is_finite(got) for got, want in pairs)
+            for j, (words, _) in enumerate(single if odd else known):
+                if all(same(got, part(given(j, k), i), rtol, atol, lenient=True) for k, (got, _) in enumerate(pairs)):
+                    return words
         return None
 
-    def explains(parts: dict, rows: list) -> bool:
-        return all(same(got, mistaken(parts, args), rtol, atol, lenient=True) for _, args, got in rows)
+    def part(value: Any, i: int | None) -> Any:
+        """Part number i of a result; None: the whole."""
+        if i is None:
+            return value
+        return value[i] if isinstance(value, list | tuple) and len(value) == len(names) else FAILED
 
-    def mistaken(parts: dict, args: tuple) -> Any:
+    def wanted(args: tuple) -> Any:
+        """What the right answer gives."""
+        return use(lambda *given, may_change=(): right(*given), *args)
+
+    def result_of(parts: dict, args: tuple) -> Any:
+        """What a mistake gives."""
         try:
-            return right(*args, **parts)
+            return use(lambda *given, may_change=(): right(*given, **parts), *args)
         except Exception:
             return FAILED
 
     def wrong_ones(rows: list) -> list:
-        return [row for row in rows if not same(row[2], right(*row[1]), rtol, atol)]
+        return [row for row in rows if not same(row[2], wanted(row[1]), rtol, atol)]
+
+    def in_another_order(answer: Answer, args: tuple) -> bool:
+        """Whether the answer is right as soon as its first arguments change places."""
+        for order in permutations(range(3)):
+            def other(*given, order=order, may_change=()):
+                changed = [given[i] for i in order if i < len(given)] + list(given[3:])
+                if all(one is another for one, another in zip(given, changed, strict=True)):
+                    return FAILED
+                return Answer(answer.function)(*changed)
+
+            copies = [arg.clone() if isinstance(arg, torch.Tensor) else arg for arg in args]
+            with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                if same(use(other, *copies), wanted(args), rtol, atol):
+                    return True
+        return False
 
     def tell(row: tuple, answer: Answer) -> NotYet:
         """What the numbers of one case tell, as an error."""
         case, args, got = row
-        try:
-            expect(got, right(*args), call=call_text(answer, args), args=args, name=name, case=case, scales=scales(*args),
-                   rtol=rtol, atol=atol)
-        except NotYet as error:
-            return error
+        want, told = wanted(args), []
+        split = names and part(got, 0) is not FAILED
+        for i, called in enumerate(names) if split else [(None, "the result" if names else name)]:
+            try:
+                expect(part(got, i), part(want, i), call=None if names else call_text(answer, args), args=args, name=called,
+                       case=case, scales=scales(*args), rtol=rtol, atol=atol)
+            except NotYet as error:
+                told.append(error)
+        return next((error for error in told if error.named), told[0])
 
     check.table, check.right, check.__doc__ = table, right, doc
     return check
