@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from itertools import combinations, permutations
+from itertools import chain, combinations, permutations
 from typing import Any
 
 import torch
@@ -93,20 +93,33 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
 
     def explanation(rows: list) -> str | None:
         """The sentence of the mistake, or of two at once, that gives what the answer gave on every input, or a part of it."""
-        single = [(words, parts) for words, some in table.items() for parts in some]
-        double = [(f"{one}; and {other}", {**parts, **more})
-                  for (one, (parts, *_)), (other, (more, *_)) in combinations(table.items(), 2) if not parts.keys() & more.keys()]
-        known = single + double
-        given = cache(lambda j, k: result_of(known[j][1], rows[k][1]))
+        known = [(words, parts) for words, some in table.items() for parts in some]
         wants = [wanted(args) for _, args, _ in rows]
-        for i in (None, *range(len(names))):
-            pairs = [(part(got, i), part(want, i)) for (_, _, got), want in zip(rows, wants, strict=True)]
-            if all(same(got, want, rtol, atol) for got, want in pairs):
-                continue
-            odd = any(kind_fault(got, want) or not is_finite(got) for got, want in pairs)
-            for j, (words, _) in enumerate(single if odd else known):
-                if all(same(got, part(given(j, k), i), rtol, atol, lenient=True) for k, (got, _) in enumerate(pairs)):
-                    return words
+
+        @cache
+        def given(k: int, *mistakes: int) -> Any:
+            """What one mistake, or two at once, give for row number k."""
+            return result_of({step: way for j in mistakes for step, way in known[j][1].items()}, rows[k][1])
+
+        def differing(results: list) -> set:
+            """The numbers of the parts that are not right in all rows."""
+            return {i for i in range(len(names))
+                    if not all(same(part(got, i), part(want, i), rtol, atol) for got, want in zip(results, wants, strict=True))}
+
+        @cache
+        def changes(j: int) -> set:
+            return differing([given(k, j) for k in range(len(rows))])
+
+        wrong = differing([got for _, _, got in rows])
+        for i in (None, *sorted(wrong)):
+            gots = [part(got, i) for _, _, got in rows]
+            odd = any(kind_fault(got, part(want, i)) or not is_finite(got) for got, want in zip(gots, wants, strict=True))
+            for some in chain(zip(range(len(known))), () if odd else pairs_of(known)):
+                if len(some) == 2 and not (wrong == changes(some[0]) | changes(some[1]) if i is None else
+                                           i in changes(some[0]) & changes(some[1])):
+                    continue                 # these two change what is right, or leave what is wrong
+                if all(same(got, part(given(k, *some), i), rtol, atol, lenient=True) for k, got in enumerate(gots)):
+                    return "; and ".join(known[j][0] for j in some)
         return None
 
     def part(value: Any, i: int | None) -> Any:
@@ -160,6 +173,17 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
 
     check.table, check.right, check.__doc__ = table, right, doc
     return check
+
+
+def by(step: str, table: Mapping[str, Any]) -> dict[str, list]:
+    """The part of a table whose mistakes all exchange one step: {sentence: what they put there, or a list of such}."""
+    return {words: [{step: way} for way in (ways if isinstance(ways, list) else [ways])] for words, ways in table.items()}
+
+
+def pairs_of(known: list) -> Iterable[tuple[int, int]]:
+    """The numbers of two mistakes that exchange different steps, each in the first of its ways."""
+    first = {words: j for j, (words, _) in reversed([*enumerate(known)])}
+    return (pair for pair in combinations(sorted(first.values()), 2) if not known[pair[0]][1].keys() & known[pair[1]][1].keys())
 
 
 def is_finite(value: Any) -> bool:
