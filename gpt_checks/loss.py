@@ -176,7 +176,7 @@ def batches_of_unequal_size(draw):
         yield None, (batches, batch_loss)
 
 
-def without_graph(got, args, case):
+def without_graph(got):
     want_that(not isinstance(got, torch.Tensor) or not got.requires_grad,
               "the number is right, and still holds on to the graph of every batch, so that memory grows with the loader: "
               "take .item() of each batch's loss")
