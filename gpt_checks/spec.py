@@ -5,6 +5,7 @@ mistake on every input; tests/test_checks.py runs each mistake of each table as 
 """
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -24,6 +25,11 @@ from gpt_checks.core import (
 FAILED = object()      # in place of a result: the mistake cannot be computed for these inputs
 
 
+def as_it_is(answer: Callable, *args: Any) -> Any:
+    """What an answer gives."""
+    return answer(*args)
+
+
 class SmallDraw(Draw):
     """Inputs as small as the exercise allows: every size is the least that could have been drawn."""
 
@@ -33,13 +39,16 @@ class SmallDraw(Draw):
 
 def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, cases: Callable[[Draw], Iterable],
          mistakes: Mapping[str, Any], name: str = "the result", scales: Callable = lambda *args: {}, rtol: float = 1e-4,
-         atol: float = 1e-6, also: Callable = lambda got, args, case: None, doc: str = "") -> Callable:
+         atol: float = 1e-6, also: Callable = lambda got, args, case: None, doc: str = "",
+         use: Callable = as_it_is, in_turn: bool = False) -> Callable:
     """A check made of data.
 
     right(*args, **parts): the right answer; parts: the steps in it that a mistake exchanges. cases(draw): yields pairs of
     what is special about the inputs, in words, or None, and the inputs. mistakes: {sentence: parts, or a list of such}.
     scales(*args): {words: number}, constant factors to be named. also(got, args, case): raises NotYet for what a right
-    number does not show. doc: the docstring of the check.
+    number does not show. doc: the docstring of the check. use(answer, *args): runs the answer, or the right one, and gives
+    what is to be compared. in_turn: cases are judged one after the other; a mistake that explains all up to the first wrong
+    case is told, whatever the cases after it show.
     """
     table = {words: some if isinstance(some, list) else [some] for words, some in mistakes.items()}
 
@@ -50,57 +59,74 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
         if not wrong:
             if stopped:
                 raise stopped
-            for case, args, got in rows:
+            for case, args, got, _ in rows:
                 also(got, args, case)
             return
-        if words := explanation(rows):
-            raise_not_yet(words, wrong[0][0] if len(wrong) < len(rows) else None)
+        case = wrong[0][0]
+        if words := explanation(rows, singles=in_turn):
+            raise_not_yet(words, case if len(wrong) < len(rows) else None)
+        if in_turn:
+            rows = rows[:max(i for i, row in enumerate(rows, start=1) if row[0] == case)]
+            wrong = wrong_ones(rows)
+            if words := explanation(rows):
+                raise_not_yet(words, case)
         told = [tell(row, answer) for row in wrong]
         if all(error.named for error in told) and len({re.sub(r"[\d.e+-]+", "#", str(error)) for error in told}) == 1:
             raise told[0]                    # what the numbers tell, the same in every case that is wrong
         small = wrong_ones(run(answer, cases(SmallDraw(draw.getrandbits(60))))[0])
+        small = [row for row in small if not in_turn or row[0] == case]
         raise tell(min(small or wrong, key=lambda row: len(repr(row[1]))), answer)
 
     def run(answer: Answer, drawn: Iterable) -> tuple[list, NotYet | None]:
-        """What the answer gives for the drawn inputs, up to where it stops with an error, and that error."""
+        """(case, inputs, what the answer gives, what is right), up to where it stops with an error, and that error."""
         rows = []
         for case, args in drawn:
             try:
-                rows.append((case, args, answer(*args)))
-            except NotYet as error:
-                return rows, error if case is None else NotYet(f"{case}: {error}")
+                rows.append((case, args, use(answer, *args), use(right, *args)))
+            except NotYet as error:      # at once, it has nothing to do with the case
+                return rows, error if case is None or not rows else NotYet(f"{case}: {error}")
         return rows, None
 
-    def explanation(rows: list) -> str | None:
+    def explanation(rows: list, singles: bool = False) -> str | None:
         """The sentence of the mistake, or of two at once, that gives what the answer gave on every input."""
+        wrong, good = wrong_ones(rows), [row for row in rows if is_right(row)]
+        rows = wrong + good      # what is wrong tells most mistakes apart at once
         for words, some in table.items():
             if any(explains(parts, rows) for parts in some):
                 return words
-        if any(kind_fault(got, right(*args)) or not is_finite(got) for _, args, got in rows):
+        if singles or any(kind_fault(got, want) or not is_finite(got) for _, _, got, want in rows):
             return None
-        for (one, (parts, *_)), (other, (more, *_)) in combinations(table.items(), 2):
+        likely = [(words, parts) for words, (parts, *_) in table.items() if idle(parts, good) and not idle(parts, wrong)]
+        for (one, parts), (other, more) in combinations(likely, 2):
             if not parts.keys() & more.keys() and explains({**parts, **more}, rows):
                 return f"{one}; and {other}"
         return None
 
+    def idle(parts: dict, rows: list) -> bool:
+        """Whether a mistake makes no difference to any of these inputs."""
+        return all(same(mistaken(parts, args), want, rtol, atol) for _, args, _, want in rows)
+
     def explains(parts: dict, rows: list) -> bool:
-        return all(same(got, mistaken(parts, args), rtol, atol, lenient=True) for _, args, got in rows)
+        return all(same(got, mistaken(parts, args), rtol, atol, lenient=True) for _, args, got, _ in rows)
 
     def mistaken(parts: dict, args: tuple) -> Any:
         try:
-            return right(*args, **parts)
+            return use(partial(right, **parts), *args)
         except Exception:
             return FAILED
 
+    def is_right(row: tuple) -> bool:
+        return same(row[2], row[3], rtol, atol)
+
     def wrong_ones(rows: list) -> list:
-        return [row for row in rows if not same(row[2], right(*row[1]), rtol, atol)]
+        return [row for row in rows if not is_right(row)]
 
     def tell(row: tuple, answer: Answer) -> NotYet:
         """What the numbers of one case tell, as an error."""
-        case, args, got = row
+        case, args, got, want = row
         try:
-            expect(got, right(*args), call=call_text(answer, args), args=args, name=name, case=case, scales=scales(*args),
-                   rtol=rtol, atol=atol)
+            expect(got, want, call=call_text(answer, args) if use is as_it_is else None, args=args, name=name, case=case,
+                   scales=scales(*args), rtol=rtol, atol=atol)
         except NotYet as error:
             return error
 
