@@ -62,20 +62,20 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
             for case, args, got, _ in rows:
                 also(got, args, case)
             return
-        case = wrong[0][0]
+        case, everywhere = wrong[0][0], len(wrong) == len(rows)
         if words := explanation(rows, singles=in_turn):
-            raise_not_yet(words, case if len(wrong) < len(rows) else None)
+            raise_not_yet(words, None if everywhere else case)
         if in_turn:
             rows = rows[:max(i for i, row in enumerate(rows, start=1) if row[0] == case)]
             wrong = wrong_ones(rows)
             if words := explanation(rows):
                 raise_not_yet(words, case)
-        told = [tell(row, answer) for row in wrong]
+        told = [tell(row, answer, everywhere and not in_turn) for row in wrong]
         if all(error.named for error in told) and len({re.sub(r"[\d.e+-]+", "#", str(error)) for error in told}) == 1:
             raise told[0]                    # what the numbers tell, the same in every case that is wrong
         small = wrong_ones(run(answer, cases(SmallDraw(draw.getrandbits(60))))[0])
         small = [row for row in small if not in_turn or row[0] == case]
-        raise tell(min(small or wrong, key=lambda row: len(repr(row[1]))), answer)
+        raise tell(min(small or wrong, key=lambda row: len(repr(row[1]))), answer, everywhere and not in_turn)
 
     def run(answer: Answer, drawn: Iterable) -> tuple[list, NotYet | None]:
         """(case, inputs, what the answer gives, what is right), up to where it stops with an error, and that error."""
@@ -83,8 +83,8 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
         for case, args in drawn:
             try:
                 rows.append((case, args, use(answer, *args), use(right, *args)))
-            except NotYet as error:      # at once, it has nothing to do with the case
-                return rows, error if case is None or not rows else NotYet(f"{case}: {error}")
+            except NotYet as error:      # in the first case, it has nothing to do with what is special there
+                return rows, error if case in (None, rows[0][0] if rows else case) else NotYet(f"{case}: {error}")
         return rows, None
 
     def explanation(rows: list, singles: bool = False) -> str | None:
@@ -121,12 +121,12 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
     def wrong_ones(rows: list) -> list:
         return [row for row in rows if not is_right(row)]
 
-    def tell(row: tuple, answer: Answer) -> NotYet:
-        """What the numbers of one case tell, as an error."""
+    def tell(row: tuple, answer: Answer, everywhere: bool) -> NotYet:
+        """What the numbers of one case tell, as an error; everywhere: in the others it is the same."""
         case, args, got, want = row
         try:
-            expect(got, want, call=call_text(answer, args) if use is as_it_is else None, args=args, name=name, case=case,
-                   scales=scales(*args), rtol=rtol, atol=atol)
+            expect(got, want, call=call_text(answer, args) if use is as_it_is else None, args=args, name=name,
+                   case=None if everywhere else case, scales=scales(*args), rtol=rtol, atol=atol)
         except NotYet as error:
             return error
 
