@@ -20,6 +20,7 @@ from gpt_checks.core import (
     kind_fault,
     raise_not_yet,
     same,
+    values,
 )
 
 FAILED = object()      # in place of a result: the mistake cannot be computed for these inputs
@@ -70,12 +71,15 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
             wrong = wrong_ones(rows)
             if words := explanation(rows):
                 raise_not_yet(words, case)
-        told = [tell(row, answer, everywhere and not in_turn) for row in wrong]
+        general = everywhere and not in_turn
+        told = [tell(row, answer) for row in wrong]      # what the numbers tell counts when it is the same in all that is wrong
         if all(error.named for error in told) and len({re.sub(r"[\d.e+-]+", "#", str(error)) for error in told}) == 1:
-            raise told[0]                    # what the numbers tell, the same in every case that is wrong
+            raise_not_yet(str(told[0]), None if general else case)
         small = wrong_ones(run(answer, cases(SmallDraw(draw.getrandbits(60))))[0])
         small = [row for row in small if not in_turn or row[0] == case]
-        raise tell(min(small or wrong, key=lambda row: len(repr(row[1]))), answer, everywhere and not in_turn)
+        row = min(small or wrong, key=lambda row: len(repr(row[1])))
+        error = tell(row, answer, plain=True)
+        raise_not_yet(str(error), None if general else row[0], error.named)
 
     def run(answer: Answer, drawn: Iterable) -> tuple[list, NotYet | None]:
         """(case, inputs, what the answer gives, what is right), up to where it stops with an error, and that error."""
@@ -121,12 +125,14 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
     def wrong_ones(rows: list) -> list:
         return [row for row in rows if not is_right(row)]
 
-    def tell(row: tuple, answer: Answer, everywhere: bool) -> NotYet:
-        """What the numbers of one case tell, as an error; everywhere: in the others it is the same."""
-        case, args, got, want = row
+    def tell(row: tuple, answer: Answer, plain: bool = False) -> NotYet:
+        """What the numbers of one row tell, as an error; plain: only what came and what is right."""
+        _, args, got, want = row
+        call = call_text(answer, args) if use is as_it_is else None
+        if plain and not kind_fault(got, want):
+            return NotYet(values(got, want, call, name), named=False)
         try:
-            expect(got, want, call=call_text(answer, args) if use is as_it_is else None, args=args, name=name,
-                   case=None if everywhere else case, scales=scales(*args), rtol=rtol, atol=atol)
+            expect(got, want, call=call, args=args, name=name, scales=scales(*args), rtol=rtol, atol=atol)
         except NotYet as error:
             return error
 
