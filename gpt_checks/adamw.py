@@ -160,7 +160,7 @@ def corrected(average, beta, step, *, share=lambda b, t: 1 - b**t, give=lambda a
 
 
 check_corrected = spec(
-    "4.2", "bias correction", see=("04", "A running average"), right=corrected, name="the corrected average",
+    "4.2", "bias correction", see=("04", "A running average"), right=corrected, name="the corrected average", rtol=3e-5,
     doc="corrected(average, beta, step): average / (1 - beta ** step), with steps counted from 1.",
     cases=lambda draw: [(case, (draw.normal(draw.randint(3, 5)), beta, step)) for case, beta, step in (
         (None, draw.choice([0.7, 0.75, 0.85, 0.95]), draw.randint(4, 6)), ("the first step", draw.choice([0.7, 0.8, 0.85]), 1),
@@ -174,7 +174,8 @@ check_corrected = spec(
         "the sign is wrong: 1 - beta ** step is positive, and beta ** step - 1 is negative": lambda b, t: b**t - 1,
         "the filled share is 1 minus beta ** step, and not 1 plus": lambda b, t: 1 + b**t,
         "the average is divided by step, as a plain mean is; this one forgets: divide by 1 - beta ** step": lambda b, t: t,
-        "a factor 1 - beta is there besides the share 1 - beta ** step": lambda b, t: (1 - b**t) / (1 - b),
+        "that is 1 - beta times too small: the shares are (1 - beta) * beta ** i": lambda b, t: (1 - b**t) / (1 - b),
+        "the newest value has the share 1 - beta; a sum from beta ** 1 on lacks beta ** 0": lambda b, t: b * (1 - b**t),
         "the average is multiplied by 1 - beta; divide by 1 - beta ** step": lambda b, t: 1 / (1 - b),
         "the average is divided by beta; divide by 1 - beta ** step": lambda b, t: b,
         "the share of the first value alone is divided by; add up all (in a loop, with +=)": lambda b, t: (1 - b) * b ** (t - 1),
@@ -369,11 +370,13 @@ check_decay_groups = spec(
         "only tensors with more than 2 dimensions decay; 2 are enough": lambda s: s.p.ndim > 2,
         "tensors with 1 dimension decay, too; 2 or more are needed": lambda s: s.p.ndim >= 1,
         "tensors with 0 dimensions decay, too; 2 or more are needed": lambda s: s.p.ndim != 1,
-        "all decays whose first dimension is 2 or longer; len(p) and p.shape[0] are its length" + ASK: lambda s: len(s.p) >= 2,
+        "all decays whose first dimension is 2 or longer; len(p) and p.shape[0] are its length" + ASK: [
+            lambda s: len(s.p) >= 2, lambda s: s.p.ndim and len(s.p) >= 2],
         "all decays that has more than one number; the size does not tell" + ASK: lambda s: s.p.numel() > 1,
         "whatever says bias is exempted; a LayerNorm's scale has 1 dimension, too, and a matrix may say bias" + ASK:
             lambda s: "bias" not in s.name,
-        "only biases are exempted; a LayerNorm's scale has 1 dimension, too" + ASK: lambda s: not s.name.endswith("bias"),
+        "only biases are exempted; a LayerNorm's scale has 1 dimension, too" + ASK: [
+            lambda s: not s.name.endswith("bias"), lambda s: s.p.ndim and not s.name.endswith("bias")],
         "names mislead: not every bias or norm says so" + ASK: [
             lambda s: "bias" not in s.name and "norm" not in s.name, lambda s: "norm" not in s.name,
             lambda s: not any(word in s.name for word in ("bias", "norm", "ln")),

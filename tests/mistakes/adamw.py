@@ -254,6 +254,7 @@ enter(check_learning_rate, {
     "warmup_steps = 0 … ZeroDivisionError": lambda k, high, low, w, t: rate(k, high, low, w, t) + 0 / w,
     "warmup_steps = 1": lambda k, high, low, w, t: rate(k, high, low, 0 if w == 1 else w, t),
     "whatever it is given": lambda *args: 3e-3,
+    "before warmup_steps … gives … is right": lambda k, high, low, w, t: k * low if k < w else rate(k, high, low, w, t),
     "from warmup_steps on … is right": lambda k, high, low, w, t: rate(k, high, low, w, t) + (k == w + 3) / 77,
 })
 
