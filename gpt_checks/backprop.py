@@ -61,7 +61,7 @@ OF_BIAS = of_tokens("add_bias", "grad_bias", "bias") | exchange("grad_bias", {
         [lambda s, add: torch.ones(s.g.shape[-1]), lambda s, add: add(torch.ones(s.g.shape))],
     "grad_bias is 0; the bias is added to every token, so its slope is 1, times grad_out": lambda s, add: add(0 * s.g),
 })
-THREE = "grad_x", "grad_weight", "grad_bias"
+THREE = several("grad_x", "grad_weight", "grad_bias")
 OTHER_ORDERS = exchange("order", {"the results stand in another order; return grad_x, grad_weight, grad_bias": [
     lambda *grads, order=order: tuple(grads[i] for i in order) for order in list(itertools.permutations(range(3)))[1:]]})
 
@@ -292,7 +292,8 @@ def reshaped(x):
 
 
 check_linear_backward = spec(
-    "3.3", "back through a linear layer", see=("03", "Linear"), right=linear_backward, cases=layers, use=several(*THREE), hint=KEEPDIM,
+    "3.3", "back through a linear layer", see=("03", "Linear"), right=linear_backward, cases=layers, use=THREE,
+    hint=KEEPDIM,
     scales=lambda x, w, g: {"the number of tokens B·T": len(long(x)), "the number of sequences B": len(x),
                             "the length T": x.shape[1], "the number of inputs I": w.shape[1], "the number of outputs O": len(w)},
     doc="linear_backward(x, weight, grad_out): the gradients at x, weight and bias of x @ weight.T + bias.",
@@ -402,7 +403,7 @@ STDS = {
 SMALL = "1e-3", "1e-4", "1e-6", "1e-7", "1e-8"
 PARENTHESES = "is divided by the standard deviation; put the whole difference into parentheses"
 check_layernorm_backward = spec(
-    "3.4", "back through LayerNorm", see=("03", "LayerNorm"), right=layernorm_backward, cases=normed_layers, use=several(*THREE),
+    "3.4", "back through LayerNorm", see=("03", "LayerNorm"), right=layernorm_backward, cases=normed_layers, use=THREE,
     atol=1e-5, hint=KEEPDIM,
     scales=lambda x, *_: {"the number of features C": x.shape[-1], "the number of tokens B·T": len(long(x)),
                           "the number of sequences B": len(x), "the length T": x.shape[1], "the root of C": x.shape[-1] ** 0.5},

@@ -25,7 +25,6 @@ from gpt_checks.core import (
     exercise,
     expect,
     kind_fault,
-    raise_not_yet,
     same,
     values,
     want_that,
@@ -75,17 +74,16 @@ class Spec:
 
 
 def spec(number: str, title: str, *, see: tuple[str, str], doc: str, **data: Any) -> Callable:
-    """The check of exercise `number`, made of what a Spec lists. see: where the lessons explain it; doc: the check's docstring."""
+    """The check of an exercise, made of what a Spec lists. see: the lesson and section that explain it; doc: its docstring."""
     made = Spec(**data)
     table = {words: some if isinstance(some, list) else [some] for words, some in made.mistakes.items()}
 
     @exercise(number, title, see)
     def check(answer: Answer, draw: Draw) -> None:
         run = Run(made, table, answer, made.cases(draw))
-        if run.wrong:
-            raise run.explained() or run.measured(draw)
-        if run.stopped:
-            raise run.meaning(*run.stopped)
+        if run.wrong or run.stopped:
+            with quiet():
+                raise (run.explained() or run.measured(draw)) if run.wrong else run.meaning(*run.stopped)
         for row in run.rows:
             for got in row.got.values():
                 made.also(got)
@@ -99,14 +97,17 @@ def exchange(part: str, steps: Mapping[str, Any]) -> dict:
     return {words: [{part: step} for step in (some if isinstance(some, list) else [some])] for words, some in steps.items()}
 
 
-def several(*names: str) -> Callable:
-    """A `use` for answers that give several results: Facts with these names."""
+def several(*names: str, order: Iterable[int] | None = None) -> Callable:
+    """A `use` for answers that give several results: Facts with these names, judged in this order."""
     def use(answer: Callable, *args: Any) -> Facts:
         got = answer(*args)
-        if not isinstance(got, list | tuple):
-            return Facts(dict.fromkeys(names, got))
-        want_that(len(got) == len(names), f"the result has {len(got)} values; need {len(names)}: ({', '.join(names)})")
-        return Facts(zip(names, got, strict=True))
+        if isinstance(got, torch.Tensor) and got.ndim == 2 and len(got) == len(names):
+            got = list(got)
+        if isinstance(got, list | tuple):
+            want_that(len(got) == len(names), f"the result has {len(got)} values; need {len(names)}: ({', '.join(names)})")
+        else:
+            got = [got] * len(names)      # what is no list is told with the first name
+        return Facts((names[i], got[i]) for i in order or range(len(names)))
     return use
 
 
@@ -148,8 +149,8 @@ class Run:
     def given(self, k: int, *mistakes: int) -> Facts:
         """What a mistake, or several at once, gives for row number k; no facts when it cannot be computed."""
         parts = {part: step for j in mistakes for part, step in self.known[j][1].items()}
-        with contextlib.suppress(Exception), quiet():
-            return self.spec.facts(Answer(partial(self.spec.right, **parts)), self.rows[k].args)
+        with contextlib.suppress(Exception):
+            return self.spec.facts(lambda *args, may_change=(): self.spec.right(*args, **parts), self.rows[k].args)
         return Facts()
 
     def changes(self, j: int) -> set:
@@ -237,8 +238,7 @@ class Run:
             words = f"{words}. The two shapes do not fit: {self.spec.hint}"
         for j, (sentence, parts) in enumerate(self.known) if cause(error) else ():
             try:
-                with quiet():
-                    self.spec.facts(Answer(partial(self.spec.right, **parts)), args)
+                self.spec.facts(Answer(partial(self.spec.right, **parts)), args)
             except NotYet as other:
                 if cause(other) == cause(error) and self.agrees(self.places, (j,)):
                     words = f"{words if len(words) <= 180 else words[:180] + ' …'}; {sentence}"
@@ -261,7 +261,7 @@ class Run:
         """Whether an answer is right for copies of some inputs."""
         copies = [arg.clone() if isinstance(arg, torch.Tensor) else arg for arg in args]
         want = self.spec.facts(Answer(self.spec.right), args)
-        with contextlib.suppress(Exception, TooSlow), quiet():
+        with contextlib.suppress(Exception, TooSlow):
             got = self.spec.facts(answer, copies)
             return all(self.spec.same(got[name], want[name]) for name in want)
         return False
