@@ -1,12 +1,46 @@
 """Observers: a tiny model, its optimizer and its loader, which note what a training or an evaluation does with them.
 
-`watch` turns what was noted into words and numbers, so that it can be compared like any other value.
+one_step, a_training and a_look use an answer, and turn what was noted into Facts, which can be compared like any other value.
 """
-import copy
+import itertools
 import re
+from collections.abc import Iterable
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
+
+from gpt_checks.core import as_tensor
+from gpt_checks.spec import Facts
+
+
+def as_list(value):
+    """The list of what a sequence holds, however it is made (tuple, range, tensor, generator); anything else as it is."""
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes | dict | set | torch.nn.Module):
+        return value
+    try:
+        held = value.tolist() if isinstance(value, torch.Tensor) else itertools.islice(value, 100_000)
+        return [int(part) if isinstance(part, Integral) and not isinstance(part, bool) else part for part in held]
+    except Exception:      # a tensor without dimensions, or without numbers
+        return value
+
+
+def listed(answer, *args):
+    """What an answer gives, as a list if it is a sequence."""
+    return as_list(answer(*args))
+
+
+def in_words(value):
+    """nan and infinity as words, which can be compared; anything else as it is."""
+    tensor = as_tensor(value)
+    single = tensor is not None and tensor.numel() == 1 and tensor.is_floating_point()
+    return str(tensor.item()) if single and not tensor.isfinite() else value
+
+
+def graph_in(value):
+    """Whether a tensor, or one in a list, is still attached to its graph, in words."""
+    held = value if isinstance(value, list | tuple) else [value]
+    return "a graph" if any(isinstance(part, torch.Tensor) and part.requires_grad for part in held) else "no graph"
 
 
 class Log(list):
@@ -40,13 +74,16 @@ class Thinning(torch.nn.Dropout):
 class Model(torch.nn.Module):
     """From (B, T) ids to (B, T, V) logits."""
 
-    def __init__(self, draw, vocab_size, emb_dim=6):
+    def __init__(self, emb, head, shift):
         super().__init__()
-        self.emb = torch.nn.Parameter(draw.normal(vocab_size, emb_dim))
-        self.head = torch.nn.Parameter(draw.normal(vocab_size, emb_dim))
+        self.emb, self.head = torch.nn.Parameter(emb.clone()), torch.nn.Parameter(head.clone())
         self.drop = Thinning()
-        self.shift = torch.zeros(vocab_size)                   # added to the logits, to spoil them
-        self.log = Log()
+        self.shift = shift                                     # added to the logits, to spoil them
+        self.log, self.replays = Log(), {}
+
+    @classmethod
+    def drawn(cls, draw, vocab_size, emb_dim=6):
+        return cls(draw.normal(vocab_size, emb_dim), draw.normal(vocab_size, emb_dim), torch.zeros(vocab_size))
 
     def forward(self, ids):
         logits = self.drop(self.emb[ids]) @ self.head.T + self.shift
@@ -70,10 +107,20 @@ class Model(torch.nn.Module):
         return torch.cat([p.detach().flatten() for p in self.parameters()])
 
     def fresh(self):
-        """A copy with a log of its own."""
-        twin = copy.deepcopy(self)
-        twin.log = Log()
-        return twin
+        """A copy in the same mode, with a log of its own and without gradients."""
+        return Model(self.emb.detach(), self.head.detach(), self.shift).train(self.training)
+
+    def replay(self, batches, order, lr, decay):
+        """(weights, gradients of the first step) of a right training on these batches in this order, from these weights on."""
+        if (key := (*order, lr, decay)) not in self.replays:
+            twin = self.fresh().train()
+            optimizer = Descent(twin, lr, decay)
+            for i in order:
+                twin.zero_grad()
+                batch_loss(*batches[i], twin).backward()
+                optimizer.step()
+            self.replays[key] = twin.weights(), optimizer.first
+        return self.replays[key]
 
 
 class Descent:
@@ -82,7 +129,7 @@ class Descent:
     def __init__(self, model, lr=0.5, decay=0.1):
         self.log, self.lr, self.decay = model.log, lr, decay
         self.param_groups = [{"params": list(model.parameters()), "lr": lr, "weight_decay": decay}]
-        self.used = []                                         # the gradients of each step, in one row
+        self.first = None                                      # the gradients of the first step, in one row
 
     def zero_grad(self, set_to_none=True):
         self.log.note("Z")
@@ -93,7 +140,8 @@ class Descent:
         loss = closure() if closure else None
         self.log.note("S")
         params = self.param_groups[0]["params"]
-        self.used.append(torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in params]))
+        if self.first is None:
+            self.first = torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in params])
         with torch.no_grad():
             for p in params:
                 if p.grad is not None:
@@ -155,17 +203,14 @@ def watch(model, before, optimizer, batches, epochs=1, passes=1):
     another way, in another order or besides is right when the weights are where one step for each batch leads.
     """
     order = [next((i for i, (x, _) in enumerate(batches) if torch.equal(x, ids)), -1) for ids in model.log.learned()]
-    n, twin = len(batches), before.fresh().train()
-    rule = Descent(twin, optimizer.lr, optimizer.decay)
-    for i in order:
-        twin.zero_grad()
-        batch_loss(*batches[i], twin).backward()
-        rule.step()
+    n = len(batches)
+    weights, gradients = before.replay(batches, order, optimizer.lr, optimizer.decay)
     complete = len(order) == n * epochs and all(sorted(part) == list(range(n)) for part in parts(order, n))
-    if complete and passes >= epochs and torch.allclose(model.weights(), twin.weights(), 1e-3, 1e-5):
+    if complete and passes >= epochs and torch.allclose(model.weights(), weights, 1e-3, 1e-5):
         return IN_ORDER, 1.0, 0.0
-    length = (optimizer.used[0] @ rule.used[0] / rule.used[0].square().sum()).item() if optimizer.used and rule.used else 0.0
-    return story(model.log.letters(), order, n, epochs, passes), length, (model.weights() - twin.weights()).abs().max().item()
+    stepped = optimizer.first is not None and gradients is not None
+    length = (optimizer.first @ gradients / gradients.square().sum()).item() if stepped else 0.0
+    return story(model.log.letters(), order, n, epochs, passes), length, (model.weights() - weights).abs().max().item()
 
 
 def story(log, order, n, epochs, passes):
@@ -204,3 +249,77 @@ def story(log, order, n, epochs, passes):
 def parts(values, n):
     """The values of each epoch of n steps in a list of their own."""
     return [values[i : i + n] for i in range(0, len(values), n)]
+
+
+# How answers are used.
+
+def one_step(answer, model, x, y):
+    """What an answer(model, optimizer, inputs, targets) does in one step, with the gradients of an earlier batch still there."""
+    before, model = model, model.fresh()
+    batch_loss(y, x, model).backward()
+    model.log.clear()
+    optimizer, happened, length, off = Descent(model), IN_ORDER, 1.0, 0.0
+    got = answer(model, optimizer, x, y)
+    if batch_loss(x, y, before.fresh()).isfinite():
+        happened, length, off = watch(model, before, optimizer, [(x, y)])
+    elif not torch.equal(model.weights(), before.weights()):
+        happened = "a step on this loss" if model.log.learned() else "a step by old gradients"
+    return Facts({"the loss": in_words(got), "the step": happened, "the length of the step, in right ones,": length,
+                  "the distance of the weights from where a right step leads": off, "what the loss holds": graph_in(got)})
+
+
+def a_training(answer, model, batches, orders, epochs):
+    """What happens in answer(model, loader, optimizer, batch_loss, num_epochs), and what comes back: (losses, tokens_seen)."""
+    before, model, loader = model, model.fresh(), Loader(batches, orders)
+    optimizer = Descent(model)
+    got = as_list(answer(model, loader, optimizer, batch_loss, epochs))
+    happened, length, off = watch(model, before, optimizer, batches, epochs, loader.passes)
+    losses, seen = map(as_list, got) if isinstance(got, list) and len(got) == 2 else (None, None)
+    two = isinstance(losses, list) and isinstance(seen, list)
+    return Facts({
+        "the training": happened, "the length of its first step, in right ones,": length,
+        "the distance of the weights from where one step for each batch leads": off,
+        "what came back": "two lists, (losses, tokens_seen)" if two else got,
+        "the list of losses, one for each step,": losses, "the list of tokens seen, one for each step,": seen,
+        "what the losses hold": graph_in(losses)})
+
+
+def a_look(answer, model, batches, mode, seed):
+    """What answer(model, loader, batch_loss) measures, and what it leaves behind."""
+    model = model.fresh().train(mode)
+    for i, p in enumerate(model.parameters()):
+        p.grad = torch.full_like(p, 0.1 * (i + 1))             # as after a step of training
+    weights, grads = model.weights(), [p.grad.clone() for p in model.parameters()]
+    torch.manual_seed(seed)
+    torch.rand(3)
+    state = torch.get_rng_state()
+    with torch.enable_grad():
+        got = answer(model, Loader(batches), batch_loss)
+        on = torch.is_grad_enabled() and all(p.requires_grad for p in model.parameters())
+    log, same_state = model.log.letters(), torch.equal(torch.get_rng_state(), state)
+    same_grads = all(p.grad is not None and torch.equal(p.grad, g) for p, g in zip(model.parameters(), grads, strict=True))
+    outer, inner = ("train()" if part.training else "eval()" for part in (model, model.drop))
+    return Facts({
+        "dropout, while the loss was measured,":
+            "off in the model alone, not inside it" if "R" in log else "on" if "F" in log or "V" in log else "off",
+        "the loss": got,
+        "what was built for each batch": "a graph" if "f" in log else graph_in(got),
+        "the switch for gradients, afterwards,": "on" if on else "off",
+        "the state of the weights, afterwards,": "as it was" if torch.equal(model.weights(), weights) else "changed",
+        "the state of the gradients, afterwards,": "as it was" if same_grads else "changed",
+        "the mode, afterwards,": outer if outer == inner else f"{outer}, with dropout in {inner}",
+        "the random state, afterwards,":
+            "as it was" if same_state else "moved" if torch.initial_seed() == seed else "that of another seed"})
+
+
+def a_clipping(answer, weights, grads, max_norm):
+    """What answer(parameters, max_norm) does to weights and gradients, and what comes back."""
+    parameters = [torch.nn.Parameter(w.clone()) for w in weights]
+    for p, g in zip(parameters, grads, strict=True):
+        p.grad = None if g is None else g.clone()
+    got = answer(parameters, max_norm, may_change=(0,))
+    after = [p.grad for p, g in zip(parameters, grads, strict=True) if g is not None]
+    return Facts({
+        "the state of the weights, afterwards,": "as it was" if all(map(torch.equal, parameters, weights)) else "changed",
+        "the number of gradients, afterwards,": sum(p.grad is not None for p in parameters),
+        "the list of gradients": after, "the norm": got})

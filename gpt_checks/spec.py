@@ -154,6 +154,11 @@ def spec(number: str, title: str, *, see: tuple[str, str], right: Callable, case
     return check
 
 
+def exchange(part: str, some: Mapping[str, Any]) -> dict:
+    """Mistakes that exchange one part: {sentence: what stands there instead, or a list of such}, as a table."""
+    return {words: [{part: one} for one in (value if isinstance(value, list) else [value])] for words, value in some.items()}
+
+
 def is_finite(value: Any) -> bool:
     """Whether a number, a tensor, or all that a list holds, is finite; what is no number counts as finite."""
     if isinstance(value, list | tuple):
