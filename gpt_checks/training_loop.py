@@ -340,7 +340,7 @@ def train(model, loader, optimizer, batch_loss, num_epochs, *, order="zero_grad 
 def trainings(draw):
     """A model, its batches, of which one is smaller, their orders, and how many epochs to train."""
     t, v, full = draw.randint(3, 5), draw.randint(7, 9), draw.randint(3, 4)
-    for case, sizes, epochs in (("one epoch", [full, full - 1], 1), ("three epochs", [full, full, full - 1], 3)):
+    for case, sizes, epochs in (("one epoch", [full, full, full, full - 1], 1), ("three epochs", [full, full - 1], 3)):
         orders = list(itertools.permutations(range(len(sizes))))
         draw.shuffle(orders)
         yield case, (Model.drawn(draw, v).train(epochs == 1), draw_batches(draw, sizes, t, v), orders, epochs)
@@ -723,6 +723,7 @@ check_clip_gradients = spec(
         "gradients below max_norm are scaled up to it; clipping leaves them alone": lambda g, norm, m: g * m / (norm + 1e-6),
         "the comparison is the wrong way round: gradients are scaled where their norm is below max_norm":
             lambda g, norm, m: g * m / norm if 0 < norm < m else g,
+        "the norm is clipped to 1, whatever max_norm is; use the max_norm that is given": lambda g, norm, m: g / max(norm, 1.0),
         "the norm is compared with 1; compare it with max_norm": lambda g, norm, m: g * m / norm if norm > 1 else g,
         "the norm is 0: divide only where it is above max_norm": lambda g, norm, m: g * min(1.0, m / norm),
         "the gradients are nan now: 0 was divided by their norm, which is 0, too; divide only where the norm is above max_norm":
