@@ -204,7 +204,7 @@ check_training_step = spec(
             [{"loss_of": each, "start": lambda loss, x: loss.mean(), "give": give, "refuse": give}
              for give in (lambda loss, *_: loss.detach(), lambda loss, *_: loss.detach().flatten())],
         "a tensor that still holds on to its graph came back, so whoever keeps it fills the memory: return a float, with .item()":
-            {"give": lambda loss, *batch: loss, "refuse": lambda loss: loss},
+            [{"give": lambda loss, *batch: loss, "refuse": lambda loss: loss}, {"give": lambda loss, *batch: loss}],
         "the step was taken all the same, and weights are nan now; look at the loss before backward(), and return it without a "
         "step unless isfinite() holds": {"guarded": ()},
         "the weights moved all the same, by the gradients of an earlier batch: step() belongs under the guard, too":
