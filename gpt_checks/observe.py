@@ -3,6 +3,7 @@
 one_step, a_training and a_look use an answer, and turn what was noted into Facts, which can be compared like any other value.
 """
 import itertools
+import math
 import re
 from collections.abc import Iterable
 from numbers import Integral
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from gpt_checks.core import as_tensor, same
+from gpt_checks.loss import unequal
 from gpt_checks.spec import Facts
 
 
@@ -346,3 +348,34 @@ def a_clipping(answer, weights, grads, max_norm):
         "the state of the weights, afterwards,": "as it was" if all(map(torch.equal, parameters, weights)) else "changed",
         "the number of gradients, afterwards,": sum(p.grad is not None for p in parameters),
         "the list of gradients": after, "the norm": got})
+
+
+# What they are used on.
+
+def one_batch(draw):
+    """A model and a batch with each id once, lest mistakes cancel out; and losses that are large, nan or infinite."""
+    b, t, v = draw.randint(2, 3), draw.randint(4, 5), draw.randint(16, 19)
+    x, y = (torch.tensor(draw.sample(range(v), b * t)).view(b, t) for _ in range(2))
+    for case, shift in ((None, 0), ("a loss of some thousands", -1e5), ("a loss of nan", math.nan), ("a loss of inf", -math.inf)):
+        model = Model.drawn(draw, v)
+        model.shift[y[0, 0]] = shift                           # with -inf, one target is impossible
+        yield case, (model, x, y)
+
+
+def loaders(draw):
+    """A model in train() or eval() mode, and batches of unequal size."""
+    t, v = draw.randint(3, 5), draw.randint(7, 9)
+    model = Model.drawn(draw, v)
+    calm = model.fresh().eval()
+    some = unequal(draw, lambda b: draw_batches(draw, [b], t, v)[0], lambda x, y: batch_loss(x, y, calm))
+    for batches, mode in zip(some, (True, False, True, False), strict=True):
+        yield None if mode else "a model in eval() mode", (model, batches, mode, draw.randint(1, 10**9))
+
+
+def trainings(draw):
+    """A model, its batches, of which one is smaller, their orders, and how many epochs to train."""
+    t, v, full = draw.randint(3, 5), draw.randint(7, 9), draw.randint(3, 4)
+    for case, sizes, epochs in (("one epoch", [full, full, full, full - 1], 1), ("three epochs", [full, full - 1], 3)):
+        orders = list(itertools.permutations(range(len(sizes))))
+        draw.shuffle(orders)
+        yield case, (Model.drawn(draw, v).train(epochs == 1), draw_batches(draw, sizes, t, v), orders, epochs)

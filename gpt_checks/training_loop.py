@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from gpt_checks import observe
-from gpt_checks.loss import COMBINED, by_tokens, unequal
-from gpt_checks.observe import Descent, Model, act, batch_loss, cross_entropy, draw_batches, listed, parts
+from gpt_checks.loss import COMBINED, by_tokens
+from gpt_checks.observe import Descent, act, batch_loss, cross_entropy, listed, parts
 from gpt_checks.spec import exchange, spec
 
 # 5.1
@@ -36,8 +36,7 @@ def evenly(first, last, count, whole):
 check_tokens_axis = spec(
     "5.1", "tokens seen", see=("05", "What to record"), right=tokens_axis, cases=settings, use=listed, rtol=1e-9,
     name="the list of tokens seen after steps 0, eval_freq, 2·eval_freq, … below num_steps",
-    scales=lambda f, n, b, t: {"batch_size": b, "context_length": t, "batch_size · context_length": b * t, "eval_freq": f,
-                               "num_steps": n},
+    scales=lambda f, n, b, t: {"batch_size": b, "context_length": t, "batch_size · context_length": b * t, "eval_freq": f},
     doc="tokens_axis(eval_freq, num_steps, batch_size, context_length): a list of the tokens seen after steps 0, f, 2f, ...",
     mistakes={
         "the numbers of the steps came back; s + 1 batches have been seen after step s, each of batch_size · context_length "
@@ -93,9 +92,9 @@ check_tokens_axis = spec(
             [lambda v, *_: [now - before for before, now in pairwise([0, *v])],
              lambda v, f, n, b, t: [f * b * t for _ in v], lambda v, f, n, b, t: [b * t for _ in v]],
         "the values are spread evenly, as linspace does; an evaluation stands where its tokens say, the first at one batch":
-            [evenly(*how) for how in itertools.product(
-                (0, 1), (lambda f, n: n, lambda f, n: (n - 1) // f * f + 1),
-                (lambda f, n: -(-n // f), lambda f, n: n // f, lambda f, n: n // f + 1), (float, int, round))]
+            [evenly(first, last, count, whole) for whole in (float, int, round)
+             for first, last in ((0, lambda f, n: n), (1, lambda f, n: n), (0, lambda f, n: (n - 1) // f * f + 1))
+             for count in (lambda f, n: -(-n // f), lambda f, n: n // f, lambda f, n: n // f + 1)]
             + [lambda v, f, n, b, t: [(i + 1) * n * b * t / len(v) for i in range(len(v))]],
     }))
 
@@ -111,16 +110,6 @@ def training_step(model, optimizer, x, y, *, order="zero_grad loss backward step
             loss = act(word, model, optimizer, loss, loss_of=lambda: loss_of(model, x, y), start=lambda loss: start(loss, x),
                        retain=retain)
     return give(loss, model, x, y) if finite(loss) else refuse(loss)
-
-
-def one_batch(draw):
-    """A model and a batch with each id once, lest mistakes cancel out; and losses that are large, nan or infinite."""
-    b, t, v = draw.randint(2, 3), draw.randint(4, 5), draw.randint(16, 19)
-    x, y = (torch.tensor(draw.sample(range(v), b * t)).view(b, t) for _ in range(2))
-    for case, shift in ((None, 0), ("a loss of some thousands", -1e5), ("a loss of nan", math.nan), ("a loss of inf", -math.inf)):
-        model = Model.drawn(draw, v)
-        model.shift[y[0, 0]] = shift                           # with -inf, one target is impossible
-        yield case, (model, x, y)
 
 
 def each(model, x, y):
@@ -154,9 +143,10 @@ STARTS = {
         [lambda loss, x: loss.detach(), lambda loss, x: loss.item()],
 }
 check_training_step = spec(
-    "5.2", "one training step", see=("05", "One step"), right=training_step, cases=one_batch, use=observe.one_step, rtol=1e-5,
-    atol=3e-6, scales=lambda model, x, y: {"the number of windows B": len(x), "the window's length T": x.shape[1],
-                                           "the number of targets B·T": x.numel(), "the vocabulary's size V": len(model.shift)},
+    "5.2", "one training step", see=("05", "One step"), right=training_step, cases=observe.one_batch, use=observe.one_step,
+    rtol=1e-5, atol=3e-6,
+    scales=lambda model, x, y: {"the number of windows B": len(x), "the window's length T": x.shape[1],
+                                "the number of targets B·T": x.numel(), "the vocabulary's size V": len(model.shift)},
     doc="training_step(model, optimizer, inputs, targets): zero_grad, loss, backward, step; the loss before it, a float. "
         "A loss that is nan or infinite comes back too, and then no weight is moved.",
     mistakes=exchange("order", ORDERS | {
@@ -242,19 +232,9 @@ def evaluate(model, loader, batch_loss, *, enter=lambda model: model.eval(), lea
     return combine(means, sizes, x.shape[1])
 
 
-def loaders(draw):
-    """A model in train() or eval() mode, and batches of unequal size."""
-    t, v = draw.randint(3, 5), draw.randint(7, 9)
-    model = Model.drawn(draw, v)
-    calm = model.fresh().eval()
-    some = unequal(draw, lambda b: draw_batches(draw, [b], t, v)[0], lambda x, y: batch_loss(x, y, calm))
-    for batches, mode in zip(some, (True, False, True, False), strict=True):
-        yield None if mode else "a model in eval() mode", (model, batches, mode, draw.randint(1, 10**9))
-
-
 SCORED = "the inputs were scored; the loss compares the logits with the targets"
 check_evaluate = spec(
-    "5.3", "a look that changes nothing", see=("06", "Does evaluating change anything?"), right=evaluate, cases=loaders,
+    "5.3", "a look that changes nothing", see=("06", "Does evaluating change anything?"), right=evaluate, cases=observe.loaders,
     use=observe.a_look, rtol=1e-5,
     scales=lambda model, batches, *_: {"the number of batches": len(batches), "the window's length T": batches[0][0].shape[1],
                                        "the number of tokens": sum(x.numel() for x, _ in batches)},
@@ -337,15 +317,6 @@ def train(model, loader, optimizer, batch_loss, num_epochs, *, order="zero_grad 
     return result(losses(recorded, sizes, x.shape[1], n), seen(sizes, x.shape[1], n))
 
 
-def trainings(draw):
-    """A model, its batches, of which one is smaller, their orders, and how many epochs to train."""
-    t, v, full = draw.randint(3, 5), draw.randint(7, 9), draw.randint(3, 4)
-    for case, sizes, epochs in (("one epoch", [full, full, full, full - 1], 1), ("three epochs", [full, full - 1], 3)):
-        orders = list(itertools.permutations(range(len(sizes))))
-        draw.shuffle(orders)
-        yield case, (Model.drawn(draw, v).train(epochs == 1), draw_batches(draw, sizes, t, v), orders, epochs)
-
-
 def running(losses):
     """The means up to each of the losses."""
     return [total / i for i, total in enumerate(accumulate(losses), 1)]
@@ -368,8 +339,7 @@ INSIDE = "; it belongs inside the loop over the batches"
 COUNT = "; count tokens, inputs.numel() in each step"
 BEFORE = "make the list before the loop over the epochs"
 check_train = spec(
-    "5.4", "the training loop", see=("05", "The loop"), right=train, cases=trainings, use=observe.a_training, atol=1e-5,
-    scales=lambda model, batches, *_: {"the number of batches": len(batches), "the window's length T": batches[0][0].shape[1]},
+    "5.4", "the training loop", see=("05", "The loop"), right=train, cases=observe.trainings, use=observe.a_training, atol=1e-5,
     doc="train(model, loader, optimizer, batch_loss, num_epochs): (losses, tokens_seen), with one entry for each step.",
     mistakes={words: [{"order": order + " record"} for order in (some if isinstance(some, list) else [some])]
               for words, some in ORDERS.items()} | exchange("start", STARTS) | {
@@ -447,21 +417,19 @@ check_train = spec(
         "tokens_seen holds the numbers of the steps" + COUNT: lambda s, *_: [*range(len(s))],
         "tokens_seen counts windows (sequences); each holds T tokens, so inputs.numel() is B·T": lambda s, *_: [*accumulate(s)],
         "tokens_seen grows by the window's length T; a batch has B windows, so inputs.numel() is B·T":
-            lambda s, t, n: [t * (i + 1) for i in range(len(s))],
+            lambda s, t, n: [t * i for i, _ in enumerate(s, 1)],
         "tokens_seen starts again from 0 in each epoch; it counts from the start of training": in_epoch,
-        "tokens_seen is recorded before the batch is counted; after a step, its own tokens have been seen, too":
-            lambda s, t, n: [0, *all_tokens(s, t, n)[:-1]],
+        "tokens_seen is recorded before the batch is counted: count it first": lambda s, *a: all_tokens([0, *s[:-1]], *a),
         "tokens_seen holds each batch's own tokens; add them up from the start of training": lambda s, t, n: [t * b for b in s],
         "tokens_seen takes all batches to be of one size; one is smaller, so add up inputs.numel() from the start of training":
-            [lambda s, t, n: [max(s) * t * i for i, _ in enumerate(s, 1)],
-             lambda s, t, n: [s[0] * t * i for i, _ in enumerate(s, 1)],
+            [lambda s, t, n: all_tokens([max(s)] * len(s), t, n), lambda s, t, n: all_tokens([s[0]] * len(s), t, n),
              lambda s, t, n: [b * t * i for i, b in enumerate(s, 1)],
              lambda s, t, n: [b * t * (i % n + 1) for i, b in enumerate(s)]],
         "a window has T tokens of input; the one more, its last target, does not count": lambda s, t, n: all_tokens(s, t + 1, n),
         "tokens_seen counts inputs and targets; the inputs alone are the tokens seen": lambda s, t, n: all_tokens(s, 2 * t, n),
         "there is one number of tokens for each epoch; record it in each step": lambda s, t, n: all_tokens(s, t, n)[n - 1 :: n],
         "the tokens of each epoch are in a list of their own" + TOGETHER:
-            [lambda s, t, n: parts(all_tokens(s, t, n), n), lambda s, t, n: parts(in_epoch(s, t, n), n)],
+            [lambda *a: parts(all_tokens(*a), a[-1]), lambda *a: parts(in_epoch(*a), a[-1])],
         "only the tokens of the last epoch are left: start to count, and " + BEFORE:
             [lambda s, t, n: all_tokens(s, t, n)[-n:], lambda s, t, n: in_epoch(s, t, n)[-n:]],
         "the last number of tokens stands at every step; record each step's own": lambda s, t, n: [t * sum(s)] * len(s),
