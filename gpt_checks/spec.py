@@ -166,34 +166,40 @@ class Run:
 
     def explained(self) -> NotYet | None:
         """The sentence of the mistake, or of two at once, that explains the answer, or at least one of its facts."""
-        names = dict.fromkeys(name for _, name in self.places)
-        earlier = set()
-        for only in (None, *names) if len(names) > 1 else [None]:
-            places = {place for place in self.places if only in (None, place[1])}
-            if places & self.wrong:
-                first = sorted(places, key=lambda place: (place not in self.wrong, place[0]))
-                for some in chain(zip(range(len(self.known))), self.pairs(places)):
-                    if self.agrees(first, some) and not any(self.changes(j) & earlier for j in some if earlier):
-                        return NotYet(self.with_case("; and ".join(self.known[j][0] for j in some), places & self.wrong))
-            earlier |= places if only else set()
+        facts, earlier = dict.fromkeys(name for _, name in self.places), set()
+        for only in (None, *facts) if len(facts) > 1 else [None]:
+            places = [place for place in self.places if only in (None, place[1])]
+            if wrong := self.wrong & {*places}:
+                places.sort(key=lambda place: place not in wrong)      # what is wrong tells most mistakes apart
+                for some in chain(zip(range(len(self.known))), self.pairs(places, earlier)):
+                    if self.agrees(places, some) and not any(self.changes(j) & earlier for j in some if earlier):
+                        return NotYet(self.with_case("; and ".join(self.known[j][0] for j in some), wrong))
+                if only and self.odd(wrong):
+                    break
+            earlier |= {*places} if only else set()
         return None
 
-    def pairs(self, places: set) -> Iterator[tuple[int, int]]:
-        """Two mistakes that exchange different steps, each in its first form, and together change just what is wrong."""
-        gots = {name: [self.rows[k].got[name] for k, other in self.places if other == name] for _, name in places}
-        odd = any(kind_fault(self.rows[k].got[name], self.rows[k].want[name]) or not is_finite(self.rows[k].got[name])
-                  for k, name in places)
-        constant = all(len(some) > 1 and all(same(got, some[0], 0, 0) for got in some) for some in gots.values())
-        if odd or constant:
+    def pairs(self, places: list, earlier: set) -> Iterator[tuple[int, int]]:
+        """Two mistakes that exchange different steps, each in its first form, and together change all that is wrong."""
+        wrong = self.wrong & {*places}
+        if self.odd(places) or self.constant(places):
             return
-        firsts = {words: j for j, (words, _) in reversed([*enumerate(self.known)])}.values()
-        wrong, likely = places & self.wrong, {}
-        for j in sorted(firsts):
-            if changed := self.changes(j) & wrong:
-                likely[j] = changed
-        for one, other in combinations(likely, 2):
-            if likely[one] | likely[other] == wrong and not self.known[one][1].keys() & self.known[other][1].keys():
+        right = {place for place in places if place[1] not in {name for _, name in wrong}} | earlier
+        firsts = sorted({words: j for j, (words, _) in reversed([*enumerate(self.known)])}.values())
+        changed = {j: some for j in firsts if (some := self.changes(j) & {*places}) and not self.changes(j) & right}
+        for one, other in combinations(changed, 2):
+            if wrong <= changed[one] | changed[other] and not self.known[one][1].keys() & self.known[other][1].keys():
                 yield one, other
+
+    def odd(self, places: set) -> bool:
+        """Whether something came that is no finite result of the right kind."""
+        pairs = [(self.rows[k].got[name], self.rows[k].want[name]) for k, name in places]
+        return any(kind_fault(got, want) or not is_finite(got) for got, want in pairs)
+
+    def constant(self, places: set) -> bool:
+        """Whether each fact is the same in several rows."""
+        gots = [[self.rows[k].got[name] for k, name in places if name == fact] for fact in {name for _, name in places}]
+        return all(len(some) > 1 and all(same(got, some[0], 0, 0) for got in some) for some in gots)
 
     def with_case(self, words: str, places: set) -> str:
         """Words about some places, with the case before them unless they hold for all rows."""

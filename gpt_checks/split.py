@@ -254,8 +254,6 @@ check_count_windows = spec(
             [{"strides": lambda room, s: int(room / s)}, {"end": lambda c, n, t, s: max(c, 1)}],
         "one too few: the first window needs no stride, so there is one more than (n - T - 1) // stride": {"more": 0},
         "two are added; the first window adds one": {"more": 2},
-        "one too few, except where the next token, which is forgotten, makes up for it: (n - T - 1) // stride + 1":
-            {"more": 0, "room": lambda n, t: n - t},
         "the next token is forgotten: T inputs and the target of the last take T + 1 tokens": {"room": lambda n, t: n - t},
         "2 tokens are subtracted besides T; a window takes T + 1 tokens": {"room": lambda n, t: n - t - 2},
         "that is n - T - 1, the last start; divide by the stride, and add one": {"strides": lambda room, s: room, "more": 0},
