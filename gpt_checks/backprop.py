@@ -4,9 +4,11 @@ from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 
-from gpt_checks.observe import watch_model, watch_w, with_filled_empty
-from gpt_checks.spec import exchange, several, spec
+from gpt_checks.core import same
+from gpt_checks.observe import an_accumulation
+from gpt_checks.spec import Facts, exchange, several, spec
 
 # What several exercises share.
 
@@ -107,13 +109,31 @@ def smooth_functions(draw):
         yield "for eps = 1e-5" if eps == 1e-5 else None, (f, draw.normal(o, i, dtype=torch.float64) / 2, eps)
 
 
+def a_wiggle(answer, f, w, eps):
+    """How w is left, the slopes, and in what dtype f was called."""
+    mine, dtypes = w.clone(), set()
+
+    def watched(weights):
+        given = tuple(weights.shape) if isinstance(weights, torch.Tensor) else f"an object of type {type(weights).__name__}"
+        if given != tuple(w.shape):
+            raise ValueError(f"f takes a tensor of the shape of w, {tuple(w.shape)}, with one number moved; it got {given}")
+        dtypes.add(weights.dtype)
+        return f(weights)
+
+    slopes = answer(watched, mine, eps, may_change=(1,))      # w may be moved in place, and back
+    ends = {"as it was": w, "eps too high": w + eps, "eps too low": w - eps}
+    left = next((words for words, numbers in ends.items() if same(mine, numbers, 0, 1e-9)), "changed")
+    return Facts({"w at the end": "the slopes" if slopes is mine else left, "the slope": slopes,
+                  "the dtype": "float64" if dtypes <= {torch.float64} else "less than float64"})
+
+
 PILES = [at(lambda w, a=a: one(w) + a * earlier(w), lambda w, down=down, b=b: down * one(w) + b * earlier(w))
          for down, a, b in ((-1, -1, -1), (-1, 1, -1), (-1, 1, 1), (0, 1, 0), (0, 1, 1))]
 ALL, ROW, COLUMN = (at(steps) for steps in (lambda w: torch.ones(1, 1, 1), lambda w: torch.eye(len(w))[:, :, None],
                                             lambda w: torch.eye(w.shape[1])[:, None]))
 PER_EPS = {"slope": lambda d, e: d / e}
 check_wiggle = spec(
-    "3.1", "wiggle every weight", see=("03", "Wiggle one weight"), right=wiggle, cases=smooth_functions, use=watch_w,
+    "3.1", "wiggle every weight", see=("03", "Wiggle one weight"), right=wiggle, cases=smooth_functions, use=a_wiggle,
     doc="wiggle(f, w, eps): (f(w + eps) - f(w - eps)) / 2·eps for every number of w, (O, I), which is as before at the end.",
     mistakes=exchange("leave", {
         "w comes back with every number eps too high: put each number back before the next one moves": lambda w, e: w.add_(e),
@@ -526,7 +546,7 @@ SHARE = "multiply each mean by its share of the tokens, its own number over that
 ONE_GRAPH = "memory holds one graph only"
 check_accumulate = spec(
     "3.5", "a large batch in small pieces", see=("03", "Calling backward twice"), right=accumulate, cases=micro_batches,
-    use=watch_model,
+    use=an_accumulation,
     scales=lambda table, head, old, batches: {
         "the number of micro-batches": len(batches), "the number of sequences": sum(len(x) for x, _ in batches),
         "the number of tokens": sum(x.numel() for x, _ in batches), "the length T": batches[0][0].shape[1]},
@@ -630,6 +650,19 @@ def texts(draw):
         ids = draw.ids(3, 5, vocab_size=v - unused - 1) + 1
         ids[0, 1], ids[0, 3], ids[1, 0], ids[2, 0], ids[1, 2], ids[2, 4] = 1, 1, 2, 2, 0, v - unused - 1
         yield None, (ids, draw.normal(3, 5, 4), v)
+
+
+class FilledEmpty(TorchFunctionMode):
+    """Within it torch.empty gives 77 everywhere, and not what happens to be in memory, so that a place never written shows."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        return result.fill_(77) if func in (torch.empty, torch.empty_like, torch.Tensor.new_empty) else result
+
+
+def with_filled_empty(answer, *args):
+    with FilledEmpty():
+        return answer(*args)
 
 
 check_embedding_backward = spec(

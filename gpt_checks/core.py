@@ -3,6 +3,7 @@ import contextlib
 import copy
 import ctypes
 import functools
+import io
 import itertools
 import linecache
 import math
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from numbers import Integral, Real
 
@@ -78,6 +80,14 @@ def exercise(number, title, see):
 def sandbox():
     """Around an answer: its time is limited, and PyTorch's random state and modes are put back."""
     with time_limit(), torch.random.fork_rng(devices=[]), torch.enable_grad():
+        yield
+
+
+@contextlib.contextmanager
+def quiet():
+    """Around what is tried out: neither its output nor its warnings are shown."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         yield
 
 
@@ -236,6 +246,13 @@ class Draw(random.Random):
         return torch.randint(vocab_size, shape, generator=self.generator)
 
 
+class SmallDraw(Draw):
+    """Inputs as small as the exercise allows: every size is the least that could have been drawn."""
+
+    def randint(self, a, b):
+        return a
+
+
 class generator(list):
     """What a generator, or another iterator, has yielded; a list with the name that messages show."""
 
@@ -385,6 +402,14 @@ def kind_fault(got, want):
     if not wanted.is_floating_point() and tensor.is_floating_point():
         return f"is {short(got)}, a float; need whole numbers (// or round, or dtype=torch.int64)"
     return None
+
+
+def is_finite(value):
+    """Whether a number, a tensor, or all that a list holds, is finite; what is no number counts as finite."""
+    if isinstance(value, list | tuple):
+        return all(map(is_finite, value))
+    tensor = as_tensor(value)
+    return tensor is None or bool(tensor.isfinite().all())
 
 
 def generic(got, want, scales, name, rtol, atol):

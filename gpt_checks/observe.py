@@ -1,21 +1,19 @@
-"""Observers: a tiny model, its optimizer and its loader, which note what a training or an evaluation does with them.
+"""Observers: what an answer does, besides what it returns, as Facts that can be compared like any other value.
 
-one_step, a_training and a_look use an answer, and turn what was noted into Facts, which can be compared like any other value.
+Each function of the second half is a `use` of a check: it calls an answer, and says what happened. To note what a training or an
+evaluation does, answers are given a tiny model, its optimizer and its loader.
 """
 import itertools
-import math
 import re
 import weakref
 from collections.abc import Iterable
 from numbers import Integral
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
-from torch.overrides import TorchFunctionMode
 
 from gpt_checks.core import as_tensor, same
-from gpt_checks.loss import unequal
 from gpt_checks.spec import Facts
 
 
@@ -52,7 +50,8 @@ class Log(list):
     """(letter, ids) for what was done, in order; copies of a model write into the log of the original.
 
     F, f: a forward pass with a graph, dropout on or off. V, v: the same without a graph. R: the modes of a model and of the
-    dropout in it differ. B: backward. D: backward onto gradients that are there already. Z: zero_grad. S: step.
+    dropout in it differ. W: a graph is built while another one waits for its backward. B: backward. D: backward onto gradients
+    that are there already. Z: zero_grad. S: step.
     """
 
     def __deepcopy__(self, memo):
@@ -76,15 +75,20 @@ class Thinning(torch.nn.Dropout):
         return x * (torch.arange(x.shape[-1]) % 2 * 2) if self.training and self.p else x
 
 
-class Model(torch.nn.Module):
-    """From (B, T) ids to (B, T, V) logits."""
+class Graph:
+    """Lives as long as the graph that it is part of; done: whether backward has passed."""
 
-    def __init__(self, emb, head, shift):
+    done = False
+
+
+class Model(torch.nn.Module):
+    """From (B, T) ids to (B, T, V) logits, by two tables; shift is added to the logits, to spoil them."""
+
+    def __init__(self, emb, head, shift, dropout=0.5):
         super().__init__()
         self.emb, self.head = torch.nn.Parameter(emb.clone()), torch.nn.Parameter(head.clone())
-        self.drop = Thinning()
-        self.shift = shift                                     # added to the logits, to spoil them
-        self.log, self.replays = Log(), {}
+        self.drop, self.shift = Thinning(dropout), shift
+        self.log, self.graphs, self.replays = Log(), [], {}
 
     @classmethod
     def drawn(cls, draw, vocab_size, emb_dim=6):
@@ -93,15 +97,21 @@ class Model(torch.nn.Module):
     def forward(self, ids):
         logits = self.drop(self.emb[ids]) @ self.head.T + self.shift
         letter = "f" if logits.requires_grad else "v"
-        self.log.note(letter.upper() if self.drop.training else letter)
+        self.log.note(letter.upper() if self.drop.training else letter, ids)
         if self.training != self.drop.training:
             self.log.note("R")
         if logits.requires_grad:
-            logits.register_hook(lambda _: self.log.note("D" if self.has_gradients() else "B", ids))
+            if any((other := ref()) and not other.done for ref in self.graphs):
+                self.log.note("W")
+            graph = Graph()
+            self.graphs.append(weakref.ref(graph))
+            logits.register_hook(lambda _: self.passed(graph, ids))
         return logits
 
-    def has_gradients(self):
-        return any(p.grad is not None and p.grad.any() for p in self.parameters())
+    def passed(self, graph, ids):
+        """Note that backward came to the logits."""
+        graph.done = True
+        self.log.note("D" if any(p.grad is not None and p.grad.any() for p in self.parameters()) else "B", ids)
 
     def zero_grad(self, set_to_none=True):
         self.log.note("Z")
@@ -115,11 +125,11 @@ class Model(torch.nn.Module):
         """A copy in the same mode, with a log of its own and without gradients."""
         return Model(self.emb.detach(), self.head.detach(), self.shift).train(self.training)
 
-    def replay(self, batches, order, lr, decay):
-        """A right training on these batches in this order, from these weights on."""
-        if (key := (*order, lr, decay)) not in self.replays:
+    def replay(self, batches, order):
+        """What a right training gives on these batches in this order; gradients: of its first step, in one row."""
+        if (key := tuple(order)) not in self.replays:
             twin, losses = self.fresh().train(), []
-            optimizer = Descent(twin, lr, decay)
+            optimizer = Descent(twin)
             for i in order:
                 twin.zero_grad()
                 loss = batch_loss(*batches[i], twin)
@@ -127,26 +137,16 @@ class Model(torch.nn.Module):
                 optimizer.step()
                 losses.append(loss.item())
             seen = list(itertools.accumulate(batches[i][0].numel() for i in order))
-            self.replays[key] = Replay(twin.weights(), optimizer.first, losses, seen)
+            self.replays[key] = SimpleNamespace(weights=twin.weights(), gradients=optimizer.first, losses=losses, seen=seen)
         return self.replays[key]
-
-
-class Replay(NamedTuple):
-    """What a right training gives; gradients: of its first step, in one row."""
-
-    weights: torch.Tensor
-    gradients: torch.Tensor | None
-    losses: list
-    seen: list
 
 
 class Descent:
     """Gradient descent with some weight decay, so that a step by hand is another one (PyTorch's own takes a second to load)."""
 
     def __init__(self, model, lr=0.5, decay=0.1):
-        self.log, self.lr, self.decay = model.log, lr, decay
+        self.log, self.first = model.log, None                 # first: the gradients of the first step, in one row
         self.param_groups = [{"params": list(model.parameters()), "lr": lr, "weight_decay": decay}]
-        self.first = None                                      # the gradients of the first step, in one row
 
     def zero_grad(self, set_to_none=True):
         self.log.note("Z")
@@ -156,13 +156,13 @@ class Descent:
     def step(self, closure=None):
         loss = closure() if closure else None
         self.log.note("S")
-        params = self.param_groups[0]["params"]
+        params, lr, decay = self.param_groups[0].values()
         if self.first is None:
             self.first = torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in params])
         with torch.no_grad():
             for p in params:
                 if p.grad is not None:
-                    p -= self.lr * (p.grad + self.decay * p)
+                    p -= lr * (p.grad + decay * p)
         return loss
 
 
@@ -185,11 +185,6 @@ class Loader:
         return self.orders[k % len(self.orders)]
 
 
-def draw_batches(draw, sizes, context_length, vocab_size):
-    """(inputs, targets) for each number of windows."""
-    return [tuple(draw.ids(2, b, context_length, vocab_size=vocab_size)) for b in sizes]
-
-
 def cross_entropy(logits, targets):
     """The mean loss of (B, T, V) logits."""
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
@@ -200,18 +195,6 @@ def batch_loss(inputs, targets, model):
     if not (isinstance(inputs, torch.Tensor) and isinstance(targets, torch.Tensor) and isinstance(model, torch.nn.Module)):
         raise TypeError("batch_loss(inputs, targets, model) needs two tensors and the model, in this order")
     return cross_entropy(model(inputs), targets)
-
-
-def act(words, model, optimizer, loss, *, loss_of, start=lambda loss: loss, retain=False):
-    """Do what the words say, one after the other; the loss after that. Words: loss, backward, zero_grad, step, train, eval."""
-    for word in words.split():
-        if word == "loss":
-            loss = loss_of()
-        elif word == "backward":
-            start(loss).backward(retain_graph=retain)
-        else:
-            getattr(model if word in ("train", "eval") else optimizer, word)()
-    return loss
 
 
 IN_ORDER = "one step for each batch"
@@ -225,8 +208,7 @@ def watch(model, before, optimizer, batches, epochs=1, passes=1):
     another way, in another order or besides is right when the weights are where one step for each batch leads.
     """
     order = [next((i for i, (x, _) in enumerate(batches) if torch.equal(x, ids)), -1) for ids in model.log.learned()]
-    n = len(batches)
-    right = before.replay(batches, order, optimizer.lr, optimizer.decay)
+    n, right = len(batches), before.replay(batches, order)
     complete = len(order) == n * epochs and all(sorted(part) == list(range(n)) for part in parts(order, n))
     if complete and passes >= epochs and torch.allclose(model.weights(), right.weights, 1e-3, 1e-5):
         return IN_ORDER, 1.0, 0.0, right
@@ -299,7 +281,7 @@ def a_training(answer, model, batches, orders, epochs):
     happened, length, off, own = watch(model, before, optimizer, batches, epochs, loader.passes)
     losses, seen = map(as_list, got) if isinstance(got, list) and len(got) == 2 else (None, None)
     two, graph = isinstance(losses, list) and isinstance(seen, list), graph_in(losses)
-    ours = before.replay(batches, [i for k in range(epochs) for i in loader.order(k + 1)], optimizer.lr, optimizer.decay)
+    ours = before.replay(batches, [i for k in range(epochs) for i in loader.order(k + 1)])
     if happened == IN_ORDER:      # an answer that read the loader once more trained in another order, and is right in that
         losses = ours.losses if same(losses, own.losses, atol=1e-5) else losses
         seen = ours.seen if same(seen, own.seen) else seen
@@ -352,124 +334,21 @@ def a_clipping(answer, weights, grads, max_norm):
         "the list of gradients": after, "the norm": got})
 
 
-# What they are used on.
-
-def one_batch(draw):
-    """A model and a batch with each id once, lest mistakes cancel out; and losses that are large, nan or infinite."""
-    b, t, v = draw.randint(2, 3), draw.randint(4, 5), draw.randint(16, 19)
-    x, y = (torch.tensor(draw.sample(range(v), b * t)).view(b, t) for _ in range(2))
-    for case, shift in ((None, 0), ("a loss of some thousands", -1e5), ("a loss of nan", math.nan), ("a loss of inf", -math.inf)):
-        model = Model.drawn(draw, v)
-        model.shift[y[0, 0]] = shift                           # with -inf, one target is impossible
-        yield case, (model, x, y)
-
-
-def loaders(draw):
-    """A model in train() or eval() mode, and batches of unequal size."""
-    t, v = draw.randint(3, 5), draw.randint(7, 9)
-    model = Model.drawn(draw, v)
-    calm = model.fresh().eval()
-    some = unequal(draw, lambda b: draw_batches(draw, [b], t, v)[0], lambda x, y: batch_loss(x, y, calm))
-    for batches, mode in zip(some, (True, False, True, False), strict=True):
-        yield None if mode else "a model in eval() mode", (model, batches, mode, draw.randint(1, 10**9))
-
-
-def trainings(draw):
-    """A model, its batches, of which one is smaller, their orders, and how many epochs to train."""
-    t, v, full = draw.randint(3, 5), draw.randint(7, 9), draw.randint(3, 4)
-    for case, sizes, epochs in (("one epoch", [full, full, full, full - 1], 1), ("three epochs", [full, full - 1], 3)):
-        orders = list(itertools.permutations(range(len(sizes))))
-        draw.shuffle(orders)
-        yield case, (Model.drawn(draw, v).train(epochs == 1), draw_batches(draw, sizes, t, v), orders, epochs)
-
-
-# Lesson 03.
-
-class FilledEmpty(TorchFunctionMode):
-    """Within it torch.empty gives 77 everywhere, and not what happens to be in memory, so that a place never written shows."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        return result.fill_(77) if func in (torch.empty, torch.empty_like, torch.Tensor.new_empty) else result
-
-
-def with_filled_empty(answer, *args):
-    with FilledEmpty():
-        return answer(*args)
-
-
-def watch_w(answer, f, w, eps):
-    """How w is left, the slopes, and in what dtype f was called."""
-    mine, dtypes = w.clone(), set()
-
-    def watched(weights):
-        given = tuple(weights.shape) if isinstance(weights, torch.Tensor) else f"an object of type {type(weights).__name__}"
-        if given != tuple(w.shape):
-            raise ValueError(f"f takes a tensor of the shape of w, {tuple(w.shape)}, with one number moved; it got {given}")
-        dtypes.add(weights.dtype)
-        return f(weights)
-
-    slopes = answer(watched, mine, eps, may_change=(1,))      # w may be moved in place, and back
-    ends = {"as it was": w, "eps too high": w + eps, "eps too low": w - eps}
-    left = next((words for words, numbers in ends.items() if same(mine, numbers, 0, 1e-9)), "changed")
-    return Facts({"w at the end": "the slopes" if slopes is mine else left, "the slope": slopes,
-                  "the dtype": "float64" if dtypes <= {torch.float64} else "less than float64"})
-
-
-class Graph:
-    """Lives as long as the graph that it is part of; done: whether `backward` has passed."""
-
-    done = False
-
-
-class Pass(torch.autograd.Function):
-    """Hands numbers through, and tells a Graph when the gradient comes back."""
-
-    @staticmethod
-    def forward(ctx, x, graph):
-        ctx.graph = graph
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, grad):
-        ctx.graph.done = True
-        return grad, None
-
-
-class WatchedTables(torch.nn.Module):
-    """A model of two tables that notes how it is used.
-
-    calls: how many; largest: the most sequences at once; overlap: whether a graph was built while another waited.
-    """
-
-    def __init__(self, table, head):
-        super().__init__()
-        self.table, self.head = torch.nn.Parameter(table), torch.nn.Parameter(head)
-        self.calls, self.largest, self.overlap, self.graphs = 0, 0, False, []
-
-    def forward(self, ids):                                   # (B, T) -> (B, T, V)
-        waiting = [graph for ref in self.graphs if (graph := ref()) and not graph.done]
-        self.calls, self.largest = self.calls + 1, max(self.largest, len(ids))
-        self.overlap = self.overlap or bool(waiting and torch.is_grad_enabled())
-        graph = Graph()
-        self.graphs.append(weakref.ref(graph))
-        return Pass.apply(self.table[ids] @ self.head.T, graph)
-
-
-def watch_model(answer, table, head, old, batches):
-    """How the answer leaves the weights, the gradient in one row, and what memory had to hold."""
-    model = WatchedTables(table.clone(), head.clone())
-    for p, grad in zip(model.parameters(), old, strict=True):
-        p.grad = None if grad is None else grad.clone()
+def an_accumulation(answer, table, head, old, batches):
+    """How the answer leaves the weights, the gradient in one row, and what memory had to hold; old: gradients from before."""
+    model = Model(table, head, 0.0, dropout=0.0)
+    weights, model.emb.grad, model.head.grad = model.weights(), *(None if grad is None else grad.clone() for grad in old)
 
     def batch_loss(inputs, targets):
         return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten(), label_smoothing=0.1)
 
     answer(model, batches, batch_loss)
-    stay = same(model.table, table, 1e-7, 0) and same(model.head, head, 1e-7, 0)
-    grads = [p.grad for p in model.parameters()]
-    missing = f"None, with {'a' if model.calls else 'no'} loss" if any(grad is None for grad in grads) else ""
-    memory = ("a larger batch" if model.largest > max(len(x) for x, _ in batches) else
-              "two graphs at a time" if model.overlap else "one graph at a time")
-    return Facts({"the weights": "as they were" if stay else "moved",
-                  "the gradient": missing or torch.cat([grad.flatten() for grad in grads]), "memory": memory})
+    grads, letters = [p.grad for p in model.parameters()], model.log.letters()
+    called = re.search("[FfVv]", letters)
+    missing = f"None, with {'a' if called else 'no'} loss" if any(grad is None for grad in grads) else ""
+    largest = max((len(ids) for letter, ids in model.log if letter in "FfVv"), default=0)
+    return Facts({
+        "the weights": "as they were" if same(model.weights(), weights, 1e-7, 0) else "moved",
+        "the gradient": missing or torch.cat([grad.flatten() for grad in grads]),
+        "memory": "a larger batch" if largest > max(len(x) for x, _ in batches) else
+                  "two graphs at a time" if "W" in letters else "one graph at a time"})

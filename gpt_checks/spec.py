@@ -4,9 +4,7 @@ A mistake is a sentence and the parts that it exchanges. The check says a senten
 mistake on every input; tests/test_checks.py runs each mistake of each table as an answer and demands its own sentence.
 """
 import contextlib
-import io
 import re
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -15,21 +13,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from gpt_checks.core import (
-    Answer,
-    Draw,
-    NotYet,
-    TooSlow,
-    as_tensor,
-    call_text,
-    exercise,
-    kind_fault,
-    same,
-    short,
-    values,
-    want_that,
-    what_is_wrong,
-)
+from gpt_checks import core
+from gpt_checks.core import Answer, Draw, NotYet, TooSlow
 
 OTHER_ORDER = "the arguments are taken in another order than the check gives; keep the stub's first line"
 FAILED = object()      # in place of a fact: the mistake cannot be computed for these inputs
@@ -41,13 +26,6 @@ class Facts(dict):
     Facts are judged in their order, because a later one is often wrong only since an earlier one is: the first that is wrong is
     told, and a mistake explains a fact when it gives there what the answer gave, and changes none before it.
     """
-
-
-class SmallDraw(Draw):
-    """Inputs as small as the exercise allows: every size is the least that could have been drawn."""
-
-    def randint(self, a: int, b: int) -> int:
-        return a
 
 
 @dataclass(kw_only=True)
@@ -71,7 +49,7 @@ class Spec:
         return value if isinstance(value, Facts) else Facts({self.name: value})
 
     def same(self, got: Any, want: Any, lenient: bool = False) -> bool:
-        return same(got, want, self.rtol, self.atol, lenient)
+        return core.same(got, want, self.rtol, self.atol, lenient)
 
 
 def spec(number: str, title: str, *, see: tuple[str, str], doc: str, **data: Any) -> Callable:
@@ -79,11 +57,11 @@ def spec(number: str, title: str, *, see: tuple[str, str], doc: str, **data: Any
     made = Spec(**data)
     table = {words: some if isinstance(some, list) else [some] for words, some in made.mistakes.items()}
 
-    @exercise(number, title, see)
+    @core.exercise(number, title, see)
     def check(answer: Answer, draw: Draw) -> None:
         run = Run(made, answer, made.cases(draw), table)
         if run.wrong or run.stopped:
-            with quiet():
+            with core.quiet():
                 raise NotYet((run.explained() or run.measured(draw)) if run.wrong else run.meaning(*run.stopped))
         for row in run.rows:
             for got in row.got.values():
@@ -105,7 +83,7 @@ def several(*names: str, order: Iterable[int] | None = None) -> Callable:
         if isinstance(got, torch.Tensor) and got.ndim == 2 and len(got) == len(names):
             got = list(got)
         if isinstance(got, list | tuple):
-            want_that(len(got) == len(names), f"the result has {len(got)} values; need {len(names)}: ({', '.join(names)})")
+            core.want_that(len(got) == len(names), f"the result has {len(got)} values; need {len(names)}: ({', '.join(names)})")
         else:
             got = [got] * len(names)      # what is no list is told with the first name
         return Facts((names[i], got[i]) for i in order or range(len(names)))
@@ -125,7 +103,7 @@ class Run:
     """An answer beside the right one and the mistakes, on some inputs; nothing is computed twice.
 
     rows: up to where the answer stops with an error. stopped: case, inputs and error, where it does. A place is a pair: the
-    number of a row and the name of a fact. wrong: all places where the answer is not right.
+    number of a row and the name of a fact. values: {place: (what came, what is right)}. wrong: the places where these differ.
     """
 
     def __init__(self, spec: Spec, answer: Answer, drawn: Iterable, table: Mapping[str, list] | None = None):
@@ -140,13 +118,13 @@ class Run:
                 self.stopped = case, args, error
                 break
             self.rows.append(Row(case, args, got, spec.facts(Answer(spec.right), args)))
-        self.places = [(k, name) for k, row in enumerate(self.rows) for name in row.want]
+        self.values = {(k, name): (row.got[name], want) for k, row in enumerate(self.rows) for name, want in row.want.items()}
         self.wrong = self.off(lambda k: self.rows[k].got)
 
     def off(self, result: Callable[[int], Facts]) -> set:
         """The places where the result of a row is not right."""
-        return {(k, name) for k, name in self.places
-                if not self.spec.same(result(k).get(name, FAILED), self.rows[k].want[name])}
+        return {(k, name) for (k, name), (_, want) in self.values.items()
+                if not self.spec.same(result(k).get(name, FAILED), want)}
 
     def given(self, k: int, *mistakes: int) -> Facts:
         """What a mistake, or several at once, gives for row number k; no facts when it cannot be computed."""
@@ -161,21 +139,25 @@ class Run:
 
     def agrees(self, places: Iterable, mistakes: tuple) -> bool:
         """Whether mistakes give at some places what the answer gave."""
-        return all(self.spec.same(self.rows[k].got[name], self.given(k, *mistakes).get(name, FAILED), lenient=True)
+        return all(self.spec.same(self.values[k, name][0], self.given(k, *mistakes).get(name, FAILED), lenient=True)
                    for k, name in places)
 
     def odd(self, places: Iterable) -> bool:
         """Whether something came there that is no finite result of the right kind."""
-        return any(kind_fault(self.rows[k].got[name], self.rows[k].want[name]) or not is_finite(self.rows[k].got[name])
-                   for k, name in places)
+        return any(core.kind_fault(got, want) or not core.is_finite(got) for got, want in map(self.values.get, places))
+
+    def constant(self, places: Iterable) -> bool:
+        """Whether each fact is the same in several rows."""
+        gots = [[self.values[k, name][0] for k, name in places if name == fact] for fact in {name for _, name in places}]
+        return all(len(some) > 1 and all(core.same(got, some[0], 0, 0) for got in some) for some in gots)
 
     # What the answer is told: a mistake that explains it; else what its numbers show; or what its error means.
 
     def explained(self) -> str | None:
         """The sentence of the mistake, or of two at once, that gives what the answer gave everywhere, or at least in one fact."""
-        names, earlier = list(dict.fromkeys(name for _, name in self.places)), set()
+        names, earlier = list(dict.fromkeys(name for _, name in self.values)), set()
         for only in [None, *names] if len(names) > 1 else names:
-            places = [place for place in self.places if only in (None, place[1])]
+            places = [place for place in self.values if only in (None, place[1])]
             wrong = self.wrong.intersection(places)
             places.sort(key=lambda place: place not in wrong)      # what is wrong tells most mistakes apart
             for some in chain(zip(range(len(self.known))), self.pairs(places, earlier)) if wrong else ():
@@ -187,16 +169,20 @@ class Run:
         return None
 
     def pairs(self, places: list, earlier: set) -> Iterator[tuple[int, int]]:
-        """Two mistakes that exchange different steps and, each in its first form, together change all that is wrong."""
+        """Two mistakes that exchange different steps and, each in its first form, together change all that is wrong.
+
+        Where one fact of several is words, one of the two makes the answer's words by itself.
+        """
         wrong = self.wrong.intersection(places)
-        gots = {name: [self.rows[k].got[name] for k, other in places if other == name] for _, name in places}
-        constant = all(len(some) > 1 and all(same(got, some[0], 0, 0) for got in some) for some in gots.values())
-        if constant or self.odd(places):
+        if self.odd(places) or self.constant(places):
             return
         right = earlier.union(place for place in places if place[1] not in {name for _, name in wrong})
         changed = {j: some for j in self.firsts if (some := self.changes(j).intersection(places)) and not self.changes(j) & right}
+        words = [place for place in wrong if isinstance(self.values[place][0], str) and len(self.rows[place[0]].want) > 1]
+        alone = {j: {place for place in words if self.agrees([place], (j,))} for j in changed}
         for one, other in combinations(changed, 2):
-            if wrong <= changed[one] | changed[other] and not self.known[one][1].keys() & self.known[other][1].keys():
+            if (wrong <= changed[one] | changed[other] and alone[one] | alone[other] == {*words}
+                    and not self.known[one][1].keys() & self.known[other][1].keys()):
                 yield one, other
 
     def with_case(self, words: str, places: set) -> str:
@@ -207,30 +193,37 @@ class Run:
 
     def measured(self, draw: Draw) -> str:
         """What numbers tell about the first fact that is wrong, when they tell it in every row; else the smallest example."""
-        first = next(name for _, name in self.places if any(name == other for _, other in self.wrong))
+        first = next(name for k, name in self.values if any(name == other for _, other in self.wrong))
         places = sorted(place for place in self.wrong if place[1] == first)
         rows = [self.rows[k] for k, _ in places]
         if self.in_another_order([(row.case, row.args) for row in rows]):
             return OTHER_ORDER
         if not self.odd(places) and self.is_constant(draw):
-            return f"{self.answer.name} gives {short(self.answer.results[0])} whatever it is given; compute it from the inputs"
-        name = self.spec.name if len(rows[0].want) == 1 else first
-        told = [what_is_wrong(row.got[first], row.want[first], scales=self.spec.scales(*row.args), name=name, rtol=self.spec.rtol,
-                              atol=self.spec.atol) for row in rows]
+            given = core.short(self.answer.results[0])
+            return f"{self.answer.name} gives {given} whatever it is given; compute it from the inputs"
+        told = [core.what_is_wrong(*self.values[place], name=self.called(row, first), scales=self.spec.scales(*row.args),
+                                   rtol=self.spec.rtol, atol=self.spec.atol) for place, row in zip(places, rows, strict=True)]
         if None not in told and len({re.sub(r"[\d.e+-]+", "#", words) for words in told}) == 1:
             return self.with_case(told[0], places)
-        small = Run(self.spec, self.answer, self.spec.cases(SmallDraw(draw.getrandbits(60))))
-        row = min([small.rows[k] for k, other in small.wrong if other == first] or rows, key=lambda row: len(repr(row.args)))
-        call = call_text(self.answer, row.args) if len(row.want) == 1 else None
-        fault = kind_fault(row.got[first], row.want[first])
-        words = f"{name} {fault}" if fault else values(row.got[first], row.want[first], call, name)
+        small = Run(self.spec, self.answer, self.spec.cases(core.SmallDraw(draw.getrandbits(60))))
+        rows = [small.rows[k] for k, name in small.wrong if name == first] or rows
+        return self.example(min(rows, key=lambda row: len(repr(row.args))), first)
+
+    def example(self, row: Row, fact: str) -> str:
+        """What came in one row, and what is right."""
+        call = core.call_text(self.answer, row.args) if len(row.want) == 1 else None
+        name, got, want = self.called(row, fact), row.got[fact], row.want[fact]
+        words = f"{name} {fault}" if (fault := core.kind_fault(got, want)) else core.values(got, want, call, name)
         return f"{row.case}: {words}" if row.case else words
+
+    def called(self, row: Row, fact: str) -> str:
+        return fact if len(row.want) > 1 else self.spec.name
 
     def is_constant(self, draw: Draw) -> bool:
         """Whether the answer gives the same in all cases, and for other draws too."""
         results = list(self.answer.results)
         for _ in range(4):
-            if not all(same(other, results[0], 0, 0) for other in results):
+            if results[0] is None or not all(core.same(other, results[0], 0, 0) for other in results):
                 return False
             fresh = Answer(self.answer.function)
             with contextlib.suppress(Exception, TooSlow):
@@ -248,7 +241,7 @@ class Run:
         for j, (sentence, parts) in enumerate(self.known) if cause(error) else ():
             with contextlib.suppress(Exception):
                 mistake = Run(self.spec, Answer(partial(self.spec.right, **parts)), [(case, args)])
-                if cause(mistake.stopped[2]) == cause(error) and self.agrees(self.places, (j,)):
+                if cause(mistake.stopped[2]) == cause(error) and self.agrees(self.values, (j,)):
                     words = f"{words if len(words) <= 180 else words[:180] + ' …'}; {sentence}"
                     break
         at_once = not self.rows or case == self.rows[0].case      # then it has nothing to do with what is special there
@@ -266,22 +259,6 @@ class Run:
         return False
 
 
-def is_finite(value: Any) -> bool:
-    """Whether a number, a tensor, or all that a list holds, is finite; what is no number counts as finite."""
-    if isinstance(value, list | tuple):
-        return all(map(is_finite, value))
-    tensor = as_tensor(value)
-    return tensor is None or bool(tensor.isfinite().all())
-
-
 def cause(error: NotYet) -> str:
     """What an answer stopped with, numbers aside; nothing where it did not stop with an error of its own."""
     return re.sub(r"\d+", "#", str(error).partition(" stopped with ")[2])
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Around what is tried out: neither its output nor its warnings are shown."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

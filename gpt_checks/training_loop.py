@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from gpt_checks import observe
-from gpt_checks.loss import COMBINED, by_tokens
-from gpt_checks.observe import Descent, act, batch_loss, cross_entropy, listed, parts
+from gpt_checks.loss import COMBINED, by_tokens, unequal
+from gpt_checks.observe import Descent, Model, batch_loss, cross_entropy, listed, parts
 from gpt_checks.spec import exchange, spec
 
 # 5.1
@@ -101,6 +101,18 @@ check_tokens_axis = spec(
 
 # 5.2
 
+def act(words, model, optimizer, loss, *, loss_of, start=lambda loss: loss, retain=False):
+    """Do what the words say, one after the other; the loss after that. Words: loss, backward, zero_grad, step, train, eval."""
+    for word in words.split():
+        if word == "loss":
+            loss = loss_of()
+        elif word == "backward":
+            start(loss).backward(retain_graph=retain)
+        else:
+            getattr(model if word in ("train", "eval") else optimizer, word)()
+    return loss
+
+
 def training_step(model, optimizer, x, y, *, order="zero_grad loss backward step", guarded=("backward", "step"),
                   finite=lambda loss: bool(loss.isfinite().all()), loss_of=lambda m, x, y: batch_loss(x, y, m),
                   start=lambda loss, x: loss, retain=False, give=lambda loss, *_: loss.item(), refuse=lambda loss: loss.item()):
@@ -110,6 +122,16 @@ def training_step(model, optimizer, x, y, *, order="zero_grad loss backward step
             loss = act(word, model, optimizer, loss, loss_of=lambda: loss_of(model, x, y), start=lambda loss: start(loss, x),
                        retain=retain)
     return give(loss, model, x, y) if finite(loss) else refuse(loss)
+
+
+def one_batch(draw):
+    """A model and a batch with each id once, lest mistakes cancel out; and losses that are large, nan or infinite."""
+    b, t, v = draw.randint(2, 3), draw.randint(4, 5), draw.randint(16, 19)
+    x, y = (torch.tensor(draw.sample(range(v), b * t)).view(b, t) for _ in range(2))
+    for case, shift in ((None, 0), ("a loss of some thousands", -1e5), ("a loss of nan", math.nan), ("a loss of inf", -math.inf)):
+        model = Model.drawn(draw, v)
+        model.shift[y[0, 0]] = shift                           # with -inf, one target is impossible
+        yield case, (model, x, y)
 
 
 def each(model, x, y):
@@ -143,7 +165,7 @@ STARTS = {
         [lambda loss, x: loss.detach(), lambda loss, x: loss.item()],
 }
 check_training_step = spec(
-    "5.2", "one training step", see=("05", "One step"), right=training_step, cases=observe.one_batch, use=observe.one_step,
+    "5.2", "one training step", see=("05", "One step"), right=training_step, cases=one_batch, use=observe.one_step,
     rtol=1e-5, atol=3e-6,
     scales=lambda model, x, y: {"the number of windows B": len(x), "the window's length T": x.shape[1],
                                 "the number of targets B·T": x.numel(), "the vocabulary's size V": len(model.shift)},
@@ -232,9 +254,24 @@ def evaluate(model, loader, batch_loss, *, enter=lambda model: model.eval(), lea
     return combine(means, sizes, x.shape[1])
 
 
+def draw_batches(draw, sizes, context_length, vocab_size):
+    """(inputs, targets) for each number of windows."""
+    return [tuple(draw.ids(2, b, context_length, vocab_size=vocab_size)) for b in sizes]
+
+
+def loaders(draw):
+    """A model in train() or eval() mode, and batches of unequal size."""
+    t, v = draw.randint(3, 5), draw.randint(7, 9)
+    model = Model.drawn(draw, v)
+    calm = model.fresh().eval()
+    some = unequal(draw, lambda b: draw_batches(draw, [b], t, v)[0], lambda x, y: batch_loss(x, y, calm))
+    for batches, mode in zip(some, (True, False, True, False), strict=True):
+        yield None if mode else "a model in eval() mode", (model, batches, mode, draw.randint(1, 10**9))
+
+
 SCORED = "the inputs were scored; the loss compares the logits with the targets"
 check_evaluate = spec(
-    "5.3", "a look that changes nothing", see=("06", "Does evaluating change anything?"), right=evaluate, cases=observe.loaders,
+    "5.3", "a look that changes nothing", see=("06", "Does evaluating change anything?"), right=evaluate, cases=loaders,
     use=observe.a_look, rtol=1e-5,
     scales=lambda model, batches, *_: {"the number of batches": len(batches), "the window's length T": batches[0][0].shape[1],
                                        "the number of tokens": sum(x.numel() for x, _ in batches)},
@@ -316,6 +353,15 @@ def train(model, loader, optimizer, batch_loss, num_epochs, *, order="zero_grad 
     return result(losses(recorded, sizes, x.shape[1], n), seen(sizes, x.shape[1], n))
 
 
+def trainings(draw):
+    """A model, its batches, of which one is smaller, their orders, and how many epochs to train."""
+    t, v, full = draw.randint(3, 5), draw.randint(7, 9), draw.randint(3, 4)
+    for case, sizes, epochs in (("one epoch", [full, full, full, full - 1], 1), ("three epochs", [full, full - 1], 3)):
+        orders = list(itertools.permutations(range(len(sizes))))
+        draw.shuffle(orders)
+        yield case, (Model.drawn(draw, v).train(epochs == 1), draw_batches(draw, sizes, t, v), orders, epochs)
+
+
 def running(losses):
     """The means up to each of the losses."""
     return [total / i for i, total in enumerate(accumulate(losses), 1)]
@@ -338,7 +384,7 @@ INSIDE = "; it belongs inside the loop over the batches"
 COUNT = "; count tokens, inputs.numel() in each step"
 BEFORE = "make the list before the loop over the epochs"
 check_train = spec(
-    "5.4", "the training loop", see=("05", "The loop"), right=train, cases=observe.trainings, use=observe.a_training, atol=1e-5,
+    "5.4", "the training loop", see=("05", "The loop"), right=train, cases=trainings, use=observe.a_training, atol=1e-5,
     doc="train(model, loader, optimizer, batch_loss, num_epochs): (losses, tokens_seen), with one entry for each step.",
     mistakes={words: [{"order": order + " record"} for order in (some if isinstance(some, list) else [some])]
               for words, some in ORDERS.items()} | exchange("start", STARTS) | {

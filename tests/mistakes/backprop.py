@@ -222,7 +222,7 @@ wrong(check_accumulate, "as it was before", "never called")(lambda model, batche
 wrong(check_accumulate, "AttributeError", "backward")(lambda model, batches, f: [f(x, y).item().backward() for x, y in batches])
 wrong(check_accumulate, "added up", "old gradients")(lambda model, batches, f: [f(x, y).backward() for x, y in batches])
 wrong(check_accumulate, "zero_grad", "after the last")(lambda model, *more: (accumulate(model, *more), model.zero_grad()))
-wrong(check_accumulate, "NoneType", "zero_")(lambda model, *more: (model.table.grad.zero_(), accumulate(model, *more)))
+wrong(check_accumulate, "NoneType", "zero_")(lambda model, *more: (model.emb.grad.zero_(), accumulate(model, *more)))
 
 
 # 3.6 the embedding's gradient
