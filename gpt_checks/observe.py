@@ -185,6 +185,11 @@ class Loader:
         return self.orders[k % len(self.orders)]
 
 
+def draw_batches(draw, sizes, context_length, vocab_size):
+    """(inputs, targets) for each number of windows."""
+    return [tuple(draw.ids(2, b, context_length, vocab_size=vocab_size)) for b in sizes]
+
+
 def cross_entropy(logits, targets):
     """The mean loss of (B, T, V) logits."""
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten())

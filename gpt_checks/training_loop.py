@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from gpt_checks import observe
 from gpt_checks.loss import COMBINED, by_tokens, unequal
-from gpt_checks.observe import Descent, Model, batch_loss, cross_entropy, listed, parts
+from gpt_checks.observe import Descent, Model, batch_loss, cross_entropy, draw_batches, listed, parts
 from gpt_checks.spec import exchange, spec
 
 # 5.1
@@ -252,11 +252,6 @@ def evaluate(model, loader, batch_loss, *, enter=lambda model: model.eval(), lea
     then(model)
     restore(state)
     return combine(means, sizes, x.shape[1])
-
-
-def draw_batches(draw, sizes, context_length, vocab_size):
-    """(inputs, targets) for each number of windows."""
-    return [tuple(draw.ids(2, b, context_length, vocab_size=vocab_size)) for b in sizes]
 
 
 def loaders(draw):
