@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from gpt_checks.core import want_that
-from gpt_checks.spec import spec
+from gpt_checks.spec import exchange, spec
 
 # 2.1
 
@@ -19,7 +19,7 @@ check_perplexity = spec(
     "2.1", "perplexity", see=("02", "Why logarithms?"), right=perplexity, rtol=1e-6, name="the perplexity",
     doc="perplexity(loss): how many equally likely tokens a loss in nats stands for.",
     cases=lambda draw: [(None, (draw.uniform(2, 6),)), (None, (draw.uniform(0.1, 1),)), (None, (0.0,))],
-    mistakes={words: {"f": f} for words, f in {
+    mistakes=exchange("f", {
         "the loss is in nats, so perplexity is a power of e; a power of 2 goes with bits": lambda x: 2**x,
         "the loss is in nats, so perplexity is a power of e, and not of 10": lambda x: 10**x,
         "e is raised to minus the loss, which gives a probability; the minus is already inside the loss": lambda x: math.exp(-x),
@@ -34,7 +34,7 @@ check_perplexity = spec(
             lambda x: 2 ** (x * math.log(2)),
         "that is a logarithm, to base 2; perplexity undoes a logarithm, with math.exp": math.log2,
         "one over the loss is no perplexity; it is e to the power of the loss": lambda x: 1 / x,
-    }.items()})
+    }))
 
 
 # 2.2
@@ -80,7 +80,7 @@ check_cross_entropy = spec(
     rtol=1e-3, atol=1e-3, name="the loss",
     scales=lambda x, y: {"the number of rows N": len(x), "the number of tokens V": x.shape[1]},
     doc="cross_entropy(logits, targets): the mean of -ln p(target) over N rows, also for logits of 10,000.",
-    mistakes={words: {"logp": logp} for words, logp in {
+    mistakes=exchange("logp", {
         "softmax runs over dim 0, the rows; each row is a distribution of its own over the V tokens: dim=1 (or -1)":
             lambda x: x.log_softmax(0),
         "softmax " + OVER_ROWS: lambda x: x.flatten().log_softmax(0).view(x.shape),
@@ -107,7 +107,7 @@ check_cross_entropy = spec(
         "the target's probability underflows to 0, and the logarithm of 0 is infinite; "
         "stay with logarithms: ln p = x - logsumexp(x)":
             lambda x: x.softmax(1).log(),
-    }.items()} | {
+    }) | {
         INFINITE: [{"logp": lambda x: (x.exp() / x.exp().sum(1, True)).log()}, {"logp": shifted(lambda x: 0 * x)}],
         ONE_MAXIMUM: [{"logp": shifted(lambda x: x.max())},
                       {"logp": lambda x: ((x - x.max()).exp() / (x - x.max()).exp().sum(1, True)).log()}],
@@ -128,7 +128,7 @@ check_cross_entropy = spec(
             {"pick": lambda logp, y: logp.max(1).values},
         "row i was scored with the target of row i + 1; the targets are shifted already":
             {"pick": lambda logp, y: logp[torch.arange(len(y) - 1), y[1:]]},
-    } | {words: {"end": end} for words, end in {
+    } | exchange("end", {
         "the logarithm of the mean probability came back; take the logarithm of each first, then the mean":
             lambda losses, v: -losses.neg().exp().mean().log(),
         "that is the mean probability with a minus; the logarithm is missing": lambda losses, v: -losses.neg().exp().mean(),
@@ -145,7 +145,7 @@ check_cross_entropy = spec(
         "the perplexity came back: leave out the last exp": lambda losses, v: losses.mean().exp(),
         "the rows' perplexities were averaged; average their losses": lambda losses, v: losses.exp().mean(),
         "only the first V rows count; the mean is over all N": lambda losses, v: losses[:v].mean(),
-    }.items()})
+    }))
 
 
 # 2.3
@@ -242,7 +242,7 @@ check_loader_loss = spec(
     scales=lambda batches, _: {"the number of batches": len(batches), "the window's length T": batches[0][0].shape[1],
                                "the number of tokens": sum(x.numel() for x, _ in batches)},
     doc="loader_loss(batches, batch_loss): the mean over all tokens of batches of unequal size; a float.",
-    mistakes={words: {"combine": combine} for words, combine in COMBINED.items()} | {
+    mistakes=exchange("combine", COMBINED) | {
         "inputs and targets are exchanged: batch_loss(inputs, targets)":
             {"means": lambda batches, f: [f(y, x).item() for x, y in batches]},
         "perplexities were averaged; average the losses":
@@ -262,7 +262,7 @@ check_untrained_loss = spec(
     doc="untrained_loss(vocab_size, emb_dim, weight_std): ln V + σ²/2 with σ² = C·weight_std².",
     cases=lambda draw: [(None, (draw.randint(100, 900), draw.choice([48, 96, 192]), draw.uniform(0.08, 0.12))),
                         (None, (50257, 768, 0.02))],
-    mistakes={words: {"cost": cost} for words, cost in {
+    mistakes=exchange("cost", {
         "ln V is the loss of even belief; an untrained model pays σ²/2 more for its random opinions": lambda v, c, std: 0.0,
         "σ² is added whole; the mean of e^l is e^(σ²/2), so half of it": lambda v, c, std: c * std**2,
         "σ²/2 is subtracted; random opinions cost something, so it is added": lambda v, c, std: -c * std**2 / 2,
@@ -281,14 +281,14 @@ check_untrained_loss = spec(
         "the variance is divided by 3; PyTorch's even weights do that, and weight_std is a standard deviation already":
             lambda v, c, std: c * std**2 / 6,
         "the vocabulary and the width are exchanged: a logit is a sum over the width C": lambda v, c, std: v * std**2 / 2,
-    }.items()} | {words: {"even": even} for words, even in {
+    }) | exchange("even", {
         "the logarithm of V is to base 2; nats take the natural one": lambda v, c: math.log2(v),
         "the logarithm of V is to base 10; nats take the natural one": lambda v, c: math.log10(v),
         "only the extra cost σ²/2 came back; even belief costs ln V": lambda v, c: 0.0,
         "V itself was taken where ln V belongs": lambda v, c: v,
         "the logarithm was taken of the width; it belongs to the vocabulary": lambda v, c: math.log(c),
         "50,257 was an example; use the vocab_size that is given": lambda v, c: math.log(50257),
-    }.items()} | {
+    }) | {
         "σ²/2 stands inside the logarithm; it is added to ln V": {"join": lambda even, cost: math.log(math.exp(even) + cost)},
         "that is the perplexity; the loss is its logarithm": {"join": lambda even, cost: math.exp(even + cost)},
     })
@@ -396,7 +396,7 @@ check_bigram_loss = spec(
             [{"probs": witten_bell}, {"probs": lambda *args: witten_bell(*args, alone=lambda b, train, v: 1 / v)}],
     } | {f"trust is {fixed} whatever is given; use the trust that is given":
          {"given": lambda i, t, v, k, fixed=fixed: (i, t, v, fixed)} for fixed in (0.9, 0.5, 0.8, 0.7, 0.99, 0.95)
-    } | {words: {"end": end} for words, end in {
+    } | exchange("end", {
         "the sum is divided by N; the first token is not predicted, so there are N - 1":
             lambda probs, v: -sum(map(math.log, probs)) / (len(probs) + 1),
         "the first token is scored too, with 1/V; it has nothing before it, and nobody is asked to predict it":
@@ -413,7 +413,7 @@ check_bigram_loss = spec(
         "only every second pair is scored; every token but the first is":
             lambda probs, v: -sum(map(math.log, probs[::2])) / len(probs[::2]),
         f"no count was ever found, so that every p is 1/V: {TENSOR_KEYS}": lambda probs, v: math.log(v),
-    }.items()} | {
+    }) | {
         f"no count was ever found, so that every p is (1 - trust)/V: {TENSOR_KEYS}":
             {"look_up": lambda a, b: None, "unseen": None},
         "that is the unigram: the counts of b alone, whatever stands before it":
@@ -434,7 +434,7 @@ check_standard_error = spec(
     scales=lambda x: {"the number of losses N": len(x)},
     cases=lambda draw: [(None, (3 + draw.uniform(1, 2) * draw.normal(n),))
                         for n in (draw.randint(5, 9), draw.randint(20, 30), 2)],
-    mistakes={words: {"error": error} for words, error in {
+    mistakes=exchange("error", {
         "that is the standard deviation of single losses; the mean of N of them is surer by the root of N": lambda s, n: s,
         "the standard deviation is divided by N; divide by the root of N": lambda s, n: s / n,
         "that is the variance; the standard deviation is its root": lambda s, n: s**2,
@@ -446,7 +446,7 @@ check_standard_error = spec(
         "the standard deviation is divided by N - 1; divide by the root of N": lambda s, n: s / (n - 1),
         "the root was taken of the standard deviation; it is a root already": lambda s, n: s**0.5 / n**0.5,
         "1.96 standard errors are half a 95 % interval; one is asked": lambda s, n: 1.96 * s / n**0.5,
-    }.items()} | {words: {"spread": spread} for words, spread in {
+    }) | exchange("spread", {
         "the standard deviation divides by N (a biased variance); a sample's divides by N - 1, as .std() does":
             lambda x: x.std(correction=0),
         "the mean distance from the mean is not the standard deviation; square, average, take the root":
@@ -454,7 +454,7 @@ check_standard_error = spec(
         "the mean was not subtracted before squaring": lambda x: (x.square().sum() / (len(x) - 1)).sqrt(),
         "that is the mean over the root of N; how far single losses lie apart is what counts: their standard deviation":
             lambda x: x.mean(),
-    }.items()} | {
+    }) | {
         "that is the mean of the losses; how far it can be trusted is asked":
             {"spread": lambda x: x.mean(), "error": lambda s, n: s},
         "the standard deviation that divides by N is divided by N - 1 once more; the sample's, over the root of N":
