@@ -149,6 +149,9 @@ FAULTS = {
         MODEL, "        self.model = GPTModel(CONFIG).half()\n"),
 }
 
+PATIENTS = dict(zip("ABCDEF", ("no_mask", "padding_counted", "no_zero_grad", "softmax_twice", "evaluated_with_dropout",
+                               "schedule_too_short"), strict=True))      # the cases of lesson 09
+
 
 def program(*names: str) -> str:
     """The text of the healthy program with these faults in it. Raises ValueError for a name that is none."""
@@ -174,3 +177,9 @@ def training(*names: str, seed: int = 1) -> Any:
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)      # for tracebacks
     exec(compile(text, name, "exec"), namespace)
     return namespace["Training"](seed)
+
+
+def patient(letter: str, seed: int = 1) -> Any:
+    """A new training with the fault of one of the lesson's cases, A to F, in it."""
+    require_known("patient", letter, PATIENTS)
+    return training(PATIENTS[letter], seed=seed)

@@ -94,8 +94,8 @@ def require_sound(*args: Any, **kwargs: Any) -> None:
     report = preflight(*args, **kwargs)
     print(report)
     if report.faults:
-        raise ValueError(f"preflight found {len(report.faults)} faults, so training was not started: {'; '.join(report.faults)}. "
-                         "Mend them, or leave preflight out")
+        raise ValueError(f"preflight found {len(report.faults)} fault{'s' * (len(report.faults) > 1)}, so training was not "
+                         f"started: {'; '.join(report.faults)}. Mend that, or leave preflight out")
 
 
 def taken(loader: Iterable, tokens: int) -> Iterator[Batch]:

@@ -125,8 +125,8 @@ def learns(trial: Trial, steps: int | None = None) -> Finding:
         return Finding(False, f"one update changes the weights by {trial.ratio:.0%}, and {updates} take the loss of one batch "
                               f"from {first:.2f} to {last:.2f}: the learning rate is too large")
     if steps and trial.ratio * steps < 0.2:
-        return Finding(False, f"one update changes the weights by {trial.ratio:.4%}, and {steps:,} by at most "
-                              f"{trial.ratio * steps:.0%}: the learning rate is too small for a training this short")
+        return Finding(None, f"one update changes the weights by {trial.ratio:.4%}, and {steps:,} by at most "
+                             f"{trial.ratio * steps:.0%}: is the learning rate too small for a training this short?")
     if min(trial.losses) > first - 1e-3 * abs(first):
         return Finding(False, f"{updates} updates on one batch do not lower its loss ({first:.3f} to {last:.3f})")
     return Finding(True, f"one batch is learned: {first:.2f} to {last:.2f} in {updates} updates, of {trial.ratio:.2%} each")
