@@ -1,790 +1,700 @@
-"""Checks for the exercises of lesson 03: backpropagation."""
-import contextlib
-import io
+"""The exercises of lesson 03 as data: backpropagation."""
 import itertools
-import math
-import warnings
-import weakref
-from functools import partial
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from gpt_checks.core import Answer, NotYet, exercise, expect, is_mistake, same, want_that
+from gpt_checks.observe import watch_model, watch_w, with_filled_empty
+from gpt_checks.spec import exchange, several, spec
 
-
-@exercise("3.1", "wiggle every weight", see=("03", "Wiggle one weight"))
-def check_wiggle(answer, draw):
-    """wiggle(f, w, eps): (f(w + eps) - f(w - eps)) / 2·eps for every number of w, (O, I), which is as before at the end."""
-    for eps in (draw.uniform(0.2, 0.4), 1e-5):                # a large step tells the mistakes apart, a small one needs float64
-        o, i = draw.randint(2, 3), draw.randint(4, 5)
-        u, x = (torch.tensor([(-1) ** k * draw.uniform(0.6, 1.4) for k in range(size)]).double() for size in (o, i))
-        w, dtypes = draw.normal(o, i, dtype=torch.float64) / 2, set()
-        before = w.clone()
-
-        def f(weights, u=u, x=x, dtypes=dtypes):
-            """A smooth number, made of a tensor of the shape of w; dtypes: which ones it has been given."""
-            given = tuple(weights.shape) if isinstance(weights, torch.Tensor) else f"an object of type {type(weights).__name__}"
-            if given != (len(u), len(x)):
-                raise ValueError(f"f takes a tensor of the shape of w, {(len(u), len(x))}, with one number moved; it got {given}")
-            dtypes.add(weights.dtype)
-            return (u.to(weights.dtype) * (weights @ x.to(weights.dtype)).exp()).sum()
-
-        right = (moved(f, w, eps) - moved(f, w, -eps)) / (2 * eps)
-        dtypes.clear()
-        got = answer(f, w, eps, may_change=(1,))              # w may be moved in place, and back
-        want_that(same(w, before, 0, 1e-9), how_w_changed(w, before, eps, got))
-        want_that(eps > 1e-5 or same(got, right) or dtypes <= {torch.float64},
-                  "f was called in float32, where rounding drowns the difference of two near numbers; stay in float64, as w is")
-        judge_one(got, right, partial(wrong_slopes, f, w, eps, right), name="the slope",
-                  case="for eps = 1e-5" if eps == 1e-5 else None)
-
-
-def moved(f, w, step):
-    """f with one number of w moved by step (a number, or one for each place), for every number of w: (O, I)."""
-    ones = torch.eye(w.numel(), dtype=w.dtype).view(-1, *w.shape)
-    return torch.stack([f(w + step * one) for one in ones]).view_as(w)
-
-
-def piled_up(f, w, up, down, up_left, down_left):
-    """f(w + up) - f(w + down) for one number after the other, where each one stays moved by up_left and down_left."""
-    differences = torch.zeros(w.numel(), dtype=w.dtype)
-    for k, one in enumerate(torch.eye(w.numel(), dtype=w.dtype)):
-        done = (torch.arange(w.numel()) < k).to(w.dtype)
-        high, low = (w + (now * one + left * done).view_as(w) for now, left in ((up, up_left), (down, down_left)))
-        differences[k] = f(high) - f(low)
-    return differences.view_as(w)
-
-
-def how_w_changed(w, before, eps, got):
-    """What is wrong with w after the call, in words."""
-    if got is w:
-        return "the slopes were written into w itself, since = makes no copy; start from torch.zeros_like(w)"
-    for step, end in ((eps, "eps too high"), (-eps, "eps too low")):
-        if same(w, before + step, 0, 1e-9):
-            return f"w comes back with every number {end}: put each number back before the next one moves"
-    return "w comes back changed: put each number back before the next one moves, or move a copy (w.clone())"
-
-
-def wrong_slopes(f, w, eps, right):
-    """{mistake: what it gives, or a list of what its variants give}."""
-    here, up, down, leaf = f(w), moved(f, w, eps), moved(f, w, -eps), w.clone().requires_grad_()
-    exact = torch.autograd.grad(f(leaf), leaf)[0]
-    half = moved(f, w, eps / 2) - moved(f, w, -eps / 2)
-    share = moved(f, w, eps * w) - moved(f, w, -eps * w)
-    at_once, row, column = (torch.stack([f(w + eps * part) - f(w - eps * part) for part in parts]) / (2 * eps) for parts in (
-        torch.ones(1, 1, 1), torch.eye(len(w))[:, :, None], torch.eye(w.shape[1])[:, None]))
-    first, first_row, last, last_row = (torch.zeros_like(w) for _ in range(4))
-    first[0, 0], first_row[0], last[-1, -1], last_row[-1] = right[0, 0], right[0], right[-1, -1], right[-1]
-    pile = [piled_up(f, w, *steps) / (2 * eps) for steps in (
-        (eps, -eps, -eps, -eps), (eps, -eps, eps, -eps), (eps, -eps, eps, eps), (eps, 0, eps, 0), (eps, 0, eps, eps))]
-    return {
-        "the lower point is w itself; a central difference goes down by eps, too, and its two points are 2·eps apart":
-            (up - here) / eps,
-        "the upper point is w itself; a central difference goes up by eps, too, and its two points are 2·eps apart":
-            (here - down) / eps,
-        "the lower point is w itself (from w + eps, a move down by eps leads back to w); go down to w - eps":
-            (up - here) / (2 * eps),
-        "the upper point is w itself (from w - eps, a move up by eps leads back to w); go up to w + eps":
-            (here - down) / (2 * eps),
-        "the difference is divided by eps; the two points are 2·eps apart": 2 * right,
-        "a / 2 * eps divides by 2 and multiplies by eps; write a / (2 * eps)": (up - down) / 2 * eps,
-        "the difference is divided by 2 alone; the two points are 2·eps apart": (up - down) / 2,
-        "that is the difference alone; a slope is the difference per unit, so divide by the distance 2·eps": up - down,
-        "the difference is multiplied by the distance 2·eps; divide by it": (up - down) * 2 * eps,
-        "the difference is divided by eps squared; divide by the distance 2·eps":
-            [(up - down) / eps**2, (up - down) / (2 * eps**2)],
-        "the sign is turned: subtract the value at w - eps from the value at w + eps": [-right, -2 * right],
-        "the two values are added; a slope comes from their difference": [(up + down) / (2 * eps), (up + down) / 2],
-        "the slope is 0 everywhere: are both points the same tensor? up = w makes no copy; up = w.clone() does":
-            torch.zeros_like(w),
-        "each number moves by eps/2 to each side; move it by eps": [half / eps, half / (2 * eps)],
-        "that is the slope for a far smaller step (or autograd's); move by the eps that is given": exact,
-        "that is the slope for a far smaller step, and twice as large; move by the eps that is given, and divide by 2·eps":
-            2 * exact,
-        "all numbers of w move at once; a slope belongs to one number, so move one and hold the others still":
-            [at_once[0], at_once.expand(w.shape)],
-        "a whole row of w moves at once; move one number, w[o, i], and hold the others still":
-            [row, row[:, None].expand(w.shape)],
-        "a whole column of w moves at once; move one number, w[o, i], and hold the others still":
-            [column, column.expand(w.shape)],
-        "each number moves by a share of itself, eps·w; move it by eps": [share / (2 * eps), share / (2 * eps * w)],
-        "only the first number was wiggled: is `return` inside the loop?": [first, right[0, 0]],
-        "only the first row was wiggled: is `return` inside the loop?": [first_row, right[0]],
-        "only the last slope was kept; each has its own place in the result":
-            [last, right[-1, -1], right[-1, -1].expand(w.shape)],
-        "only the last row of slopes was kept; each row has its own place in the result": [last_row, right[-1]],
-        "the moves pile up: numbers that had their turn stay moved; put each back before the next, or take a fresh copy for each":
-            pile + [2 * part for part in pile],
-        "the slopes are right, and stand in one long row; give them the shape of w": right.flatten(),
-        "the result is transposed; the slope of w[o, i] belongs at place [o, i]": right.T,
-        "a slope has a sign; leave out abs": right.abs(),
-        "the slopes are added up; each has its own place in the result": [right.sum(), right.sum(0), right.sum(1)],
-        "every slope has the earlier ones added to it; start each from 0": right.flatten().cumsum(0).view_as(w),
-    }
-
-
-@exercise("3.2", "the gradient at the logits", see=("03", "Softmax, then cross-entropy"))
-def check_loss_gradient(answer, draw):
-    """loss_gradient(logits, targets): (softmax - one-hot) / N, (N, V)."""
-    n, v = draw.randint(4, 6), draw.randint(8, 10)
-    for rows, targets in ((n, draw.sample(range(n), n)),                           # targets that are also numbers of rows
-                          (v + 3, [draw.randrange(v) for _ in range(v + 3)])):     # repeated ones, and more rows than tokens
-        logits, targets = 2 * draw.normal(rows, v), torch.tensor(targets)
-        right = (logits.softmax(1) - F.one_hot(targets, v)) / rows
-        got = in_order(answer, (logits, targets), right, "y is (N, V), F.one_hot(targets, V); and a row's sum needs keepdim=True")
-        judge_one(got, right, partial(wrong_at_logits, logits, targets, right), name="the gradient",
-                  scales={"the number of rows N": rows, "the number of tokens V": v, "N·V": rows * v})
-
-
-def wrong_at_logits(logits, targets, right):
-    """{mistake: what it gives, or a list of what its variants give}; most variants leave the division by N out."""
-    n, v = logits.shape
-    rows, p, logp = torch.arange(n), logits.softmax(1), logits.log_softmax(1)
-    y, loss = F.one_hot(targets, v).float(), F.cross_entropy(logits, targets)
-    only_target, all_targets, whole_rows = torch.zeros(n, v), p.clone(), p.clone()
-    only_target[rows, targets] = p[rows, targets] - 1
-    all_targets[:, targets] -= 1
-    whole_rows[targets[targets < n]] -= 1
-    own_row = torch.eye(max(n, v))[:n, :v]
-    through = p * (right - (p * right).sum(1, True))
-
-    def both(gradient):
-        return [gradient / n, gradient]
-
-    return {
-        "the division by N is missing: the loss is a mean over N rows, so each row has a share of 1/N": n * right,
-        "it is divided by N·V; the mean is over the N rows, so each has a share of 1/N": right / v,
-        "it is divided by V; the mean is over the N rows, so each has a share of 1/N": right * n / v,
-        "only y is divided by N; the share 1/N goes to the whole difference": p - y / n,
-        "only p is divided by N (the 1 was subtracted after that); the share 1/N goes to the whole difference": p / n - y,
-        "the sign is turned: the gradient is p - y, which is negative at the target, since a higher logit there lowers the loss":
-            both(y - p),
-        "softmax runs over dim 0, the rows; each row is a distribution of its own over the V tokens: dim=1 (or -1)":
-            both(logits.softmax(0) - y),
-        "softmax runs over all rows at once; each row is a distribution of its own over the V tokens: dim=1 (or -1)":
-            both(logits.flatten().softmax(0).view(n, v) - y),
-        "y is missing: the slope at the target is 1 less": both(p),
-        "only the targets' places are filled; the other tokens have a slope too, p": both(only_target),
-        "p[:, targets] takes every target in every row; row i has one target: p[torch.arange(N), targets]": both(all_targets),
-        "p[targets] are whole rows; take one place in each row: p[torch.arange(N), targets]": both(whole_rows),
-        "the 1 is subtracted at place i of row i; it belongs at the row's target": both(p - own_row),
-        "the 1 is subtracted from the most likely token; it belongs to the target, likely or not":
-            both(p - F.one_hot(p.argmax(1), v)),
-        "the 1 is subtracted one place too far left; ids count from 0": both(p - y.roll(-1, 1)),
-        "the 1 is subtracted one place too far right; ids count from 0": both(p - y.roll(1, 1)),
-        "row i has the target of row i + 1; the targets are shifted already": both(p - y.roll(-1, 0)),
-        "row i has the target of row i - 1; row i goes with targets[i]": both(p - y.roll(1, 0)),
-        "the 1 is subtracted everywhere; it belongs to the target alone": both(p - 1),
-        "the target's place was overwritten; subtract 1 from the probability that stands there":
-            both(p.where(y == 0, -1)) + both(p.where(y == 0, 0)) + both(p * (1 - y) + (1 - p) * y) + both(p * (1 - y) + y),
-        "1 is added at the target; it is subtracted": both(p + y),
-        "y has 1 everywhere but at the target; it is the other way round": both(p - (1 - y)),
-        "y is subtracted from the logits; they become probabilities by a softmax first": both(logits - y),
-        "y is subtracted from the logarithms of the probabilities; leave out the log": both(logp - y),
-        "sigmoid takes each logit alone; the tokens share one probability of 1, so it is softmax over the row":
-            both(logits.sigmoid() - y),
-        "softmax was taken twice": both(p.softmax(1) - y),
-        "exp is not divided by the row's sum: that is no probability yet": both(logits.exp() - y),
-        "the ids themselves are subtracted; y has a 1 at the target and 0 elsewhere": both(p - targets[:, None]),
-        "that is the gradient at the probabilities; go one step further back, through softmax": both(-y / p),
-        "that is the gradient at the logarithms of the probabilities, and their normalisation depends on all logits, too":
-            both(-y),
-        "p - y has the slope of softmax inside; it was multiplied in again": both(n * through) + both(p * (1 - p) * (p - y)),
-        "that is the gradient of a squared difference; for cross-entropy it is p - y":
-            both(2 * (p - y)) + both((p - y) ** 2) + both(n * 2 * through),
-        "the rows were added up or averaged; each row has its own gradient": [right.sum(0), n * right.sum(0), right.mean(0)],
-        "only the targets' slopes came back, one a row; each row has a slope for each of the V tokens":
-            both((p - y)[rows, targets]) + both((p - y)[rows, targets][:, None]),
-        "that is the loss; its gradient has a slope for every logit": [loss, n * loss, logp, -logp],
-    }
-
-
-@exercise("3.3", "back through a linear layer", see=("03", "Linear"))
-def check_linear_backward(answer, draw):
-    """linear_backward(x, weight, grad_out): the gradients at x, weight and bias of x @ weight.T + bias."""
-    b, t, c = 2, 3, draw.randint(4, 5)
-    for i, o in ((c, c), (c, c + draw.randint(2, 3))):        # square, where a forgotten .T raises no error, and not
-        x, weight, grad_out = draw.normal(b, t, i) + 0.3, draw.normal(o, i), draw.normal(b, t, o) + 0.3
-        x_rows, g_rows = x.flatten(0, 1), grad_out.flatten(0, 1)
-        right = grad_out @ weight, g_rows.T @ x_rows, g_rows.sum(0)
-        got = in_order(answer, (x, weight, grad_out), right)
-        judge_parts(got, right, "grad_x, grad_weight, grad_bias",
-                    [partial(wrong_grad_x, x, weight, grad_out, right[0]),
-                     partial(wrong_grad_weight, x, weight, grad_out, right[1]), partial(wrong_grad_bias, grad_out, right[2])],
-                    scales={"the number of tokens B·T": b * t, "the number of sequences B": b, "the length T": t,
-                            "the number of inputs I": i, "the number of outputs O": o})
-
-
-def wrong_grad_x(x, weight, grad_out, right):
-    """What known mistakes give for the gradient at x."""
-    tokens = right.flatten(0, 1)
-    mistakes = {
-        "each token has its own gradient at x; do not add up the tokens": [tokens.sum(0), right.sum(0), right.sum(1)],
-        "each token has its own gradient at x; do not average the tokens": [tokens.mean(0), right.mean(0), right.mean(1)],
-        "grad_x is divided by the number of tokens; the share of each token is already in grad_out":
-            [right / n for n in (len(tokens), *x.shape[:2])],
-        "the slope at x is the weight, times grad_out; grad_out is missing":
-            [weight.sum(0), weight.sum(0).expand_as(x), weight.sum(1), weight],
-        "grad_x stands in rows of all tokens, (B·T, I); give it the shape of x, (B, T, I)": tokens,
-        "the slope at x is the weight, and not x": [x * x, x],
-    }
-    if weight.shape[0] == weight.shape[1]:
-        mistakes |= {
-            "the weight is transposed: y uses weight.T, so the way back uses weight, (B, T, O) @ (O, I)": grad_out @ weight.T,
-            "x went through the layer once more; it is grad_out that goes back through the weight": [x @ weight.T, x @ weight],
-            "grad_out and x are multiplied; the slope at x is the weight": grad_out * x,
-        }
-    return mistakes
-
-
-def wrong_grad_weight(x, weight, grad_out, right):
-    """What known mistakes give for the gradient at the weight."""
-    (b, t, i), o = x.shape, grad_out.shape[-1]
-    x_rows, g_rows, each = x.flatten(0, 1), grad_out.flatten(0, 1), torch.einsum("bto,bti->btoi", grad_out, x)
-    sum_first = "the tokens are added up before the product; multiply token by token, then add"
-    mistakes = {
-        "grad_weight is transposed, (I, O); a gradient has its weight's shape, (O, I)": right.T,
-        "grad_weight is averaged over the tokens; all tokens share the weight, so their contributions are added":
-            [right / (b * t), right / b, right / t],
-        "grad_weight is added up over the positions alone; sum over the sequences, too": [each.sum(1), each.sum(1).mT],
-        "grad_weight is added up over the sequences alone; sum over the positions, too": [each.sum(0), each.sum(0).mT],
-        "grad_weight holds every token's contribution; all tokens share the weight, so add them up":
-            [each, each.mT, each.flatten(0, 1)],
-        "grad_weight has the last sequence alone; add up, and do not overwrite": each.sum(1)[-1],
-        "grad_weight has the first sequence alone: is `return` inside the loop?": each.sum(1)[0],
-        "grad_weight has the last token alone; add up over all of them": [each[-1, -1], each[:, -1].sum(0)],
-        "grad_weight has the first token alone; add up over all of them": [each[0, 0], each[:, 0].sum(0)],
-        sum_first: [torch.outer(g_rows.sum(0), x_rows.sum(0)), torch.outer(g_rows.mean(0), x_rows.mean(0)),
-                    grad_out.sum(0).T @ x.sum(0), grad_out.sum(1).T @ x.sum(1), grad_out.mean(0).T @ x.mean(0)],
-        "the slope at the weight is x, times grad_out; grad_out is missing":
-            [x_rows.sum(0), x_rows.sum(0).expand(o, i), torch.ones(o, b * t) @ x_rows],
-        "the slope at the weight is x, times grad_out; x is missing": g_rows.sum(0)[:, None].expand(o, i),
-        "reshape reads the numbers in their old order and exchanges no dims; flatten the tokens first, and then take .T":
-            [g_rows.reshape(o, -1) @ x_rows, g_rows.T @ x_rows.reshape(i, -1).T, g_rows.reshape(o, -1) @ x_rows.reshape(i, -1).T,
-             grad_out.mT.reshape(o, -1) @ x_rows, grad_out.mT.reshape(o, -1) @ x.mT.reshape(i, -1).T],
-        "x and grad_out do not pair up: both must list their tokens in the same order": [
-            g_rows.T @ x.transpose(0, 1).flatten(0, 1), g_rows.T @ x_rows.flip(0)],
-        "grad_weight has the weight multiplied in; the slope at the weight is x alone": right * weight,
-    }
-    if i == o:
-        mistakes["grad_out met the weight on the way to grad_weight; the slope at the weight is x"] = [
-            g_rows.T @ g_rows, g_rows.T @ (g_rows @ weight), g_rows.T @ (x_rows @ weight.T), x_rows.T @ x_rows]
-    return mistakes
-
-
-def wrong_grad_bias(grad_out, right):
-    """What known mistakes give for the gradient at the bias."""
-    b, t, o = grad_out.shape
-    return {
-        "grad_bias is averaged over the tokens; all tokens share the bias, so their contributions are added":
-            [right / (b * t), right / b, right / t, grad_out.mean(0), grad_out.mean(1)],
-        "grad_bias is added up over the sequences alone; sum over the positions, too": grad_out.sum(0),
-        "grad_bias is added up over the positions alone; sum over the sequences, too": grad_out.sum(1),
-        "grad_bias holds every token's contribution; all tokens share the bias, so add them up":
-            [grad_out, grad_out.flatten(0, 1)],
-        "grad_bias is added up over the last dim; each place there has its own bias, so sum over the tokens":
-            [grad_out.sum(2), grad_out.flatten(0, 1).sum(1)],
-        "grad_bias is added up over everything; each place of the last dim has its own bias, so sum over the tokens alone":
-            [grad_out.sum(), grad_out.sum().expand(o)],
-        "the slope at the bias is 1, times grad_out; grad_out is missing": [torch.ones(o), torch.full((o,), float(b * t))],
-        "grad_bias has a dim of length 1 too many; a gradient has its bias's shape":
-            [right[None], right[:, None], right[None, None]],
-        "grad_bias has the last sequence alone; add up, and do not overwrite": grad_out[-1].sum(0),
-        "grad_bias has the first sequence alone: is `return` inside the loop?": grad_out[0].sum(0),
-        "grad_bias has the last token alone; add up over all of them": [grad_out[-1, -1], grad_out[:, -1].sum(0)],
-        "grad_bias has the first token alone; add up over all of them": [grad_out[0, 0], grad_out[:, 0].sum(0)],
-        "grad_bias is 0; the bias is added to every token, so its slope is 1, times grad_out": torch.zeros(o),
-    }
-
-
-@exercise("3.4", "back through LayerNorm", see=("03", "LayerNorm"))
-def check_layernorm_backward(answer, draw):
-    """layernorm_backward(x, weight, grad_out, eps=1e-5): the gradients at x, weight and bias of a LayerNorm over C."""
-    b, t, c = 2, 3, draw.randint(5, 7)
-    weight = torch.tensor([draw.choice((-1, 1)) * draw.uniform(0.5, 2) for _ in range(c)])
-    for eps, spread, centre, case in ((None, 1.5, 1.0, None), (None, 1e-3, 0.0, "for x of a variance below the default eps"),
-                                      (draw.uniform(0.5, 0.9), 1.0, 0.5, None)):
-        x, grad_out = draw.normal(b, t, c), draw.normal(b, t, c) + 0.5
-        spreads, centres = (torch.tensor([draw.uniform(1, 1.6) for _ in range(b * t)]).view(b, t, 1) for _ in range(2))
-        x = spread * spreads * F.layer_norm(x, (c,)) + centre * centres
-        given = 1e-5 if eps is None else eps
-        right = layernorm_grads(x, weight, grad_out, given)
-        got = in_order(answer, (x, weight, grad_out) if eps is None else (x, weight, grad_out, eps), right,
-                       atol=1e-5 * right[0].abs().max().item())
-        judge_parts(got, right, "grad_x, grad_weight, grad_bias",
-                    [partial(wrong, x, weight, grad_out, given) for wrong in (wrong_norm_x, wrong_norm_weight, wrong_norm_bias)],
-                    relative=True, case=case,
-                    scales={"the number of features C": c, "the number of tokens B·T": b * t, "the number of sequences B": b,
-                            "the length T": t, "the root of C": c**0.5})
-
-
-def mean(x):
-    """The mean of a token's numbers, kept as a dimension."""
-    return x.mean(-1, keepdim=True)
-
-
-def layernorm_grads(x, weight, grad_out, eps, std_of=None, differentiate=False):
-    """The three gradients, in float64. std_of: another standard deviation, which is a mistake; put into the right formula,
-    or, with `differentiate`, taken through autograd."""
-    x, weight, grad_out = (part.double().requires_grad_() for part in (x.detach(), weight.detach(), grad_out.detach()))
-    centred = x - mean(x)
-    std = std_of(x) if std_of else (mean(centred**2) + eps).sqrt()
-    z = centred / std
-    if differentiate:
-        grad_x = torch.autograd.grad(z * weight, x, grad_out)[0]
-    else:
-        dz = grad_out * weight
-        grad_x = (dz - mean(dz) - z * mean(dz * z)) / std
-    return tuple(part.detach().float() for part in (grad_x, (grad_out * z).sum((0, 1)), grad_out.sum((0, 1))))
-
-
-def part(number, *args):
-    """One part of the three gradients."""
-    return layernorm_grads(*args)[number]
-
-
-def wrong_stds(eps):
-    """{mistake: a function that gives this standard deviation of x}."""
-    def std(correction=0, inside=0.0, outside=0.0):
-        return lambda x: (x.var(-1, keepdim=True, correction=correction) + inside).sqrt() + outside
-
-    fixed = {f"{other} is used for eps; use the eps that is given, and 1e-5 when none is": std(inside=float(other))
-             for other in ("1e-5", "1e-3", "1e-4", "1e-6", "1e-7", "1e-8") if float(other) != eps}
-    return fixed | {
-        "eps is added outside the root; it belongs inside: (variance + eps).sqrt()": std(outside=eps),
-        "eps is missing under the root: (variance + eps).sqrt()": std(),
-        "eps is subtracted under the root; add it": std(inside=-eps),
-        "eps is squared under the root; add eps itself": std(inside=eps**2),
-        "the variance divides by C - 1, as torch's does by default; LayerNorm's divides by C: correction=0": std(1, inside=eps),
-        "the root is missing: x - mean is divided by the standard deviation, (variance + eps).sqrt()":
-            lambda x: std(inside=eps)(x)**2,
-        "the mean is not subtracted in the variance: average the squares of x - mean": lambda x: (mean(x**2) + eps).sqrt(),
-        "the squares are added up in the variance; average them": lambda x: (x.shape[-1] * std()(x)**2 + eps).sqrt(),
-    }
-
-
-def wrong_terms(x, dz, std):
-    """{mistake in (dz - ⟨dz⟩ - z⟨dz·z⟩) / std: a list of what its variants give}."""
-    centred, c = x - mean(x), x.shape[-1]
-    z = centred / std
-    first, second = mean(dz), z * mean(dz * z)                # what the mean and the variance bring in
-
-    def with_last(*terms):
-        return [(dz - first - term) / std for term in terms]
-
-    return {
-        "the mean and the variance are treated as constants; moving one x moves both, so two more terms come in": [dz / std],
-        "the variance is treated as a constant; moving one x moves it too: - z⟨dz·z⟩ is missing": [(dz - first) / std],
-        "the mean is treated as a constant; moving one x moves it too: - ⟨dz⟩ is missing": [(dz - second) / std],
-        "the first term dz is missing: moving one x also moves its own z": [(-first - second) / std],
-        "both means are added; both are subtracted": [(dz + first + second) / std],
-        "⟨dz⟩ is added; subtract it": [(dz + first - second) / std],
-        "z⟨dz·z⟩ is added; subtract it": with_last(-second),
-        "both means are sums here; divide by C": [(dz - c * first - c * second) / std],
-        "⟨dz⟩ is a sum here; divide by C": [(dz - c * first - second) / std],
-        "⟨dz·z⟩ is a sum here; divide by C": with_last(c * second),
-        "the division by the standard deviation is missing at the end": [dz - first - second],
-        "the result is divided by the variance; divide by the standard deviation, its root": [(dz - first - second) / std**2],
-        "the result is multiplied by the standard deviation; divide by it": [(dz - first - second) * std],
-        "only the last term is divided by the standard deviation; put the whole difference into parentheses":
-            [dz - first - second / std],
-        "only the first term is divided by the standard deviation; put the whole difference into parentheses":
-            [dz / std - first - second],
-        "the term ⟨dz⟩ is divided by the standard deviation twice": [(dz - first / std - second) / std],
-        "the last term uses x - mean where z belongs (z is divided by the standard deviation)":
-            with_last(centred * mean(dz * centred), centred * mean(dz * z)),
-        "the last term uses x where z belongs (z has mean 0 and is divided by the standard deviation)":
-            with_last(x * mean(dz * x), x * mean(dz * z), z * mean(dz * x)),
-        "the last term has the wrong power of the standard deviation; z⟨dz·z⟩ has it once in each z":
-            with_last(second / std, second / std**2),
-        "the factor z is missing in the last term: z⟨dz·z⟩": with_last(mean(dz * z)),
-        "the last term is z·dz·z, without a mean: take ⟨dz·z⟩ over the vector": with_last(z * dz * z),
-        "the last term takes the mean of z·dz·z as a whole; the first z stays outside: z⟨dz·z⟩": with_last(mean(z * dz * z)),
-        "the last term has z squared under the mean; it is z⟨dz·z⟩": with_last(z * mean(dz * z**2)),
-        "the last term has z⟨dz⟩ where z⟨dz·z⟩ belongs": with_last(z * first),
-        "the last term has dz⟨dz·z⟩ where z⟨dz·z⟩ belongs": with_last(dz * mean(dz * z)),
-        "the last term counts twice: the derivative of a root has a 1/2, and that of a square a 2": with_last(2 * second),
-        "the last term counts half: the derivative of a root has a 1/2, and that of a square a 2": with_last(second / 2),
-    }
-
-
-def wrong_norm_x(x, weight, grad_out, eps):
-    """What known mistakes give for the gradient at x."""
-    x, weight, grad_out = x.detach().double(), weight.detach().double(), grad_out.detach().double()
-    dz, std = grad_out * weight, (x.var(-1, keepdim=True, correction=0) + eps).sqrt()
-    z = (x - mean(x)) / std
-    first, second, g_first, g_second = mean(dz), z * mean(dz * z), mean(grad_out), z * mean(grad_out * z)
-
-    def formula(d):
-        return (d - mean(d) - z * mean(d * z)) / std
-
-    right, y = formula(dz), z * weight
-    mistakes = {
-        "the weight is forgotten: dz is grad_out times weight": formula(grad_out),
-        "the weight comes too late: multiply grad_out by it first, before the two means are taken": weight * formula(grad_out),
-        "the weight is multiplied in twice": [formula(dz * weight), weight * right],
-        "grad_out is divided by the weight; multiply by it": formula(grad_out / weight),
-        "the weight is forgotten in the two means: take them of dz = grad_out·weight": (dz - g_first - g_second) / std,
-        "the weight is forgotten in ⟨dz⟩: take the mean of dz = grad_out·weight": (dz - g_first - second) / std,
-        "the weight is forgotten in ⟨dz·z⟩: take the mean of dz·z with dz = grad_out·weight": (dz - first - g_second) / std,
-        "the weight is forgotten in the first term: dz is grad_out times weight": (grad_out - first - second) / std,
-        "the last term uses the layer's output where z belongs, so that the weight is in it twice":
-            [(dz - first - term) / std for term in (y * mean(dz * y), y * mean(dz * z), z * mean(dz * y))],
-        "that is the forward pass; go back from grad_out to x": [z, y],
-        "the gradients of the tokens are added up; each token has its own gradient at x": right.sum((0, 1)),
-        "grad_x stands in rows of all tokens, (B·T, C); give it the shape of x, (B, T, C)": right.flatten(0, 1),
-    }
-    for one_std in (std, (x.var(-1, keepdim=True) + eps).sqrt()):      # a wrong term, with or without a second mistake
-        for factor, d in ((1, dz), (1, grad_out), (weight, grad_out)):
-            for words, results in wrong_terms(x, d, one_std).items():
-                mistakes.setdefault(words, []).extend(factor * result for result in results)
-    for dims, words in {(0,): "dim 0, the sequences", (1,): "dim 1, the positions", (0, 1): "all tokens",
-                        (1, 2): "a whole sequence", (0, 1, 2): "the whole batch"}.items():
-        d_first, d_second = dz.mean(dims, keepdim=True), z * (dz * z).mean(dims, keepdim=True)
-        middle = x.mean(dims, keepdim=True)
-        d_std = (x.var(dims, keepdim=True, correction=0) + eps).sqrt()
-        d_z = (x - middle) / d_std
-        mistakes[f"mean and variance run over {words}; each token has its own, over its C numbers: dim=-1"] = [
-            (dz - first - d_z * mean(dz * d_z)) / d_std, (dz - d_first - d_z * (dz * d_z).mean(dims, keepdim=True)) / d_std]
-        mistakes[f"⟨dz⟩ and ⟨dz·z⟩ run over {words}; each token has its own, over its C numbers: dim=-1"] = [
-            (dz - d_first - d_second) / std, (dz - d_first - second) / std, (dz - first - d_second) / std]
-    for words, std_of in wrong_stds(eps).items():
-        mistakes[words] = [partial(part, 0, x, weight, grad_out, eps, std_of, differentiate) for differentiate in (False, True)]
-    return mistakes
-
-
-def wrong_norm_weight(x, weight, grad_out, eps):
-    """What known mistakes give for the gradient at the scale."""
-    x, weight, grad_out = x.detach().double(), weight.detach().double(), grad_out.detach().double()
-    centred = x - mean(x)
-    z = centred / (mean(centred**2) + eps).sqrt()
-    each = grad_out * z
-    right, (b, t) = each.sum((0, 1)), x.shape[:2]
-    return {
-        "grad_weight has the weight multiplied in; the slope at the weight is z alone": right * weight,
-        "grad_weight uses the layer's output; the slope at the weight is z, before the weight":
-            (grad_out * z * weight).sum((0, 1)),
-        "grad_weight uses x; the slope at the weight is z": (grad_out * x).sum((0, 1)),
-        "grad_weight uses x - mean; the slope at the weight is z, which is divided by the standard deviation":
-            (grad_out * centred).sum((0, 1)),
-        "that is the gradient of the bias; the slope at the weight is z, so grad_weight adds up grad_out·z": grad_out.sum((0, 1)),
-        "grad_weight is averaged over the tokens; all tokens share the weight, so their contributions are added":
-            [right / (b * t), right / b, right / t, each.mean(0), each.mean(1)],
-        "grad_weight is added up over the sequences alone; sum over the positions, too": each.sum(0),
-        "grad_weight is added up over the positions alone; sum over the sequences, too": each.sum(1),
-        "grad_weight holds every token's contribution; all tokens share the weight, so add them up": [each, each.flatten(0, 1)],
-        "grad_weight is added up over the C features; each has its own weight, so sum over the tokens":
-            [each.sum(2), each.flatten(0, 1).sum(1), each.sum(2, True)],
-        "grad_weight is added up over everything; each feature has its own weight, so sum over the tokens alone":
-            [each.sum(), each.sum().expand(x.shape[-1])],
-        "z is added up without grad_out; the slope at the weight is z, times grad_out": z.sum((0, 1)),
-        "the tokens are added up before the product; multiply token by token, then add": [
-            grad_out.sum((0, 1)) * z.sum((0, 1)), grad_out.mean((0, 1)) * z.mean((0, 1))],
-        "grad_weight has a dim of length 1 too many; it has the weight's shape, (C,)":
-            [right[None], right[None, None], right[:, None]],
-        "grad_weight has the last sequence alone; add up, and do not overwrite": each[-1].sum(0),
-        "grad_weight is divided by the standard deviation, as grad_x is; grad_out·z is added up as it is":
-            (each * z / centred).sum((0, 1)),
-    } | {words: partial(part, 1, x, weight, grad_out, eps, std_of) for words, std_of in wrong_stds(eps).items()}
-
-
-def wrong_norm_bias(x, weight, grad_out, eps):
-    """What known mistakes give for the gradient at the shift."""
-    x, weight, grad_out = x.detach().double(), weight.detach().double(), grad_out.detach().double()
-    right = grad_out.sum((0, 1))
-    return {
-        "that is the gradient of the weight; the slope at the bias is 1, so grad_bias adds up grad_out itself":
-            layernorm_grads(x, weight, grad_out, eps)[1],
-        "grad_bias has the weight multiplied in; the bias comes after the weight, so its slope is 1": right * weight,
-    } | wrong_grad_bias(grad_out, right)
-
-
-@exercise("3.5", "a large batch in small pieces", see=("03", "Calling backward twice"))
-def check_accumulate(answer, draw):
-    """accumulate(model, micro_batches, batch_loss): p.grad of the mean loss over all tokens, one graph at a time."""
-    v, t = 9, 7
-    for sizes, has_old in (([2, draw.randint(5, 6), 4], True), ([4, draw.randint(1, 3)], False), ([2, 2, 2], True), ([3], False)):
-        model = Spy(draw.normal(v, 4), draw.normal(v, 4))
-        weights = list(model.parameters())
-        batches = [(draw.ids(b, t, vocab_size=v), draw.ids(b, t, vocab_size=v)) for b in sizes]
-
-        def batch_loss(inputs, targets, model=model):
-            """Mean loss of one micro-batch, attached to the graph."""
-            return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
-
-        before = [p.detach().clone() for p in weights]
-        grads = [flat(torch.autograd.grad(batch_loss(*batch), weights)) for batch in batches]
-        old = draw.normal(len(grads[0])) if has_old else torch.zeros(len(grads[0]))
-        if has_old:
-            for p, part in zip(weights, old.chunk(2), strict=True):
-                p.grad = part.view_as(p).clone()
-        model.forget()
-        answer(model, batches, batch_loss)
-
-        want_that(all(same(p, was, 1e-7, 0) for p, was in zip(weights, before, strict=True)),
-                  "the weights have moved: collect the gradients of all micro-batches, and leave the step to whoever called")
-        missing = any(p.grad is None for p in weights)
-        want_that(not (missing and model.calls),
-                  "p.grad is None at the end: was `zero_grad` called after the last `backward`, or `backward` never?")
-        want_that(not missing, "p.grad is None at the end, and batch_loss was never called; its loss can go backward")
-        got = flat([p.grad for p in weights])
-        right = torch.tensor(sizes) / sum(sizes) @ torch.stack(grads)
-        judge_one(got, right, partial(wrong_sums, torch.stack(grads), old, sizes, t), name="the gradient",
-                  scales={"the number of micro-batches": len(sizes), "the number of sequences": sum(sizes),
-                          "the number of tokens": sum(sizes) * t, "the length T": t})
-        want_that(model.largest <= max(sizes), "the gradient is right, but micro-batches were put together again, and memory "
-                  "holds the graph of one only: take them one at a time")
-        want_that(not model.overlap, "the gradient is right, but a graph was built before `backward` had freed the last one, "
-                  "and memory holds one only: call backward inside the loop")
-
-
-class Graph:
-    """Lives as long as the graph that it is part of; done: whether `backward` has passed."""
-
-    done = False
-
-
-class Pass(torch.autograd.Function):
-    """Hands numbers through, and tells a Graph when the gradient comes back."""
-
-    @staticmethod
-    def forward(ctx, x, graph):
-        ctx.graph = graph
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, grad):
-        ctx.graph.done = True
-        return grad, None
-
-
-class Spy(nn.Module):
-    """A model of two tables that notes how it is used."""
-
-    def __init__(self, table, head):
-        super().__init__()
-        self.table, self.head = nn.Parameter(table), nn.Parameter(head)
-        self.forget()
-
-    def forget(self):
-        """calls: how many; largest: the most sequences at once; overlap: was a graph built while another waited?"""
-        self.calls, self.largest, self.overlap, self.graphs = 0, 0, False, []
-
-    def forward(self, ids):                                   # (B, T) -> (B, T, V)
-        waiting = [graph for ref in self.graphs if (graph := ref()) and not graph.done]
-        self.calls, self.largest = self.calls + 1, max(self.largest, len(ids))
-        self.overlap = self.overlap or bool(waiting and torch.is_grad_enabled())
-        graph = Graph()
-        self.graphs.append(weakref.ref(graph))
-        return Pass.apply(self.table[ids] @ self.head.T, graph)
-
-
-def flat(tensors):
-    """Tensors as one row of numbers."""
-    return torch.cat([tensor.detach().flatten().float() for tensor in tensors])
-
-
-def wrong_sums(grads, old, sizes, t):
-    """{mistake: what it gives, or a list of what its variants give}; grads: of each micro-batch's mean loss."""
-    count, rows = len(sizes), sum(sizes)
-    shares, ones = [n / rows for n in sizes], [1.0] * count
-
-    def weighted(weights):
-        return torch.tensor(list(weights), dtype=torch.float32) @ grads
-
-    def scaled_again(scales):
-        """What scaling p.grad in the loop does: each micro-batch gets its own factor and all later ones."""
-        return weighted(math.prod(scales[i:]) for i in range(count))
-
-    right, added, last, first = weighted(shares), weighted(ones), grads[-1], grads[0]
-    of_tokens = "multiply each mean by its share of the tokens, its own number over that of all"
-    mistakes = {
-        "p.grad is 0: was it cleared after the last `backward`?": torch.zeros_like(right),
-        f"the micro-batches' means are added up as they are; {of_tokens}": added,
-        f"each mean is divided by the number of micro-batches, as if all were of one size; {of_tokens}": added / count,
-        "the gradients are those of a sum over all sequences; divide by their number, for the mean": rows * right,
-        "the gradients are those of a sum over all tokens; divide by their number, for the mean": rows * t * right,
-        "the shares are right, and the whole is divided by the number of micro-batches once more": right / count,
-        "the sum over sequences is divided by the number of micro-batches; divide by the number of sequences":
-            right * rows / count,
-        "the sum over tokens is divided by the number of micro-batches; divide by the number of tokens": right * rows * t / count,
-        f"the means are divided by the number of all tokens or sequences, without being weighed; {of_tokens}":
-            [added / rows, added / (rows * t)],
-        "the shares mix numbers of sequences with numbers of tokens": [right * t, right / t],
-        f"each mean is divided by its own size; {of_tokens}":
-            [weighted(1 / n for n in sizes), weighted(1 / n / t for n in sizes)],
-        f"the shares are turned upside down; {of_tokens}": weighted(rows / n for n in sizes),
-        f"all micro-batches are taken to be as large as the first; {of_tokens}": [
-            weighted(n / sizes[0] for n in sizes), added * sizes[0] / rows],
-        f"all micro-batches are taken to be as large as the last; {of_tokens}": [
-            weighted(n / sizes[-1] for n in sizes), added * sizes[-1] / rows],
-        f"all micro-batches are taken to be as large as the largest; {of_tokens}": weighted(n / max(sizes) for n in sizes),
-        "only the last micro-batch is left: `zero_grad` inside the loop throws the earlier ones away, or `backward` comes after "
-        "the loop; clear once, before it, and call backward on each loss": [
-            last * scale for scale in (1, shares[-1], 1 / count, sizes[-1], sizes[-1] * t, 1 / rows, 1 / rows / t)],
-        "only the first micro-batch is there: does the loop end too early?": [
-            first * scale for scale in (1, shares[0], 1 / count, sizes[0], sizes[0] * t, 1 / rows, 1 / rows / t)],
-        "the last micro-batch is left out": [right - shares[-1] * last, added - last, (added - last) / count,
-                                             (right - shares[-1] * last) * rows / max(1, rows - sizes[-1])],
-        "the first micro-batch is left out: was p.grad cleared after its `backward`?": [
-            right - shares[0] * first, added - first, (added - first) / count],
-        "the running total goes backward at every turn, so that early micro-batches count again and again; call backward on the "
-        "new loss alone": [weighted((count - i) * scale for i, scale in enumerate(scales))
-                           for scales in (shares, ones, [1 / count] * count, sizes)],
-        "p.grad is scaled inside the loop, and with it what earlier micro-batches left there; scale the loss instead":
-            [scaled_again(scales) for scales in (shares, [1 / count] * count, sizes, [n * t for n in sizes], [1 / rows] * count)],
-        "the share is taken of the tokens so far; it is the share of all tokens": weighted(
-            n / so_far for n, so_far in zip(sizes, itertools.accumulate(sizes), strict=True)),
-    }
-    if not old.any():
-        return mistakes
-    not_cleared = "the old gradients were still there, and backward adds to them; clear them first, once, with model.zero_grad()"
-    return {
-        "p.grad is as it was before the call: `backward` was never called": old,
-        not_cleared: [right + old, rows * right + old, rows * t * right + old, right + old / rows, right + old / (rows * t)],
-        f"{not_cleared}; and {of_tokens}": [added + old, added / count + old, (added + old) / count],
-    } | mistakes
-
-
-@exercise("3.6", "the embedding's gradient", see=("03", "Embeddings"))
-def check_embedding_backward(answer, draw):
-    """embedding_backward(ids, grad_out, vocab_size): (V, C), where each id's row adds up what arrives at its places."""
-    for v in (draw.randint(9, 11), draw.randint(6, 7)):
-        b, t, c = 3, 5, 4
-        ids = draw.ids(b, t, vocab_size=v - 2) + 1            # 1 to v - 2; 0 is put in below, v - 1 never occurs
-        ids[0, 1], ids[0, 3], ids[1, 0], ids[2, 0], ids[1, 2] = 1, 1, 2, 2, 0      # repeated in a row, in a column; a single 0
-        grad_out = draw.normal(b, t, c)
-        right = rows_of(ids, grad_out, v)
-        got = in_order(answer, (ids, grad_out, v), right)
-        judge_one(got, right, partial(wrong_rows, ids, grad_out, v, right, got), name="the gradient",
-                  scales={"the number of tokens B·T": b * t, "the number of sequences B": b, "the length T": t, "the width C": c})
-
-
-def rows_of(ids, grad_out, vocab_size):
-    """The sums: (V, C)."""
-    return torch.zeros(vocab_size, grad_out.shape[-1]).index_add(0, ids.flatten(), grad_out.flatten(0, -2))
-
-
-def wrong_rows(ids, grad_out, v, right, got):
-    """{mistake: what it gives, or a list of what its variants give}."""
-    (b, t), c = ids.shape, grad_out.shape[-1]
-    counts = ids.flatten().bincount(minlength=v)[:, None]     # (V, 1)
-    last, first, once_a_row, once_a_column, first_column = (torch.zeros(v, c) for _ in range(5))
-    for token, grad in zip(ids.flatten(), grad_out.flatten(0, 1), strict=True):
-        last[token] = grad
-    for token, grad in zip(ids.flatten().flip(0), grad_out.flatten(0, 1).flip(0), strict=True):
-        first[token] = grad
-    for row, grad in zip(ids, grad_out, strict=True):
-        once_a_row[row] += grad
-    for column, grad in zip(ids.T, grad_out.transpose(0, 1), strict=True):
-        once_a_column[column] += grad
-    first_column[:, 0] = right[:, 0]
-    places, seen = torch.arange(t).expand(b, t), ids.unique()
-    lost = ("a repeated id keeps one of its gradients only: grad[ids] = … and grad[ids] += … write each row once, however often "
-            "its id occurs; add them one after the other, or with index_add")
-    without_zero = right.clone()
-    without_zero[0] = 0
-    return {
-        lost: [last, first],
-        "ids that are repeated in one sequence keep one of their gradients only: grad[ids[b]] += … writes each row once; add "
-        "them one after the other, or with index_add": once_a_row,
-        "ids at the same position of several sequences keep one of their gradients only: grad[ids[:, t]] += … writes each row "
-        "once; add them one after the other, or with index_add": once_a_column,
-        "the gradients of a repeated id are averaged; they are added": right / counts.clamp(min=1),
-        "it is divided by the number of tokens; the share of each token is already in grad_out": [
-            right / (b * t), right / b, right / t],
-        "a repeated id's sum is counted again at each of its places": right * counts,
-        "the occurrences are counted; add up what arrives in grad_out": [counts.expand(v, c), counts, counts[:, 0]],
-        "the rows that occur are 1; add up what arrives in grad_out":
-            [(counts > 0).expand(v, c).float(), (counts > 0)[:, 0].float()],
-        "the rows start from 1; a token that does not occur has the gradient 0": right + 1,
-        "the rows of tokens that do not occur are 0; start from torch.zeros, since torch.empty holds anything":
-            lambda: torch.where(counts > 0, right, got),
-        "that is the gradient at the positions; row number id adds up what arrives where that id stands": [
-            rows_of(places, grad_out, v), grad_out.sum(0)],
-        "only the first sequence counts; all of them look rows up": rows_of(ids[:1], grad_out[:1], v),
-        "only the last sequence counts; add up over all of them": rows_of(ids[-1:], grad_out[-1:], v),
-        "the batch was averaged or added up before the rows were found; each token's gradient goes to its own id": [
-            rows_of(row, grad, v) for row in ids for grad in (grad_out.sum(0), grad_out.mean(0))],
-        "the positions were added up before the rows were found; each token's gradient goes to its own id": [
-            rows_of(column, grad_out.sum(1), v) for column in ids.T],
-        "ids and gradients do not pair up: both must list their tokens in the same order": [
-            rows_of(ids.T, grad_out, v), rows_of(ids, grad_out.transpose(0, 1), v)],
-        "only the first column is filled: scatter_add wants an index for each number; expand the ids to (B·T, C)": first_column,
-        "the gradient went one row too high; ids count from 0": right.roll(-1, 0),
-        "the gradient went one row too low; ids count from 0": right.roll(1, 0),
-        "row 0 is left out; 0 is an id as any other": without_zero,
-        "each token has only the sum of its gradient over C; a row has C numbers":
-            [right.sum(1), right.sum(1, True), right.sum(1, True).expand(v, c), right.mean(1)],
-        "there are rows for the tokens that occur only; there is one for each of the V tokens, and it is 0 where none arrives": [
-            right[seen], right[: int(seen.max()) + 1], last[seen], last[: int(seen.max()) + 1]],
-        "that is grad_out itself; its rows belong to tokens in a text, and the result's to tokens in the vocabulary": [
-            grad_out, grad_out.flatten(0, 1)],
-        "the result is transposed; each token has a row, so it is (V, C)": right.T,
-        "each sequence has its own table; all share one, so add them up": torch.stack([
-            rows_of(row, grad, v) for row, grad in zip(ids, grad_out, strict=True)]),
-        "the zeros came back: index_add returns a new tensor, and grad[ids] is a copy; index_add_ adds in place":
-            torch.zeros(v, c),
-        "it is subtracted; backward adds each gradient to its row": -right,
-    }
-
-
-# What these checks share.
+# What several exercises share.
 
 KEEPDIM = "does a sum or a mean lack keepdim=True, which leaves a dim of length 1 in its place?"
 
 
-def in_order(answer, args, want, hint=KEEPDIM, atol=1e-6):
-    """Call an answer; say so when it would be right with its arguments in another order, and give a hint where shapes clash."""
-    error = got = None
-    try:
-        got = answer(*args)
-    except NotYet as stopped:
-        error = stopped
-    if error is None and same(got, want, 1e-4, atol):
-        return got
-    for order in itertools.permutations(args[:3]):
-        with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            other = [*order, *args[3:]]
-            if any(a is not b for a, b in zip(args, other, strict=True)) and same(Answer(answer.function)(*other), want):
-                error = NotYet("the arguments are taken in another order than the check gives; keep the stub's first line")
-    if error is None:
-        return got
-    if "must match the size of tensor" in str(error):
-        error = NotYet(f"{error}. The two shapes do not fit: {hint}")
-    raise error
+def total(each):
+    """The sum over all tokens of (B, T, …)."""
+    return each.sum((0, 1))
 
 
-def judge_one(got, want, mistakes, *, rtol=1e-4, atol=1e-6, **more):
-    """As core's expect; mistakes is a function that gives them, some with a list of results, one for each way to make them."""
-    if same(got, want, rtol, atol):
-        return
-    for words, wrong in mistakes().items():
-        for one in wrong if isinstance(wrong, list) else [wrong]:
-            want_that(not is_mistake(got, one, (), rtol, atol), words, more.get("case"))
-    expect(got, want, rtol=rtol, atol=atol, **more)
+def long(x):
+    """One long list of tokens: (B·T, …)."""
+    return x.flatten(0, 1)
 
 
-def judge_parts(got, want, names, mistakes, relative=False, **more):
-    """Judge the parts of a result one by one, and tell the first mistake that has a name.
+def only(x, *place):
+    """The numbers at some places, and 0 elsewhere."""
+    kept = torch.zeros_like(x)
+    kept[place] = x[place]
+    return kept
 
-    names: "grad_x, grad_weight, grad_bias". mistakes: for each part, as in judge_one. relative: whether rounding errors
-    are measured by the part's largest number.
-    """
-    if not isinstance(got, list | tuple) or len(got) != len(want):
-        expect(got, want)
-    for order in itertools.permutations(want):
-        want_that(same(got, want) or not same(got, order), f"the results are right, and stand in another order; return {names}")
-    unnamed = None
-    for g, w, name, wrong in zip(got, want, names.split(", "), mistakes, strict=True):
-        try:
-            judge_one(g, w, wrong, name=name, atol=1e-5 * w.abs().max().item() if relative else 1e-6, **more)
-        except NotYet as error:
-            if error.named:
-                raise
-            unnamed = unnamed or error
-    if unnamed:
-        raise unnamed
+
+def of_tokens(add, name, of):
+    """Mistakes in adding up what each token contributes to a gradient; add: the step's name; of: what the gradient belongs to."""
+    return exchange(add, {
+        f"{name} is averaged over the tokens; all tokens share the {of}, so their contributions are added": [
+            lambda each: each.mean((0, 1)), lambda each: each.mean(0).sum(0), lambda each: each.mean(1).sum(0),
+            lambda each: each.mean(0), lambda each: each.mean(1)],
+        f"{name} is added up over the sequences alone; sum over the positions, too":
+            [lambda each: each.sum(0), lambda each: each.sum(0).mT],
+        f"{name} is added up over the positions alone; sum over the sequences, too":
+            [lambda each: each.sum(1), lambda each: each.sum(1).mT],
+        f"{name} holds every token's contribution; all tokens share the {of}, so add them up":
+            [lambda each: each, long, lambda each: each.mT],
+        f"{name} has the last sequence alone; add up with +=, and do not overwrite": lambda each: each[-1].sum(0),
+        f"{name} has the first sequence alone: is `return` inside the loop?": lambda each: each[0].sum(0),
+        f"{name} has the last token alone; add up with +=": [lambda each: each[-1, -1], lambda each: each[:, -1].sum(0)],
+        f"{name} has the first token alone; add up over all": [lambda each: each[0, 0], lambda each: each[:, 0].sum(0)],
+        f"{name} misses the last positions: does their loop run to B? It runs to T": lambda each: total(each[:, :len(each)]),
+        f"{name} is added up over the last dim; each place there has its own {of}, so sum over the tokens":
+            [lambda each: each.sum(-1), lambda each: long(each).sum(-1), lambda each: each.sum(-1, True)],
+        f"{name} is added up over everything; each number of the {of} has its own slope, so sum over the tokens alone":
+            [lambda each: each.sum(), lambda each: each.sum().expand(each.shape[2:])],
+        f"{name} has a dim of length 1 too many; a gradient has its {of}'s shape":
+            [lambda each: total(each)[None], lambda each: total(each)[..., None], lambda each: each.sum((0, 1), True)],
+    })
+
+
+OF_BIAS = of_tokens("add_bias", "grad_bias", "bias") | exchange("grad_bias", {
+    "the slope at the bias is 1, times grad_out; grad_out is missing":
+        [lambda s, add: torch.ones(s.g.shape[-1]), lambda s, add: add(torch.ones(s.g.shape))],
+    "grad_bias is 0; the bias is added to every token, so its slope is 1, times grad_out": lambda s, add: add(0 * s.g),
+})
+THREE = several("grad_x", "grad_weight", "grad_bias")
+OTHER_ORDERS = exchange("order", {"the results stand in another order; return grad_x, grad_weight, grad_bias": [
+    lambda *grads, order=order: tuple(grads[i] for i in order) for order in list(itertools.permutations(range(3)))[1:]]})
+
+
+# 3.1
+
+def one(w):
+    """A step at one number of w, for each number in turn."""
+    return torch.eye(w.numel(), dtype=w.dtype).view(-1, *w.shape)
+
+
+def earlier(w):
+    """Steps at all numbers that had their turn before."""
+    return one(w).cumsum(0) - one(w)
+
+
+def at(up, down=None):
+    """The values of f at both points, which lie steps of eps away from w."""
+    return lambda f, w, e: [torch.stack([f(w + e * step) for step in steps(w)]) for steps in (up, down or (lambda w: -up(w)))]
+
+
+BOTH, UP, DOWN = at(one), at(one, lambda w: 0 * one(w)), at(lambda w: 0 * one(w), lambda w: -one(w))
+
+
+def wiggle(f, w, eps, *, call=lambda f, w: f(w), points=BOTH, join=lambda high, low: high - low,
+           slope=lambda d, e: d / (2 * e), end=lambda slopes, w: slopes, leave=lambda w, e: None):
+    slopes = slope(join(*points(lambda weights: call(f, weights), w, eps)), eps)
+    slopes = end(slopes.view_as(w) if slopes.numel() == w.numel() else slopes, w)
+    leave(w, eps)
+    return slopes
+
+
+def smooth_functions(draw):
+    """A smooth f(w), w, eps: a large step tells the mistakes apart, a small one needs float64."""
+    for eps in (draw.uniform(0.2, 0.4), 1e-5):
+        o, i = draw.randint(2, 3), draw.randint(4, 5)
+        u, x = (torch.tensor([(-1) ** k * draw.uniform(0.6, 1.4) for k in range(size)]).double() for size in (o, i))
+
+        def f(w, u=u, x=x):
+            y = (w @ x.to(w.dtype)).exp()
+            return u.to(w.dtype) @ y + y.prod()
+
+        yield "for eps = 1e-5" if eps == 1e-5 else None, (f, draw.normal(o, i, dtype=torch.float64) / 2, eps)
+
+
+PILES = [at(lambda w, a=a: one(w) + a * earlier(w), lambda w, down=down, b=b: down * one(w) + b * earlier(w))
+         for down, a, b in ((-1, -1, -1), (-1, 1, -1), (-1, 1, 1), (0, 1, 0), (0, 1, 1))]
+ALL, ROW, COLUMN = (at(steps) for steps in (lambda w: torch.ones(1, 1, 1), lambda w: torch.eye(len(w))[:, :, None],
+                                            lambda w: torch.eye(w.shape[1])[:, None]))
+PER_EPS = {"slope": lambda d, e: d / e}
+check_wiggle = spec(
+    "3.1", "wiggle every weight", see=("03", "Wiggle one weight"), right=wiggle, cases=smooth_functions, use=watch_w,
+    doc="wiggle(f, w, eps): (f(w + eps) - f(w - eps)) / 2·eps for every number of w, (O, I), which is as before at the end.",
+    mistakes=exchange("leave", {
+        "w comes back with every number eps too high: put each number back before the next one moves": lambda w, e: w.add_(e),
+        "w comes back with every number eps too low: put each number back before the next one moves": lambda w, e: w.sub_(e),
+        "w comes back changed: put each number back before the next one moves, or move a copy (w.clone())":
+            lambda w, e: w[-1, -1].sub_(e),
+    }) | exchange("slope", {
+        "the difference is divided by eps; the two points are 2·eps apart": PER_EPS["slope"],
+        "a / 2 * eps divides by 2 and multiplies by eps; write a / (2 * eps)": lambda d, e: d / 2 * e,
+        "the difference is divided by 2 alone; the two points are 2·eps apart": lambda d, e: d / 2,
+        "that is the difference alone; a slope is the difference per unit, so divide by the distance 2·eps": lambda d, e: d,
+        "the difference is multiplied by the distance 2·eps; divide by it": lambda d, e: d * 2 * e,
+        "the difference is divided by eps squared; divide by the distance 2·eps":
+            [lambda d, e: d / e**2, lambda d, e: d / (2 * e**2)],
+        "the sign is turned: subtract the value at w - eps from the value at w + eps":
+            [lambda d, e: -d / (2 * e), lambda d, e: -d / e],
+    }) | {
+        "the two values are added; a slope comes from their difference":
+            [{"join": torch.add}, {"join": torch.add, "slope": lambda d, e: d / 2}],
+        "the lower point is w itself; a central difference goes down by eps, too, and its two points are 2·eps apart":
+            {"points": UP, **PER_EPS},
+        "the upper point is w itself; a central difference goes up by eps, too, and its two points are 2·eps apart":
+            {"points": DOWN, **PER_EPS},
+        "each number moves by eps/2 to each side; move it by eps":
+            [{"points": at(lambda w: one(w) / 2), **PER_EPS}, {"points": at(lambda w: one(w) / 2)}],
+        "each number moves by a share of itself, eps·w; move it by eps": [
+            {"points": at(lambda w: one(w) * w)}, {"points": at(lambda w: one(w) * w), "end": lambda s, w: s / w}],
+        "all numbers of w move at once; a slope belongs to one number, so move one and hold the others still": [
+            {"points": ALL, "end": lambda s, w: s.expand(w.shape)}, {"points": ALL, "end": lambda s, w: s[0]}],
+        "a whole row of w moves at once; move one number, w[o, i], and hold the others still":
+            [{"points": ROW, "end": lambda s, w: s[:, None].expand(w.shape)}, {"points": ROW}],
+        "a whole column of w moves at once; move one number, w[o, i], and hold the others still":
+            [{"points": COLUMN, "end": lambda s, w: s.expand(w.shape)}, {"points": COLUMN}],
+        "the moves pile up: numbers that had their turn stay moved; put each back before the next, or take a fresh copy for each":
+            [{"points": pile, **more} for more in ({}, PER_EPS) for pile in PILES],
+        "f was called in float32, where rounding drowns the difference of two near numbers; stay in float64, as w is":
+            {"call": lambda f, w: f(w.float()).double()},
+    } | exchange("points", {
+        "the lower point is w itself (from w + eps, a move down by eps leads back to w); go down to w - eps": UP,
+        "the upper point is w itself (from w - eps, a move up by eps leads back to w); go up to w + eps": DOWN,
+        "the slope is 0 everywhere: are both points the same tensor? up = w makes no copy; up = w.clone() does":
+            at(lambda w: 0 * one(w)),
+        "that is the slope for a far smaller step (or autograd's); move by the eps that is given":
+            lambda f, w, e: [value * e / 1e-4 for value in BOTH(f, w, 1e-4)],
+    }) | exchange("end", {
+        "the slopes were written into w itself, since = makes no copy; start from torch.zeros_like(w)": lambda s, w: w.copy_(s),
+        "only the first number was wiggled: is `return` inside the loop?": [lambda s, w: only(s, 0, 0), lambda s, w: s[0, 0]],
+        "only the first row was wiggled: is `return` inside the loop?": [lambda s, w: only(s, 0), lambda s, w: s[0]],
+        "only the last slope was kept; each has its own place in the result":
+            [lambda s, w: only(s, -1, -1), lambda s, w: s[-1, -1], lambda s, w: s[-1, -1].expand(s.shape)],
+        "only the last row of slopes was kept; each row has its own place in the result":
+            [lambda s, w: only(s, -1), lambda s, w: s[-1]],
+        "only a square of w was wiggled: the loop over o runs to w.shape[0], and the one over i to w.shape[1]":
+            lambda s, w: only(s, slice(None), slice(len(s))),
+        "only the diagonal of w was wiggled: it takes two loops, one inside the other": lambda s, w: s * torch.eye(*s.shape),
+        "the slopes are right, and stand in one long row; give them the shape of w": lambda s, w: s.flatten(),
+        "the result is transposed; the slope of w[o, i] belongs at place [o, i]": lambda s, w: s.T,
+        "a slope has a sign; leave out abs": lambda s, w: s.abs(),
+        "the slopes are added up; each has its own place in the result":
+            [lambda s, w: s.sum(), lambda s, w: s.sum(0), lambda s, w: s.sum(1)],
+        "every slope has the earlier ones added to it; start each from 0": lambda s, w: s.flatten().cumsum(0).view_as(s),
+    }))
+
+
+# 3.2
+
+def one_hot(targets, p):
+    return F.one_hot(targets, p.shape[1])
+
+
+def loss_gradient(x, targets, *, probs=lambda x: x.softmax(1), y=one_hot, minus=lambda p, y: p - y, share=lambda d: d / len(d),
+                  end=lambda d, x, t: d):
+    p = probs(x)
+    return end(share(minus(p, y(targets, p))), x, targets)
+
+
+def logits_and_targets(draw):
+    """(N, V) logits and (N,) targets: targets that are also numbers of rows; repeated ones, and more rows than tokens."""
+    n, v = draw.randint(4, 6), draw.randint(8, 10)
+    yield None, (2 * draw.normal(n, v), torch.tensor(draw.sample(range(n), n)))
+    yield None, (2 * draw.normal(v + 3, v), draw.ids(v + 3, vocab_size=v))
+
+
+def through_softmax(p, d):
+    return p * (d - (p * d).sum(1, True))
+
+
+OWN = "each row is a distribution of its own over the V tokens: dim=1 (or -1)"
+PER_ROW = "the mean is over the N rows, so each has a share of 1/N"
+check_loss_gradient = spec(
+    "3.2", "the gradient at the logits", see=("03", "Softmax, then cross-entropy"), right=loss_gradient, cases=logits_and_targets,
+    name="the gradient", hint="y is (N, V), F.one_hot(targets, V); and a row's sum needs keepdim=True",
+    scales=lambda x, t: {"the number of rows N": len(x), "the number of tokens V": x.shape[1], "N·V": x.numel()},
+    doc="loss_gradient(logits, targets): (softmax - one-hot) / N, (N, V).",
+    mistakes=exchange("share", {
+        "the division by N is missing: the loss is a mean over N rows, so each row has a share of 1/N": lambda d: d,
+        f"it is divided by N·V; {PER_ROW}": lambda d: d / d.numel(),
+        f"it is divided by V; {PER_ROW}": lambda d: d / d.shape[1],
+    }) | {
+        "only y is divided by N; the share 1/N goes to the whole difference":
+            {"minus": lambda p, y: p - y / len(y), "share": lambda d: d},
+        "only p is divided by N (the 1 was subtracted after that); the share 1/N goes to the whole difference":
+            {"minus": lambda p, y: p / len(p) - y, "share": lambda d: d},
+    } | exchange("probs", {
+        f"softmax runs over dim 0, the rows; {OWN}": lambda x: x.softmax(0),
+        f"softmax runs over all rows at once; {OWN}": lambda x: x.flatten().softmax(0).view(x.shape),
+        "y is subtracted from the logits; they become probabilities by a softmax first": lambda x: x,
+        "y is subtracted from the logarithms of the probabilities; leave out the log": lambda x: x.log_softmax(1),
+        "sigmoid takes each logit alone; the tokens share one probability of 1, so it is softmax over the row": torch.sigmoid,
+        "softmax was taken twice": lambda x: x.softmax(1).softmax(1),
+        "exp is not divided by the row's sum: that is no probability yet": torch.exp,
+        "the logits are divided by their sum; softmax takes exp of them first": lambda x: x / x.sum(1, True),
+    }) | exchange("minus", {
+        "the sign is turned: the gradient is p - y, which is negative at the target, since a higher logit there lowers the loss":
+            lambda p, y: y - p,
+        "y is missing: the slope at the target is 1 less": lambda p, y: p,
+        "only the targets' places are filled; the other tokens have a slope too, p": lambda p, y: (p - 1) * y,
+        "the 1 is subtracted everywhere; it belongs to the target alone": lambda p, y: p - 1,
+        "the target's place was overwritten; subtract 1 from the probability that stands there": [
+            lambda p, y, new=new: p.where(y == 0, new(p)) for new in (lambda p: -1, lambda p: 0, lambda p: 1 - p, lambda p: 1)],
+        "1 is added at the target; it is subtracted": lambda p, y: p + y,
+        "y has 1 everywhere but at the target; it is the other way round": lambda p, y: p - (1 - y),
+        "that is the gradient at the probabilities; go one step further back, through softmax": lambda p, y: -y / p,
+        "that is the gradient at the logarithms of the probabilities, and their normalisation depends on all logits, too":
+            lambda p, y: -y,
+        "p - y has the slope of softmax inside; it was multiplied in again":
+            [lambda p, y: through_softmax(p, p - y), lambda p, y: p * (1 - p) * (p - y)],
+        "that is the gradient of a squared difference; for cross-entropy it is p - y":
+            [lambda p, y: 2 * (p - y), lambda p, y: (p - y) ** 2, lambda p, y: 2 * through_softmax(p, p - y)],
+    }) | exchange("y", {
+        "p[:, targets] takes every target in every row; row i has one target: p[torch.arange(N), targets]":
+            lambda t, p: torch.isin(torch.arange(p.shape[1]), t).float(),
+        "p[targets] are whole rows; take one place in each row: p[torch.arange(N), targets]":
+            lambda t, p: torch.isin(torch.arange(len(p)), t).float()[:, None],
+        "the 1 is subtracted at place i of row i; it belongs at the row's target": lambda t, p: torch.eye(*p.shape),
+        "the 1 is subtracted from the most likely token; it belongs to the target, likely or not":
+            lambda t, p: one_hot(p.argmax(1), p),
+        "the 1 is subtracted one place too far left; ids count from 0": lambda t, p: one_hot(t, p).roll(-1, 1),
+        "the 1 is subtracted one place too far right; ids count from 0": lambda t, p: one_hot(t, p).roll(1, 1),
+        "row i has the target of row i + 1; the targets are shifted already": lambda t, p: one_hot(t.roll(-1), p),
+        "row i has the target of row i - 1; row i goes with targets[i]": lambda t, p: one_hot(t.roll(1), p),
+        "the ids themselves are subtracted; y has a 1 at the target and 0 elsewhere": lambda t, p: t[:, None],
+    }) | exchange("end", {
+        "the rows were added up or averaged; each row has its own gradient": [lambda d, *_: d.sum(0), lambda d, *_: d.mean(0)],
+        "only the targets' slopes came back, one a row; each row has a slope for each of the V tokens":
+            [lambda d, x, t: d[torch.arange(len(t)), t], lambda d, x, t: d[torch.arange(len(t)), t][:, None]],
+        "that is the loss; its gradient has a slope for every logit": [
+            lambda d, x, t: F.cross_entropy(x, t), lambda d, x, t: F.cross_entropy(x, t, reduction="sum"),
+            lambda d, x, t: x.log_softmax(1), lambda d, x, t: -x.log_softmax(1)],
+    }))
+
+
+# 3.3 and 3.4 keep what a step can use in s: x, w (weight), g (grad_out), and what the steps before have found.
+
+def outer(x, g):
+    """What each token contributes to the weight's gradient: (B, T, O, I)."""
+    return g[..., None] * x[..., None, :]
+
+
+def linear_backward(x, weight, grad_out, *, grad_x=lambda s: s.g @ s.w, end_x=lambda grad_x: grad_x,
+                    grad_weight=lambda s, add: add(outer(s.x, s.g)), add_weight=total, end_weight=lambda grad_weight: grad_weight,
+                    grad_bias=lambda s, add: add(s.g), add_bias=total, order=lambda *grads: grads):
+    s = SimpleNamespace(x=x, w=weight, g=grad_out)
+    return order(end_x(grad_x(s)), end_weight(grad_weight(s, add_weight)), grad_bias(s, add_bias))
+
+
+def layers(draw):
+    """x (B, T, I), weight (O, I), grad_out (B, T, O): square, where a forgotten .T raises no error, and not; no sizes alike."""
+    for b, t, i, more in ((2, 3, draw.randint(4, 5), 0), (3, 4, draw.randint(5, 6), draw.randint(2, 3))):
+        yield None, (draw.normal(b, t, i) + 0.3, draw.normal(i + more, i), draw.normal(b, t, i + more) + 0.3)
+
+
+def reshaped(x):
+    """What is meant to be long(x).T, and is not."""
+    return long(x).reshape(x.shape[-1], -1)
+
+
+check_linear_backward = spec(
+    "3.3", "back through a linear layer", see=("03", "Linear"), right=linear_backward, cases=layers, use=THREE,
+    hint=KEEPDIM,
+    scales=lambda x, w, g: {"the number of tokens B·T": len(long(x)), "the number of sequences B": len(x),
+                            "the length T": x.shape[1], "the number of inputs I": w.shape[1], "the number of outputs O": len(w)},
+    doc="linear_backward(x, weight, grad_out): the gradients at x, weight and bias of x @ weight.T + bias.",
+    mistakes=exchange("grad_x", {
+        "the weight is transposed: y uses weight.T, so the way back uses weight, (B, T, O) @ (O, I)": lambda s: s.g @ s.w.T,
+        "x went through the layer once more; it is grad_out that goes back through the weight":
+            [lambda s: s.x @ s.w.T, lambda s: s.x @ s.w],
+        "grad_out and x are multiplied; the slope at x is the weight": lambda s: s.g * s.x,
+        "the slope at x is the weight, and not x": [lambda s: s.x * s.x, lambda s: s.x],
+        "the slope at x is the weight, times grad_out; grad_out is missing": [
+            lambda s: s.w.sum(0).expand_as(s.x), lambda s: s.w.sum(0), lambda s: s.w.sum(1), lambda s: s.w],
+    }) | exchange("end_x", {
+        "each token has its own gradient at x; do not add up the tokens": [total, lambda d: d.sum(0), lambda d: d.sum(1)],
+        "each token has its own gradient at x; do not average the tokens":
+            [lambda d: d.mean((0, 1)), lambda d: d.mean(0), lambda d: d.mean(1)],
+        "grad_x is divided by the number of tokens; the share of each token is already in grad_out":
+            [lambda d: d / len(long(d)), lambda d: d / len(d), lambda d: d / d.shape[1]],
+        "grad_x stands in rows of all tokens, (B·T, I); give it the shape of x, (B, T, I)": long,
+        "grad_x is 0 at the last positions: does their loop run to B? It runs to T":
+            lambda d: only(d, slice(None), slice(len(d))),
+    }) | exchange("grad_weight", {
+        "the tokens are added up before the product; multiply token by token, then add": [
+            lambda s, add: torch.outer(total(s.g), total(s.x)), lambda s, add: torch.outer(s.g.mean((0, 1)), s.x.mean((0, 1))),
+            lambda s, add: s.g.sum(0).T @ s.x.sum(0), lambda s, add: s.g.sum(1).T @ s.x.sum(1),
+            lambda s, add: s.g.mean(0).T @ s.x.mean(0)],
+        "the slope at the weight is x, times grad_out; grad_out is missing":
+            [lambda s, add: add(outer(s.x, torch.ones_like(s.g))), lambda s, add: add(s.x)],
+        "the slope at the weight is x, times grad_out; x is missing": lambda s, add: add(outer(torch.ones_like(s.x), s.g)),
+        "reshape reads the numbers in their old order and exchanges no dims; flatten the tokens first, and then take .T": [
+            lambda s, add: reshaped(s.g) @ long(s.x), lambda s, add: long(s.g).T @ reshaped(s.x).T,
+            lambda s, add: reshaped(s.g) @ reshaped(s.x).T, lambda s, add: s.g.mT.reshape(s.g.shape[-1], -1) @ long(s.x),
+            lambda s, add: s.g.mT.reshape(s.g.shape[-1], -1) @ s.x.mT.reshape(s.x.shape[-1], -1).T],
+        "x and grad_out do not pair up: both must list their tokens in the same order": [
+            lambda s, add: long(s.g).T @ long(s.x.transpose(0, 1)), lambda s, add: long(s.g).T @ long(s.x).flip(0)],
+        "grad_weight has the weight multiplied in; the slope at the weight is x alone": lambda s, add: s.w * add(outer(s.x, s.g)),
+        "grad_out met the weight on the way to grad_weight; the slope at the weight is x": [
+            lambda s, add: add(outer(s.g @ s.w, s.g)), lambda s, add: add(outer(s.g, s.g)),
+            lambda s, add: add(outer(s.x @ s.w.T, s.g)), lambda s, add: add(outer(s.x, s.x))],
+    }) | exchange("end_weight", {
+        "grad_weight is transposed, (I, O); a gradient has its weight's shape, (O, I)": lambda d: d.transpose(-2, -1),
+        "only the first I rows of grad_weight are filled: the loop over outputs runs to O": lambda d: only(d, slice(d.shape[1])),
+    }) | of_tokens("add_weight", "grad_weight", "weight") | OF_BIAS | OTHER_ORDERS)
+
+
+# 3.4
+
+def mean(x, dims=-1):
+    """The mean over some dims, kept as dims of length 1."""
+    return x.mean(dims, keepdim=True)
+
+
+def layernorm_backward(x, weight, grad_out, eps=1e-5, *, use_eps=lambda eps: eps, dims=-1, dz_dims=-1,
+                       centre=lambda s: mean(s.x, s.dims), std=lambda s: (mean(s.c**2, s.dims) + s.eps).sqrt(),
+                       dz=lambda s: s.g * s.w, first=lambda s: mean(s.dz, s.dz_dims),
+                       second=lambda s: s.z * mean(s.dz * s.z, s.dz_dims), join=lambda s: (s.dz - s.first - s.second) / s.std,
+                       end_x=lambda s, d: d, grad_weight=lambda s, add: add(s.g * s.z), add_weight=total,
+                       grad_bias=lambda s, add: add(s.g), add_bias=total, order=lambda *grads: grads):
+    """c: x, centred; first, second: the terms that the mean and the variance bring in."""
+    x, w, g = (tensor.detach().double() for tensor in (x, weight, grad_out))
+    s = SimpleNamespace(x=x.requires_grad_(), w=w, g=g, eps=use_eps(eps), dims=dims, dz_dims=dz_dims)
+    s.c = s.x - centre(s)
+    s.std = std(s)
+    s.z, s.dz = s.c / s.std, dz(s)
+    s.first, s.second = first(s), second(s)
+    grads = order(end_x(s, join(s)), grad_weight(s, add_weight), grad_bias(s, add_bias))
+    return tuple(grad.detach().float() for grad in grads)
+
+
+def normed_layers(draw):
+    """x, grad_out (B, T, C) and weight (C,), with or without eps; each token has a mean and a spread of its own."""
+    c = draw.randint(5, 7)
+    weight = torch.tensor([draw.choice((-1, 1)) * draw.uniform(0.5, 2) for _ in range(c)])
+    for case, b, t, eps, spread, centre, size in (
+            (None, 2, 3, (), 1.5, 1.0, 1.0), ("for x of a variance below the default eps", 2, 3, (), 1e-3, 0.0, 0.03),
+            (None, 3, 4, (draw.uniform(0.5, 0.9),), 1.0, 0.5, 1.0)):
+        spreads, centres = (torch.tensor([draw.uniform(1, 1.6) for _ in range(b * t)]).view(b, t, 1) for _ in range(2))
+        x = spread * spreads * F.layer_norm(draw.normal(b, t, c), (c,)) + centre * centres
+        yield case, (x, weight, size * (draw.normal(b, t, c) + 0.5), *eps)
+
+
+def differentiate(s):
+    """grad_x as autograd finds it."""
+    return torch.autograd.grad((s.z * s.w * s.g).sum(), s.x)[0]
+
+
+OVER = {}
+for dims, words in (((0,), "dim 0, the sequences"), ((1,), "dim 1, the positions"), ((0, 1), "all tokens"),
+                    ((1, 2), "a whole sequence"), ((0, 1, 2), "the whole batch")):
+    OVER[f"mean and variance run over {words}; each token has its own, over its C numbers: dim=-1"] = [
+        {"dims": dims}, {"dims": dims, "dz_dims": dims}]
+    OVER[f"⟨dz⟩ and ⟨dz·z⟩ run over {words}; each token has its own, over its C numbers: dim=-1"] = [
+        {"dz_dims": dims}, {"first": lambda s, dims=dims: mean(s.dz, dims)},
+        {"second": lambda s, dims=dims: s.z * mean(s.dz * s.z, dims)}]
+STDS = {
+    "eps is added outside the root; it belongs inside: (variance + eps).sqrt()": lambda s: mean(s.c**2).sqrt() + s.eps,
+    "eps is missing under the root: (variance + eps).sqrt()": lambda s: mean(s.c**2).sqrt(),
+    "eps is subtracted under the root; add it": lambda s: (mean(s.c**2) - s.eps).sqrt(),
+    "eps is squared under the root; add eps itself": lambda s: (mean(s.c**2) + s.eps**2).sqrt(),
+    "the variance divides by C - 1, as torch's does by default; LayerNorm's divides by C: correction=0":
+        lambda s: (s.x.var(-1, keepdim=True) + s.eps).sqrt(),
+    "x.std() divides by C - 1, and has no eps; take (x.var(-1, keepdim=True, correction=0) + eps).sqrt()":
+        [lambda s: s.x.std(-1, keepdim=True), lambda s: s.x.std(-1, keepdim=True) + s.eps],
+    "the root is missing: x - mean is divided by the standard deviation, (variance + eps).sqrt()": lambda s: mean(s.c**2) + s.eps,
+    "the mean is not subtracted in the variance: average the squares of x - mean": lambda s: (mean(s.x**2) + s.eps).sqrt(),
+    "the squares are added up in the variance; average them": lambda s: (s.c.square().sum(-1, True) + s.eps).sqrt(),
+}
+SMALL = "1e-3", "1e-4", "1e-6", "1e-7", "1e-8"
+PARENTHESES = "is divided by the standard deviation; put the whole difference into parentheses"
+check_layernorm_backward = spec(
+    "3.4", "back through LayerNorm", see=("03", "LayerNorm"), right=layernorm_backward, cases=normed_layers, use=THREE,
+    atol=1e-5, hint=KEEPDIM,
+    scales=lambda x, *_: {"the number of features C": x.shape[-1], "the number of tokens B·T": len(long(x)),
+                          "the number of sequences B": len(x), "the length T": x.shape[1], "the root of C": x.shape[-1] ** 0.5},
+    doc="layernorm_backward(x, weight, grad_out, eps=1e-5): the gradients at x, weight and bias of a LayerNorm over C.",
+    mistakes=exchange("join", {
+        "the mean and the variance are treated as constants; moving one x moves both, so two more terms come in":
+            lambda s: s.dz / s.std,
+        "the first term dz is missing: moving one x also moves its own z": lambda s: (-s.first - s.second) / s.std,
+        "the division by the standard deviation is missing at the end": lambda s: s.dz - s.first - s.second,
+        "the result is divided by the variance; divide by the standard deviation, its root":
+            lambda s: (s.dz - s.first - s.second) / s.std**2,
+        "the result is multiplied by the standard deviation; divide by it": lambda s: (s.dz - s.first - s.second) * s.std,
+        f"only the last term {PARENTHESES}": lambda s: s.dz - s.first - s.second / s.std,
+        f"only the first term {PARENTHESES}": lambda s: s.dz / s.std - s.first - s.second,
+        "the weight is forgotten in the first term: dz is grad_out times weight": lambda s: (s.g - s.first - s.second) / s.std,
+        "that is the forward pass; go back from grad_out to x": [lambda s: s.z, lambda s: s.z * s.w],
+    }) | exchange("first", {
+        "the mean is treated as a constant; moving one x moves it too: - ⟨dz⟩ is missing": lambda s: 0,
+        "⟨dz⟩ is added; subtract it": lambda s: -mean(s.dz),
+        "⟨dz⟩ is a sum here; divide by C": lambda s: s.dz.sum(-1, True),
+        "the term ⟨dz⟩ is divided by the standard deviation twice": lambda s: mean(s.dz) / s.std,
+        "the weight is forgotten in ⟨dz⟩: take the mean of dz = grad_out·weight": lambda s: mean(s.g),
+    }) | exchange("second", {
+        "the variance is treated as a constant; moving one x moves it too: - z⟨dz·z⟩ is missing": lambda s: 0,
+        "z⟨dz·z⟩ is added; subtract it": lambda s: -s.z * mean(s.dz * s.z),
+        "⟨dz·z⟩ is a sum here; divide by C": lambda s: s.z * (s.dz * s.z).sum(-1, True),
+        "the last term uses x - mean where z belongs (z is divided by the standard deviation)":
+            [lambda s: s.c * mean(s.dz * s.c), lambda s: s.c * mean(s.dz * s.z)],
+        "the last term uses x where z belongs (z has mean 0 and is divided by the standard deviation)":
+            [lambda s: s.x * mean(s.dz * s.x), lambda s: s.x * mean(s.dz * s.z), lambda s: s.z * mean(s.dz * s.x)],
+        "the last term has the wrong power of the standard deviation; z⟨dz·z⟩ has it once in each z":
+            [lambda s: s.z * mean(s.dz * s.z) / s.std, lambda s: s.z * mean(s.dz * s.z) / s.std**2],
+        "the factor z is missing in the last term: z⟨dz·z⟩": lambda s: mean(s.dz * s.z),
+        "the last term is z·dz·z, without a mean: take ⟨dz·z⟩ over the vector": lambda s: s.z * s.dz * s.z,
+        "the last term takes the mean of z·dz·z as a whole; the first z stays outside: z⟨dz·z⟩": lambda s: mean(s.z * s.dz * s.z),
+        "the last term has z squared under the mean; it is z⟨dz·z⟩": lambda s: s.z * mean(s.dz * s.z**2),
+        "the last term has z⟨dz⟩ where z⟨dz·z⟩ belongs": lambda s: s.z * mean(s.dz),
+        "the last term has dz⟨dz·z⟩ where z⟨dz·z⟩ belongs": lambda s: s.dz * mean(s.dz * s.z),
+        **{f"the last term counts {words}: the derivative of a root has a 1/2, and that of a square a 2":
+           lambda s, times=times: times * s.z * mean(s.dz * s.z) for words, times in (("twice", 2), ("half", 0.5))},
+        "the weight is forgotten in ⟨dz·z⟩: take the mean of dz·z with dz = grad_out·weight": lambda s: s.z * mean(s.g * s.z),
+        "the last term uses the layer's output where z belongs, so that the weight is in it twice":
+            [lambda s: s.z * s.w * mean(s.dz * s.z), lambda s: s.z * mean(s.dz * s.z * s.w),
+             lambda s: s.z * s.w * mean(s.dz * s.z * s.w)],
+    }) | exchange("dz", {
+        "the weight is forgotten: dz is grad_out times weight": lambda s: s.g,
+        "grad_out is divided by the weight; multiply by it": lambda s: s.g / s.w,
+    }) | {
+        "the weight comes too late: multiply grad_out by it first, before the two means are taken":
+            {"dz": lambda s: s.g, "end_x": lambda s, d: s.w * d},
+        "the weight is multiplied in twice": [{"dz": lambda s: s.g * s.w**2}, {"end_x": lambda s, d: s.w * d}],
+        "a sum over the C numbers is divided by len(x), which is B; C is x.shape[-1]": [
+            {"first": lambda s: s.dz.sum(-1, True) / len(s.x), "second": lambda s: s.z * (s.dz * s.z).sum(-1, True) / len(s.x)},
+            {"std": lambda s: (s.c.square().sum(-1, True) / len(s.x) + s.eps).sqrt()},
+            {"centre": lambda s: s.x.sum(-1, True) / len(s.x)}],
+    } | exchange("end_x", {
+        "the gradients of the tokens are added up; each token has its own gradient at x": lambda s, d: total(d),
+        "grad_x stands in rows of all tokens, (B·T, C); give it the shape of x, (B, T, C)": lambda s, d: long(d),
+    }) | OVER | {
+        words: parts + [{**part, "join": differentiate} for part in parts] for words, parts in exchange("std", STDS).items()
+    } | {
+        f"{small} is used for eps; use the eps that is given": {"use_eps": lambda eps, small=small: float(small)}
+        for small in ("1e-5", *SMALL)
+    } | {
+        f"{small} is used for eps where none is given; use 1e-5 when none is":
+            {"use_eps": lambda eps, small=small: float(small) if eps == 1e-5 else eps} for small in SMALL
+    } | exchange("grad_weight", {
+        "that is the gradient of the bias; the slope at the weight is z, so grad_weight adds up grad_out·z":
+            lambda s, add: add(s.g),
+        "grad_weight has the weight multiplied in; the slope at the weight is z alone": lambda s, add: add(s.g * s.z * s.w),
+        "grad_weight uses x; the slope at the weight is z": lambda s, add: add(s.g * s.x),
+        "grad_weight uses x - mean; the slope at the weight is z, which is divided by the standard deviation":
+            lambda s, add: add(s.g * s.c),
+        "grad_weight is divided by the standard deviation, as grad_x is; grad_out·z is added up as it is":
+            lambda s, add: add(s.g * s.z / s.std),
+        "z is added up without grad_out; the slope at the weight is z, times grad_out": lambda s, add: add(s.z),
+        "the tokens are added up before the product; multiply token by token, then add":
+            [lambda s, add: total(s.g) * total(s.z), lambda s, add: s.g.mean((0, 1)) * s.z.mean((0, 1))],
+    }) | of_tokens("add_weight", "grad_weight", "weight") | OF_BIAS | exchange("grad_bias", {
+        "that is the gradient of the weight; the slope at the bias is 1, so grad_bias adds up grad_out itself":
+            lambda s, add: add(s.g * s.z),
+        "grad_bias has the weight multiplied in; the bias comes after it, so its slope is 1": lambda s, add: add(s.g * s.w),
+    }) | OTHER_ORDERS)
+
+
+# 3.5
+
+def accumulate(model, micro_batches, batch_loss, *, clear=lambda model: model.zero_grad(), take=lambda pieces: pieces,
+               loss=lambda model, x, y, f: f(x, y), scale=lambda i, sizes, t: sizes[i] / sum(sizes),
+               back=lambda model, losses: [(scale * loss).backward() for loss, scale in losses], end=lambda model, sizes: None):
+    """take: which pieces (inputs, targets, scale) are taken; back: what is done with (loss, scale), made one by one."""
+    sizes, t = [len(x) for x, _ in micro_batches], micro_batches[0][0].shape[1]
+    pieces = [(x, y, scale(i, sizes, t)) for i, (x, y) in enumerate(micro_batches)]
+    clear(model)
+    back(model, ((loss(model, x, y, batch_loss), s) for x, y, s in take(pieces)))
+    end(model, sizes)
+
+
+def micro_batches(draw):
+    """Two tables, gradients from earlier or None, and micro-batches."""
+    v, t = 9, 7
+    for sizes, old in (([2, draw.randint(5, 6), 4], True), ([4, draw.randint(1, 3)], False), ([2, 2, 2], True), ([3], False)):
+        table, head, *grads = (draw.normal(v, 4) for _ in range(4))
+        yield None, (table, head, grads if old else [None, None],
+                     [(draw.ids(b, t, vocab_size=v), draw.ids(b, t, vocab_size=v)) for b in sizes])
+
+
+def multiply(model, factor):
+    """Scale what stands in p.grad."""
+    for p in model.parameters():
+        p.grad *= factor
+
+
+def one_large_batch(pieces):
+    return [(torch.cat([x for x, _, _ in pieces]), torch.cat([y for _, y, _ in pieces]), 1.0)]
+
+
+KEEP = {"clear": lambda model: None}
+SHARE = "multiply each mean by its share of the tokens, its own number over that of all"
+ONE_GRAPH = "memory holds one graph only"
+check_accumulate = spec(
+    "3.5", "a large batch in small pieces", see=("03", "Calling backward twice"), right=accumulate, cases=micro_batches,
+    use=watch_model,
+    scales=lambda table, head, old, batches: {
+        "the number of micro-batches": len(batches), "the number of sequences": sum(len(x) for x, _ in batches),
+        "the number of tokens": sum(x.numel() for x, _ in batches), "the length T": batches[0][0].shape[1]},
+    doc="accumulate(model, micro_batches, batch_loss): p.grad of the mean loss over all tokens, one graph at a time.",
+    mistakes=exchange("end", {
+        "the weights have moved: collect the gradients of all micro-batches, and leave the step to whoever called":
+            lambda model, sizes: torch.optim.SGD(model.parameters(), lr=0.1).step(),
+        "p.grad is 0: was it cleared after the last `backward`?": lambda model, sizes: model.zero_grad(set_to_none=False),
+    }) | {
+        "p.grad is None at the end: was `zero_grad` called after the last `backward`, or `backward` never?":
+            [{"end": lambda model, sizes: model.zero_grad()}, {"back": lambda model, losses: list(losses)}],
+        "p.grad is None at the end, and batch_loss was never called; its loss can go backward": {"take": lambda pieces: []},
+        "p.grad is as it was before the call: `backward` was never called":
+            [{**KEEP, "take": lambda pieces: []}, {**KEEP, "back": lambda model, losses: [loss.item() for loss, _ in losses]}],
+        "the old gradients were still there, and backward adds to them; clear them first, once, with model.zero_grad()":
+            [KEEP] + [{**KEEP, "scale": scale, "end": lambda model, sizes: multiply(model, 1 / sum(sizes))}
+                      for scale in (lambda i, s, t: s[i], lambda i, s, t: s[i] * t)],
+    } | exchange("scale", {
+        f"the micro-batches' means are added up as they are; {SHARE}": lambda i, s, t: 1.0,
+        f"each mean is divided by the number of micro-batches, as if all were of one size; {SHARE}": lambda i, s, t: 1 / len(s),
+        "the gradients are those of a sum over all sequences; divide by their number, for the mean": lambda i, s, t: s[i],
+        "the gradients are those of a sum over all tokens; divide by their number, for the mean": lambda i, s, t: s[i] * t,
+        "the shares are right, and the whole is divided by the number of micro-batches once more":
+            lambda i, s, t: s[i] / sum(s) / len(s),
+        "the sum over sequences is divided by the number of micro-batches; divide by the number of sequences":
+            lambda i, s, t: s[i] / len(s),
+        "the sum over tokens is divided by the number of micro-batches; divide by the number of tokens":
+            lambda i, s, t: s[i] * t / len(s),
+        f"the means are divided by the number of all tokens or sequences, without being weighed; {SHARE}":
+            [lambda i, s, t: 1 / sum(s), lambda i, s, t: 1 / sum(s) / t],
+        "the shares mix numbers of sequences with numbers of tokens":
+            [lambda i, s, t: s[i] / sum(s) * t, lambda i, s, t: s[i] / sum(s) / t],
+        f"each mean is divided by its own size; {SHARE}": [lambda i, s, t: 1 / s[i], lambda i, s, t: 1 / s[i] / t],
+        f"the shares are turned upside down; {SHARE}": lambda i, s, t: sum(s) / s[i],
+        f"all micro-batches are taken to be as large as the first; {SHARE}":
+            [lambda i, s, t: s[i] / s[0], lambda i, s, t: s[0] / sum(s)],
+        "the shares are of the last micro-batch's tokens alone: does `total = …` stand in a loop where `total += …` belongs?":
+            lambda i, s, t: s[i] / s[-1],
+        f"every micro-batch is weighed like the last; {SHARE}": lambda i, s, t: s[-1] / sum(s),
+        f"all micro-batches are taken to be as large as the largest; {SHARE}": lambda i, s, t: s[i] / max(s),
+        "the share is taken of the tokens so far; it is the share of all tokens": lambda i, s, t: s[i] / sum(s[:i + 1]),
+    }) | exchange("back", {
+        "only the last micro-batch is left: `zero_grad` inside the loop throws the earlier ones away, or `backward` comes after "
+        "the loop; clear once, before it, and call backward on each loss": [
+            lambda model, losses: [(model.zero_grad(), (scale * loss).backward()) for loss, scale in losses],
+            lambda model, losses: [scale * loss for loss, scale in losses][-1].backward()],
+        "the running total goes backward at every turn, so that early micro-batches count again and again; call backward on the "
+        "new loss alone": lambda model, losses: [so_far.backward(retain_graph=True) for so_far in itertools.accumulate(
+            scale * loss for loss, scale in losses)],
+        "p.grad is scaled inside the loop, and with it what earlier micro-batches left there; scale the loss instead":
+            lambda model, losses: [(loss.backward(), multiply(model, scale)) for loss, scale in losses],
+        f"{ONE_GRAPH}, and a new one is built before `backward` has freed the last: call backward inside the loop, which gives "
+        "the same gradient": lambda model, losses: sum(scale * loss for loss, scale in losses).backward(),
+    }) | {
+        f"{ONE_GRAPH}, and micro-batches were put together again: take them one at a time, which gives the same gradient":
+            {"take": one_large_batch},
+        "only the first micro-batch is there: does the loop end too early?": {"take": lambda pieces: pieces[:1]},
+        "the last micro-batch is left out": [
+            {"take": lambda pieces: pieces[:-1]},
+            {"take": lambda pieces: pieces[:-1], "scale": lambda i, s, t: s[i] / max(1, sum(s[:-1]))}],
+        "the first micro-batch is left out: was p.grad cleared after its `backward`?": {"take": lambda pieces: pieces[1:]},
+        "inputs and targets are exchanged: batch_loss(inputs, targets)": {"loss": lambda model, x, y, f: f(y, x)},
+        "the loss is a cross-entropy of your own; what is asked for is batch_loss(inputs, targets), whatever it computes":
+            {"loss": lambda model, x, y, f: F.cross_entropy(model(x).flatten(0, 1), y.flatten())},
+    })
+
+
+# 3.6
+
+def add_up(grad, ids, g):
+    return grad.index_add(0, ids.flatten(), long(g))
+
+
+def in_turn(grad, ids, g, add=False):
+    """Write gradients by an index, one piece after the other, where a repeated index keeps only one."""
+    grad = grad.clone()
+    for index, piece in zip(ids, g, strict=True):
+        grad[index] = grad[index] + piece if add else piece
+    return grad
+
+
+def counts(ids, grad):
+    """How often each id occurs: (V, 1)."""
+    return ids.flatten().bincount(minlength=len(grad))[:, None]
+
+
+def of_whole_texts(grad, ids, g):
+    """Every row that occurs in a text gets all of its gradients."""
+    return grad + sum((counts(row, grad) > 0) * piece.sum(0) for row, piece in zip(ids, g, strict=True))
+
+
+def embedding_backward(ids, grad_out, vocab_size, *, given=lambda ids, g: (ids, g), start=0.0, write=add_up,
+                       end=lambda grad, ids, g: grad):
+    grad = torch.full((vocab_size, grad_out.shape[-1]), start)
+    return end(write(grad, *given(ids, grad_out)), ids, grad_out)
+
+
+def texts(draw):
+    """(B, T) ids, (B, T, C) gradients, V; some ids are repeated in a row or a column, 0 occurs once, the last ones never."""
+    for v, unused in ((draw.randint(9, 11), 1), (draw.randint(8, 9), 3)):
+        ids = draw.ids(3, 5, vocab_size=v - unused - 1) + 1
+        ids[0, 1], ids[0, 3], ids[1, 0], ids[2, 0], ids[1, 2], ids[2, 4] = 1, 1, 2, 2, 0, v - unused - 1
+        yield None, (ids, draw.normal(3, 5, 4), v)
+
+
+check_embedding_backward = spec(
+    "3.6", "the embedding's gradient", see=("03", "Embeddings"), right=embedding_backward, cases=texts, name="the gradient",
+    use=with_filled_empty, hint=KEEPDIM,
+    scales=lambda ids, g, v: {"the number of tokens B·T": ids.numel(), "the number of sequences B": len(ids),
+                              "the length T": ids.shape[1], "the width C": g.shape[-1]},
+    doc="embedding_backward(ids, grad_out, vocab_size): (V, C), where each id's row adds up what arrives at its places.",
+    mistakes=exchange("write", {
+        "a repeated id keeps one of its gradients only: grad[ids] = … and grad[ids] += … write each row once, however often "
+        "its id occurs; add them one after the other, or with index_add": [
+            lambda grad, ids, g: in_turn(grad, ids.flatten(), long(g)),
+            lambda grad, ids, g: in_turn(grad, ids.flatten().flip(0), long(g).flip(0))],
+        "ids that are repeated in one sequence keep one of their gradients only: grad[ids[b]] += … writes each row once; add "
+        "them one after the other, or with index_add": lambda grad, ids, g: in_turn(grad, ids, g, add=True),
+        "ids at the same position of several sequences keep one of their gradients only: grad[ids[:, t]] += … writes each row "
+        "once; add them one after the other, or with index_add":
+            lambda grad, ids, g: in_turn(grad, ids.T, g.transpose(0, 1), add=True),
+        "the gradients of a repeated id are averaged; they are added":
+            lambda grad, ids, g: add_up(grad, ids, g) / counts(ids, grad).clamp(min=1),
+        "a repeated id's sum is counted again at each of its places":
+            lambda grad, ids, g: add_up(grad, ids, g) * counts(ids, grad),
+        "a row has the gradients of all places of a text that holds its id; those where the id itself stands count, ids == id":
+            [of_whole_texts, lambda grad, ids, g: of_whole_texts(grad, ids.view(1, -1), long(g)[None])],
+        "only the first column is filled: scatter_add wants an index for each number; expand the ids to (B·T, C)":
+            lambda grad, ids, g: grad.scatter_add(0, ids.reshape(-1, 1), long(g)),
+        "each sequence has its own table; all share one, so add them up":
+            lambda grad, ids, g: torch.stack([add_up(grad, row, piece[None]) for row, piece in zip(ids, g, strict=True)]),
+        "the zeros came back: index_add returns a new tensor, and grad[ids] is a copy; index_add_ adds in place":
+            lambda grad, ids, g: grad,
+        "it is subtracted; backward adds each gradient to its row": lambda grad, ids, g: add_up(grad, ids, -g),
+    }) | exchange("given", {
+        "the occurrences are counted; add up what arrives in grad_out": lambda ids, g: (ids, torch.ones_like(g)),
+        "only the first sequence counts; all of them look rows up": lambda ids, g: (ids[:1], g[:1]),
+        "only the last sequence counts; add up over all of them": lambda ids, g: (ids[-1:], g[-1:]),
+        "the last positions are left out: does their loop run to B? It runs to T":
+            lambda ids, g: (ids[:, :len(ids)], g[:, :len(ids)]),
+        "the batch was averaged or added up before the rows were found; each token's gradient goes to its own id": [
+            lambda ids, g, b=b, join=join: (ids[b], join(g, 0)[None]) for b in range(3) for join in (torch.sum, torch.mean)],
+        "the positions were added up before the rows were found; each token's gradient goes to its own id": [
+            lambda ids, g, t=t: (ids[:, t], g.sum(1)[None]) for t in range(5)],
+        "ids and gradients do not pair up: both must list their tokens in the same order":
+            [lambda ids, g: (ids.T, g), lambda ids, g: (ids.flip(0, 1), g)],
+    }) | {
+        "the rows start from 1; a token that does not occur has the gradient 0": {"start": 1.0},
+        "torch.empty holds anything, and what is not written stays so; start from torch.zeros": [
+            {"start": 77.0}, {"start": 77.0, "end": lambda grad, ids, g: torch.where(counts(ids, grad) > 0, grad - 77, grad)}],
+    } | exchange("end", {
+        "it is divided by the number of tokens; the share of each token is already in grad_out":
+            [lambda grad, ids, g, n=n: grad / n(ids) for n in (torch.numel, len, lambda ids: ids.shape[1])],
+        "that is how often each token occurs; add up what arrives in grad_out":
+            [lambda grad, ids, g: counts(ids, grad), lambda grad, ids, g: counts(ids, grad)[:, 0]],
+        "the rows that occur are 1; add up what arrives in grad_out":
+            [lambda grad, ids, g: (counts(ids, grad) > 0).float().expand(grad.shape), lambda grad, ids, g: counts(ids, grad) > 0],
+        "that is the gradient at the positions; row number id adds up what arrives where that id stands": [
+            lambda grad, ids, g: g.sum(0), lambda grad, ids, g: F.pad(g.sum(0), (0, 0, 0, len(grad) - len(g[0])))],
+        "the gradient went one row too high; ids count from 0": lambda grad, *_: grad.roll(-1, 0),
+        "the gradient went one row too low; ids count from 0": lambda grad, *_: grad.roll(1, 0),
+        "row 0 is left out; 0 is an id as any other": lambda grad, *_: only(grad, slice(1, None)),
+        "each token has only the sum of its gradient over C; a row has C numbers": [
+            lambda grad, *_: grad.sum(1), lambda grad, *_: grad.sum(1, True), lambda grad, *_: grad.mean(1),
+            lambda grad, *_: grad.sum(1, True).expand(grad.shape)],
+        "there are rows for the tokens that occur only; there is one for each of the V tokens, and it is 0 where none arrives":
+            [lambda grad, ids, g: grad[ids.unique()], lambda grad, ids, g: grad[:ids.max() + 1]],
+        "that is grad_out itself; its rows belong to tokens in a text, and the result's to tokens in the vocabulary":
+            [lambda grad, ids, g: g, lambda grad, ids, g: long(g)],
+        "the result is transposed; each token has a row, so it is (V, C)": lambda grad, *_: grad.T,
+    }))

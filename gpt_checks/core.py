@@ -107,12 +107,14 @@ def judge(checker, answer, draw):
 def is_constant(checker, answer, draw):
     """Whether an answer gives the same in all cases of the check, and for other draws too."""
     results = list(answer.results)
+    if not results or results[0] is None or not all(same(other, results[0], 0, 0) for other in results):
+        return False
     for _ in range(3):
         fresh = Answer(answer.function)
         with contextlib.suppress(Exception, TooSlow), sandbox():
             checker(fresh, draw)
         results += fresh.results
-    return len(results) > 3 and results[0] is not None and all(same(other, results[0], 0, 0) for other in results)
+    return len(results) > 3 and all(same(other, results[0], 0, 0) for other in results)
 
 
 def say(line):
@@ -441,14 +443,15 @@ def generic(got, want, scales, name, rtol, atol):
         return f"{name} is {what}: look for exp of a large number, log of 0, or a division by 0"
     if close(got, -want):
         return f"{name} has the wrong sign: a minus is missing, or one too many"
-    if got.numel() == 1 and any(math.isclose(got.item(), round(want.item(), digits), rel_tol=1e-7) for digits in range(5)):
+    rounded = [round(want.item(), digits) for digits in range(5)] if got.numel() == 1 else []
+    if any(number and math.isclose(got.item(), number, rel_tol=1e-7) for number in rounded):
         return f"{name} is rounded; return it as it is"
     if want.abs().max() > 10 * atol and (factor := factor_between(got, want, rtol)):
         for words, scale in scales.items():
             for power, direction in ((1, "large"), (-1, "small")):
                 if scale not in (0, 1) and math.isclose(factor, float(scale) ** power, rel_tol=10 * rtol):
                     return f"{name} is too {direction} by a factor of {float(scale):.4g}, which is {words}"
-        if want.numel() > 2:
+        if want.numel() > 2 and f"{factor:.4g}" != "1":
             return f"{name} is {factor:.4g} times what it should be"
     if want.ndim == 2 and close(got.T, want):
         return f"{name} is transposed: rows and columns are exchanged"

@@ -167,16 +167,21 @@ def batches_of_unequal_size(draw):
         """Mean cross-entropy of one batch under a table of logits."""
         return F.cross_entropy(weight[inputs].flatten(0, 1), targets.flatten())
 
-    first, second = draw.choice([(3, 7), (3, 8), (6, 8), (6, 9), (4, 9)])      # no mean size is the size of a batch
-    for i, sizes in enumerate(([first, second, 1], [5, 5, 2], [2, 2], [draw.randint(2, 4)])):
-        batches = [(draw.ids(b, t, vocab_size=v), draw.ids(b, t, vocab_size=v)) for b in sizes]
-        batches.sort(key=lambda batch: -batch_loss(*batch).item())
-        if i == 0:                                                             # the largest loss goes to the middle, or first
-            batches.insert(1, batches.pop(0))
+    for batches in unequal(draw, lambda b: (draw.ids(b, t, vocab_size=v), draw.ids(b, t, vocab_size=v)), batch_loss):
         yield None, (batches, batch_loss)
 
 
-def without_graph(got, args, case):
+def unequal(draw, batch_of, batch_loss):
+    """Lists of batches of unequal size, such that no mean of them is another one; batch_of(size) draws a batch."""
+    first, second = draw.choice([(3, 7), (3, 8), (6, 8), (6, 9), (4, 9)])      # no mean size is the size of a batch
+    for i, sizes in enumerate(([first, second, 1], [5, 5, 2], [2, 2], [draw.randint(2, 4)])):
+        batches = sorted(map(batch_of, sizes), key=lambda batch: -batch_loss(*batch).item())
+        if i == 0:                                                             # the largest loss goes to the middle, or first
+            batches.insert(1, batches.pop(0))
+        yield batches
+
+
+def without_graph(got):
     want_that(not isinstance(got, torch.Tensor) or not got.requires_grad,
               "the number is right, and still holds on to the graph of every batch, so that memory grows with the loader: "
               "take .item() of each batch's loss")
@@ -194,49 +199,50 @@ def perplexities(batches, f):
     return [f(x, y).exp().item() for x, y in batches]
 
 
+COMBINED = {       # what is wrong in words: (means, numbers of windows, T) -> the loss
+    "that is the mean of the batches' means, in which a token of a small batch counts for more; weigh each batch by its "
+    "number of tokens": lambda means, sizes, t: sum(means) / len(means),
+    "the batches' means are added up; weigh each by its tokens, and divide by all tokens": lambda means, sizes, t: sum(means),
+    "the losses are added up over all tokens; divide by their number":
+        lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) * t,
+    "the weighted sum is divided by the number of batches; divide by the number of tokens":
+        lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) * t / len(sizes),
+    "the weights are numbers of rows, but the sum is divided by the number of tokens": lambda m, s, t: by_tokens(m, s, t) / t,
+    "the weights are numbers of tokens, but the sum is divided by the number of rows": lambda m, s, t: by_tokens(m, s, t) * t,
+    "the sum of means is divided by the number of tokens; weigh each mean by its tokens first":
+        lambda means, sizes, t: sum(means) / (sum(sizes) * t),
+    "inputs and targets are both counted as tokens; only the targets have a loss": lambda m, s, t: by_tokens(m, s, t) / 2,
+    "the sum is overwritten, so that only the last batch is in it: total += and not total =":
+        lambda means, sizes, t: means[-1] * sizes[-1] / sum(sizes),
+    "the number of tokens is overwritten, and is that of the last batch: tokens += and not tokens =":
+        lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) / sizes[-1],
+    "that is the perplexity; the loss is its logarithm": lambda m, sizes, t: math.exp(by_tokens(m, sizes, t)),
+    "the last batch is left out; it counts too, even when it is not full":
+        lambda m, sizes, t: by_tokens(m[:-1], sizes[:-1], t) if m[1:] else 0.0,
+    "only the first batch was scored: is `return` inside the loop?": lambda means, sizes, t: means[0],
+    "only the last batch came back: add up, and do not overwrite": lambda means, sizes, t: means[-1],
+    "the last batch is left out, and the others' means are averaged; weigh all batches by their tokens":
+        lambda means, sizes, t: sum(means[:-1]) / max(1, len(means) - 1),
+    "the sum is divided as if every batch were as large as the first; divide by the tokens there are":
+        lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) / (len(sizes) * sizes[0]),
+    "the sum is divided as if every batch were as large as the last; divide by the tokens there are":
+        lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) / (len(sizes) * sizes[-1]),
+    "every batch is weighed like the first; weigh each by its own number of tokens":
+        lambda means, sizes, t: sum(means) * sizes[0] / sum(sizes),
+    "each new loss is averaged with all before it, half and half; weigh every batch by its tokens":
+        lambda means, sizes, t: half_and_half(means),
+    "each new loss is averaged with all before it, half and half, from 0 on; weigh every batch by its tokens":
+        lambda means, sizes, t: half_and_half([0.0, *means]),
+    "that is the median batch; every token counts the same": lambda means, sizes, t: sorted(means)[len(means) // 2],
+    "that is the largest of the batches' losses; every token counts the same": lambda means, sizes, t: max(means),
+}
 check_loader_loss = spec(
     "2.3", "the loss of many batches", see=("02", "The loss of many batches"), right=loader_loss, cases=batches_of_unequal_size,
     rtol=3e-6, name="the loss", also=without_graph,
     scales=lambda batches, _: {"the number of batches": len(batches), "the window's length T": batches[0][0].shape[1],
                                "the number of tokens": sum(x.numel() for x, _ in batches)},
     doc="loader_loss(batches, batch_loss): the mean over all tokens of batches of unequal size; a float.",
-    mistakes={words: {"combine": combine} for words, combine in {
-        "that is the mean of the batches' means, in which a token of a small batch counts for more; weigh each batch by its "
-        "number of tokens": lambda means, sizes, t: sum(means) / len(means),
-        "the batches' means are added up; weigh each by its tokens, and divide by all tokens": lambda means, sizes, t: sum(means),
-        "the losses are added up over all tokens; divide by their number":
-            lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) * t,
-        "the weighted sum is divided by the number of batches; divide by the number of tokens":
-            lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) * t / len(sizes),
-        "the weights are numbers of rows, but the sum is divided by the number of tokens": lambda m, s, t: by_tokens(m, s, t) / t,
-        "the weights are numbers of tokens, but the sum is divided by the number of rows": lambda m, s, t: by_tokens(m, s, t) * t,
-        "the sum of means is divided by the number of tokens; weigh each mean by its tokens first":
-            lambda means, sizes, t: sum(means) / (sum(sizes) * t),
-        "inputs and targets are both counted as tokens; only the targets have a loss": lambda m, s, t: by_tokens(m, s, t) / 2,
-        "the sum is overwritten, so that only the last batch is in it: total += and not total =":
-            lambda means, sizes, t: means[-1] * sizes[-1] / sum(sizes),
-        "the number of tokens is overwritten, and is that of the last batch: tokens += and not tokens =":
-            lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) / sizes[-1],
-        "that is the perplexity; the loss is its logarithm": lambda m, sizes, t: math.exp(by_tokens(m, sizes, t)),
-        "the last batch is left out; it counts too, even when it is not full":
-            lambda m, sizes, t: by_tokens(m[:-1], sizes[:-1], t) if m[1:] else 0.0,
-        "only the first batch was scored: is `return` inside the loop?": lambda means, sizes, t: means[0],
-        "only the last batch came back: add up, and do not overwrite": lambda means, sizes, t: means[-1],
-        "the last batch is left out, and the others' means are averaged; weigh all batches by their tokens":
-            lambda means, sizes, t: sum(means[:-1]) / max(1, len(means) - 1),
-        "the sum is divided as if every batch were as large as the first; divide by the tokens there are":
-            lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) / (len(sizes) * sizes[0]),
-        "the sum is divided as if every batch were as large as the last; divide by the tokens there are":
-            lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) / (len(sizes) * sizes[-1]),
-        "every batch is weighed like the first; weigh each by its own number of tokens":
-            lambda means, sizes, t: sum(means) * sizes[0] / sum(sizes),
-        "each new loss is averaged with all before it, half and half; weigh every batch by its tokens":
-            lambda means, sizes, t: half_and_half(means),
-        "each new loss is averaged with all before it, half and half, from 0 on; weigh every batch by its tokens":
-            lambda means, sizes, t: half_and_half([0.0, *means]),
-        "that is the median batch; every token counts the same": lambda means, sizes, t: sorted(means)[len(means) // 2],
-        "that is the largest of the batches' losses; every token counts the same": lambda means, sizes, t: max(means),
-    }.items()} | {
+    mistakes={words: {"combine": combine} for words, combine in COMBINED.items()} | {
         "inputs and targets are exchanged: batch_loss(inputs, targets)":
             {"means": lambda batches, f: [f(y, x).item() for x, y in batches]},
         "perplexities were averaged; average the losses":

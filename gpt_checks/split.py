@@ -11,7 +11,7 @@ def as_given(*args):
     return args
 
 
-def no_generator(got, args, case):
+def no_generator(got):
     want_that(not isinstance(got, generator), "the values are right, but a generator (or zip, or map) gives them, and only once; "
               "list(...) makes a list of it")
 

@@ -81,9 +81,10 @@ def test_a_mistake_of_a_table_is_told_with_its_own_sentence(check, words, seeds,
 @pytest.mark.parametrize("check", [check for check in CHECKS.values() if hasattr(check, "table")], ids=lambda check: check.number)
 @pytest.mark.parametrize("nothing", [float("nan"), float("inf"), -1e9, 0.123])
 def test_an_answer_that_has_no_mistake_of_the_table_is_told_none(check, nothing, capsys):
+    idle = verdict(capsys, check, lambda *args: None, 1)      # where deeds are asked for, whoever returns a number is told so
     for answer in (lambda *args: nothing, lambda *args: check.right(*args) + nothing):
         line = verdict(capsys, check, answer, 1)
-        assert line.startswith("✘") and not [words for words in check.table if words in line], line
+        assert line.startswith("✘") and not [words for words in check.table if words in line and words not in idle], line
 
 
 @pytest.mark.parametrize("name", CHECKS)
