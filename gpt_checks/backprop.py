@@ -533,7 +533,7 @@ check_accumulate = spec(
     doc="accumulate(model, micro_batches, batch_loss): p.grad of the mean loss over all tokens, one graph at a time.",
     mistakes=exchange("end", {
         "the weights have moved: collect the gradients of all micro-batches, and leave the step to whoever called":
-            lambda model, sizes: torch.optim.SGD(model.parameters(), lr=0.1).step(),
+            lambda model, sizes: [p.data.sub_(0.1 * p.grad) for p in model.parameters()],
         "p.grad is 0: was it cleared after the last `backward`?": lambda model, sizes: model.zero_grad(set_to_none=False),
     }) | {
         "p.grad is None at the end: was `zero_grad` called after the last `backward`, or `backward` never?":

@@ -20,18 +20,12 @@ from numbers import Integral, Real
 import torch
 
 SECONDS = 5.0      # of processor time, after which an answer is cut off; a right one takes some milliseconds
+USUAL = 0.004      # seconds that the work in `slowness` takes where SECONDS are enough
 WAITING = 60.0     # by the clock, for an answer that sleeps or waits; far more than a right one needs on a busy machine
 
 
 class NotYet(Exception):
-    """Why an answer is not right yet, in one line; IPython shows that line alone, without a traceback.
-
-    named: False when only numbers are told, and no mistake is named.
-    """
-
-    def __init__(self, words, named=True):
-        super().__init__(words)
-        self.named = named
+    """Why an answer is not right yet, in one line; IPython shows that line alone, without a traceback."""
 
     def _render_traceback_(self):
         return [str(self)]
@@ -45,7 +39,8 @@ class TooSlow(BaseException):
     """The time is up. Not an Exception, so that an answer's own `except Exception` lets it through."""
 
     def __str__(self):
-        return f"still running after {SECONDS:g} seconds of work, so it was stopped. Is there a loop that never ends?"
+        seconds = f"{SECONDS * slowness():.2g} seconds"
+        return f"still running after {seconds} of work, so it was stopped. Is there a loop that never ends?"
 
 
 class Asleep(TooSlow):
@@ -94,27 +89,12 @@ def judge(checker, answer, draw):
     except ToDo:
         return "◦", "to do"
     except NotYet as error:
-        if not error.named and is_constant(checker, answer, draw):
-            return "✘", f"{answer.name} gives {short(answer.results[0])} whatever it is given; compute it from the inputs"
         return "✘", one_line(error)
     except TooSlow as stopped:
         return "✘", str(stopped)
     except Exception as error:      # an odd answer that no check foresaw: refuse it in the same way
         return "✘", f"what came back could not be judged ({type(error).__name__}: {one_line(error)}); compare it with the stub"
     return "✔", "right"
-
-
-def is_constant(checker, answer, draw):
-    """Whether an answer gives the same in all cases of the check, and for other draws too."""
-    results = list(answer.results)
-    if not results or results[0] is None or not all(same(other, results[0], 0, 0) for other in results):
-        return False
-    for _ in range(3):
-        fresh = Answer(answer.function)
-        with contextlib.suppress(Exception, TooSlow), sandbox():
-            checker(fresh, draw)
-        results += fresh.results
-    return len(results) > 3 and all(same(other, results[0], 0, 0) for other in results)
 
 
 def say(line):
@@ -180,9 +160,10 @@ OWN_FILES = (__file__, contextlib.__file__)
 class Meter:
     """How long an answer has run, as one finds by looking every few moments.
 
-    What counts is its processor time, which a busy machine does not add to. The clock on the wall only ends an answer that
-    waits for ever, and a computer that was asleep in between adds no more than two looks to it. Imports are not counted:
-    PyTorch's first optimizer makes a long one, and half of it would be worse than none.
+    What counts is the processor time inside the answer: neither a busy machine nor the check's search for a mistake adds to it,
+    and a slow machine gets more of it. The clock on the wall only ends an answer that waits for ever, and a computer that was
+    asleep in between adds no more than two looks to it. Imports are not counted: PyTorch's first optimizer makes a long one,
+    and half of it would be worse than none.
     """
 
     def __init__(self, clock, every):
@@ -196,11 +177,14 @@ class Meter:
         now = self.clock(), time.monotonic()
         work, wall = (new - old for new, old in zip(now, self.last, strict=True))
         self.last = now
-        if importing(frame):
+        if (place := where(frame)) == "import":
             return None
-        self.worked += min(work, wall)      # where only the whole process has a clock, PyTorch's threads run it several times
+        if place == "answer":
+            self.worked += min(work, wall)      # where only the whole process has a clock, PyTorch's threads run it several times
         self.waited += min(wall, 2 * self.every)
-        return TooSlow if self.worked > self.seconds else Asleep if self.waited > self.waiting else None
+        if self.worked > self.seconds and self.worked > SECONDS * slowness():
+            return TooSlow
+        return Asleep if self.waited > self.waiting else None
 
     def allow_a_little_more(self):
         """Another tenth of the time."""
@@ -214,13 +198,26 @@ def clock_of_this_thread():
     return time.process_time
 
 
-def importing(frame):
-    """Whether a frame runs inside an import."""
+@functools.cache
+def slowness():
+    """How many times longer this machine takes for the same work than others do, at least 1; asked when an answer takes long."""
+    def work():
+        start = time.thread_time()
+        sum(i * i for i in range(50_000))
+        return time.thread_time() - start
+
+    return max(1.0, min(work() for _ in range(3)) / USUAL)
+
+
+def where(frame):
+    """Whether a frame runs in an import, in an answer, or in the check itself."""
     while frame:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
+            return "import"
+        if frame.f_code is Answer.__call__.__code__:
+            return "answer"
         frame = frame.f_back
-    return False
+    return "check"
 
 
 class Draw(random.Random):
@@ -316,54 +313,24 @@ def parameter_name(function, i):
     return f"`{code.co_varnames[i]}`" if code and i < code.co_argcount else f"number {i + 1}"
 
 
-# Comparing: `compare` is what a check mostly needs.
+# Comparing.
 
-def compare(answer, args, want, mistakes=(), *, scales=(), rtol=1e-4, atol=1e-6, name=None, case=None):
-    """Call answer(*args), and raise NotYet with the best explanation there is unless the result is `want`.
+def what_is_wrong(got, want, *, scales=(), name="the result", rtol=1e-4, atol=1e-6):
+    """What is wrong with a result, as its kind or its numbers tell; None when they tell nothing.
 
     want: a number, a tensor, a string, None, or a tuple or list of these. A whole number asks for a whole number, a
     float accepts every number or tensor of one element without dimensions.
-    mistakes: {what is wrong, in words: the result that this mistake gives, or a function of args that computes it}.
-    scales: {what it is, in words: number}, to name a constant factor between the result and want.
-    name: what the result is called in words. case: in words, what is special about these inputs.
-    Returns the result.
+    scales: {what it is, in words: number}, to name a constant factor between the result and want. name: what it is called.
     """
-    got = answer(*args)
-    expect(got, want, mistakes, call=call_text(answer, args), args=args, scales=scales, rtol=rtol, atol=atol, name=name,
-           case=case)
-    return got
+    if fault := kind_fault(got, want):
+        return f"{name} {fault}"
+    return generic(got, want, dict(scales), name, rtol, atol)
 
 
-def expect(got, want, mistakes=(), *, call=None, args=(), scales=(), rtol=1e-4, atol=1e-6, name=None, case=None):
-    """As `compare`, for a result that is already there; call: the call in words, when it is short enough to be read."""
-    name = name or "the result"
-    if same(got, want, rtol, atol):
-        return
-    for words, wrong in dict(mistakes).items():
-        if is_mistake(got, wrong, args, rtol, atol):
-            raise_not_yet(words, case)
-    check_kind(got, want, name, case)
-    words = generic(got, want, dict(scales), name, rtol, atol)
-    raise_not_yet(words or values(got, want, call, name), case, named=bool(words))
-
-
-def is_mistake(got, wrong, args, rtol, atol):
-    """Whether a result is what a known mistake gives; one that cannot be computed for these inputs explains nothing."""
-    try:
-        return same(got, wrong(*args) if callable(wrong) else wrong, rtol, atol, lenient=True)
-    except Exception:
-        return False
-
-
-def raise_not_yet(words, case=None, named=True):
-    """Raise NotYet; `case` in words goes first."""
-    raise NotYet(f"{case}: {words}" if case else words, named)
-
-
-def want_that(condition, words, case=None):
+def want_that(condition, words):
     """Raise NotYet with these words unless the condition holds."""
     if not condition:
-        raise_not_yet(words, case)
+        raise NotYet(words)
 
 
 def same(got, want, rtol=1e-4, atol=1e-6, lenient=False):
@@ -418,12 +385,6 @@ def kind_fault(got, want):
     if not wanted.is_floating_point() and tensor.is_floating_point():
         return f"is {short(got)}, a float; need whole numbers (// or round, or dtype=torch.int64)"
     return None
-
-
-def check_kind(got, want, name, case):
-    """Raise NotYet when the kind of a result is wrong."""
-    if fault := kind_fault(got, want):
-        raise_not_yet(f"{name} {fault}", case)
 
 
 def generic(got, want, scales, name, rtol, atol):

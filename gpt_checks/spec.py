@@ -23,11 +23,12 @@ from gpt_checks.core import (
     as_tensor,
     call_text,
     exercise,
-    expect,
     kind_fault,
     same,
+    short,
     values,
     want_that,
+    what_is_wrong,
 )
 
 OTHER_ORDER = "the arguments are taken in another order than the check gives; keep the stub's first line"
@@ -57,9 +58,9 @@ class Spec:
     cases: Callable[[Draw], Iterable]    # yields pairs: what is special about the inputs, in words, or None; and the inputs
     mistakes: Mapping[str, Any]          # {sentence: the parts that it exchanges, as {name: step}, or a list of such}
     use: Callable = lambda answer, *args: answer(*args)      # calls an answer, the right one among them: what is judged, or Facts
-    also: Callable = lambda got: None                        # raises NotYet for what a right value does not show
+    also: Callable = lambda got: None    # raises NotYet for what a right value does not show
     name: str = "the result"             # what the result is called in messages
-    scales: Callable = lambda *args: {}  # {words: number}: constant factors to be named
+    scales: Callable = lambda *args: {}  # (*args): {words: number}, constant factors to be named
     rtol: float = 1e-4                   # how far numbers may be off, as a share of the right ones
     atol: float = 1e-6                   # and how far besides
     hint: str = ""                       # where to look when the shapes of two tensors do not fit
@@ -80,10 +81,10 @@ def spec(number: str, title: str, *, see: tuple[str, str], doc: str, **data: Any
 
     @exercise(number, title, see)
     def check(answer: Answer, draw: Draw) -> None:
-        run = Run(made, table, answer, made.cases(draw))
+        run = Run(made, answer, made.cases(draw), table)
         if run.wrong or run.stopped:
             with quiet():
-                raise (run.explained() or run.measured(draw)) if run.wrong else run.meaning(*run.stopped)
+                raise NotYet((run.explained() or run.measured(draw)) if run.wrong else run.meaning(*run.stopped))
         for row in run.rows:
             for got in row.got.values():
                 made.also(got)
@@ -127,9 +128,10 @@ class Run:
     number of a row and the name of a fact. wrong: all places where the answer is not right.
     """
 
-    def __init__(self, spec: Spec, table: Mapping[str, list], answer: Answer, drawn: Iterable):
+    def __init__(self, spec: Spec, answer: Answer, drawn: Iterable, table: Mapping[str, list] | None = None):
         self.spec, self.answer, self.rows, self.stopped = spec, answer, [], None
-        self.known = [(words, parts) for words, some in table.items() for parts in some]
+        self.known = [(words, parts) for words, some in (table or {}).items() for parts in some]
+        self.firsts = [j for j, (words, parts) in enumerate(self.known) if parts is table[words][0]]
         self.given, self.changes = cache(self.given), cache(self.changes)
         for case, args in drawn:
             try:
@@ -162,114 +164,105 @@ class Run:
         return all(self.spec.same(self.rows[k].got[name], self.given(k, *mistakes).get(name, FAILED), lenient=True)
                    for k, name in places)
 
-    # What an answer is told.
+    def odd(self, places: Iterable) -> bool:
+        """Whether something came there that is no finite result of the right kind."""
+        return any(kind_fault(self.rows[k].got[name], self.rows[k].want[name]) or not is_finite(self.rows[k].got[name])
+                   for k, name in places)
 
-    def explained(self) -> NotYet | None:
-        """The sentence of the mistake, or of two at once, that explains the answer, or at least one of its facts."""
-        facts, earlier = dict.fromkeys(name for _, name in self.places), set()
-        for only in (None, *facts) if len(facts) > 1 else [None]:
+    # What the answer is told: a mistake that explains it; else what its numbers show; or what its error means.
+
+    def explained(self) -> str | None:
+        """The sentence of the mistake, or of two at once, that gives what the answer gave everywhere, or at least in one fact."""
+        names, earlier = list(dict.fromkeys(name for _, name in self.places)), set()
+        for only in [None, *names] if len(names) > 1 else names:
             places = [place for place in self.places if only in (None, place[1])]
-            if wrong := self.wrong & {*places}:
-                places.sort(key=lambda place: place not in wrong)      # what is wrong tells most mistakes apart
-                for some in chain(zip(range(len(self.known))), self.pairs(places, earlier)):
-                    if self.agrees(places, some) and not any(self.changes(j) & earlier for j in some if earlier):
-                        return NotYet(self.with_case("; and ".join(self.known[j][0] for j in some), wrong))
-                if only and self.odd(wrong):
-                    break
-            earlier |= {*places} if only else set()
+            wrong = self.wrong.intersection(places)
+            places.sort(key=lambda place: place not in wrong)      # what is wrong tells most mistakes apart
+            for some in chain(zip(range(len(self.known))), self.pairs(places, earlier)) if wrong else ():
+                if self.agrees(places, some) and not any(self.changes(j) & earlier for j in some if earlier):
+                    return self.with_case("; and ".join(self.known[j][0] for j in some), wrong)
+            if only and self.odd(wrong):
+                return None
+            earlier.update(places if only else ())
         return None
 
     def pairs(self, places: list, earlier: set) -> Iterator[tuple[int, int]]:
-        """Two mistakes that exchange different steps, each in its first form, and together change all that is wrong."""
-        wrong = self.wrong & {*places}
-        if self.odd(places) or self.constant(places):
+        """Two mistakes that exchange different steps and, each in its first form, together change all that is wrong."""
+        wrong = self.wrong.intersection(places)
+        gots = {name: [self.rows[k].got[name] for k, other in places if other == name] for _, name in places}
+        constant = all(len(some) > 1 and all(same(got, some[0], 0, 0) for got in some) for some in gots.values())
+        if constant or self.odd(places):
             return
-        right = {place for place in places if place[1] not in {name for _, name in wrong}} | earlier
-        firsts = sorted({words: j for j, (words, _) in reversed([*enumerate(self.known)])}.values())
-        changed = {j: some for j in firsts if (some := self.changes(j) & {*places}) and not self.changes(j) & right}
+        right = earlier.union(place for place in places if place[1] not in {name for _, name in wrong})
+        changed = {j: some for j in self.firsts if (some := self.changes(j).intersection(places)) and not self.changes(j) & right}
         for one, other in combinations(changed, 2):
             if wrong <= changed[one] | changed[other] and not self.known[one][1].keys() & self.known[other][1].keys():
                 yield one, other
 
-    def odd(self, places: set) -> bool:
-        """Whether something came that is no finite result of the right kind."""
-        pairs = [(self.rows[k].got[name], self.rows[k].want[name]) for k, name in places]
-        return any(kind_fault(got, want) or not is_finite(got) for got, want in pairs)
-
-    def constant(self, places: set) -> bool:
-        """Whether each fact is the same in several rows."""
-        gots = [[self.rows[k].got[name] for k, name in places if name == fact] for fact in {name for _, name in places}]
-        return all(len(some) > 1 and all(same(got, some[0], 0, 0) for got in some) for some in gots)
-
     def with_case(self, words: str, places: set) -> str:
         """Words about some places, with the case before them unless they hold for all rows."""
-        rows = sorted({k for k, _ in places})
-        case = self.rows[rows[0]].case if len(rows) < len(self.rows) else None
+        rows = {k for k, _ in places}
+        case = self.rows[min(rows)].case if len(rows) < len(self.rows) else None
         return f"{case}: {words}" if case else words
 
-    def measured(self, draw: Draw) -> NotYet:
-        """What numbers tell about the first fact that is wrong, when it is the same in every row; else the smallest example."""
+    def measured(self, draw: Draw) -> str:
+        """What numbers tell about the first fact that is wrong, when they tell it in every row; else the smallest example."""
         first = next(name for _, name in self.places if any(name == other for _, other in self.wrong))
-        places = {place for place in self.wrong if place[1] == first}
-        rows = [self.rows[k] for k, _ in sorted(places)]
-        if self.in_another_order([row.args for row in rows]):
-            return NotYet(OTHER_ORDER)
-        told = [self.tell(row, first) for row in rows]
-        if all(error.named for error in told) and len({re.sub(r"[\d.e+-]+", "#", str(error)) for error in told}) == 1:
-            return NotYet(self.with_case(str(told[0]), places))
-        small = Run(self.spec, {}, self.answer, self.spec.cases(SmallDraw(draw.getrandbits(60))))
-        rows = [small.rows[k] for k, name in sorted(small.wrong) if name == first] or rows
-        row = min(rows, key=lambda row: len(repr(row.args)))
-        error = self.tell(row, first, plain=True)
-        return NotYet(f"{row.case}: {error}" if row.case else str(error), error.named)
-
-    def tell(self, row: Row, name: str, plain: bool = False) -> NotYet:
-        """What is wrong with a fact, as its numbers tell it; plain: what came, and what is right."""
-        got, want = row.got[name], row.want[name]
+        places = sorted(place for place in self.wrong if place[1] == first)
+        rows = [self.rows[k] for k, _ in places]
+        if self.in_another_order([(row.case, row.args) for row in rows]):
+            return OTHER_ORDER
+        if not self.odd(places) and self.is_constant(draw):
+            return f"{self.answer.name} gives {short(self.answer.results[0])} whatever it is given; compute it from the inputs"
+        name = self.spec.name if len(rows[0].want) == 1 else first
+        told = [what_is_wrong(row.got[first], row.want[first], scales=self.spec.scales(*row.args), name=name, rtol=self.spec.rtol,
+                              atol=self.spec.atol) for row in rows]
+        if None not in told and len({re.sub(r"[\d.e+-]+", "#", words) for words in told}) == 1:
+            return self.with_case(told[0], places)
+        small = Run(self.spec, self.answer, self.spec.cases(SmallDraw(draw.getrandbits(60))))
+        row = min([small.rows[k] for k, other in small.wrong if other == first] or rows, key=lambda row: len(repr(row.args)))
         call = call_text(self.answer, row.args) if len(row.want) == 1 else None
-        name = self.spec.name if len(row.want) == 1 else name
-        if plain and not kind_fault(got, want):
-            return NotYet(values(got, want, call, name), named=False)
-        try:
-            expect(got, want, call=call, name=name, scales=self.spec.scales(*row.args), rtol=self.spec.rtol, atol=self.spec.atol)
-        except NotYet as error:
-            return error
+        fault = kind_fault(row.got[first], row.want[first])
+        words = f"{name} {fault}" if fault else values(row.got[first], row.want[first], call, name)
+        return f"{row.case}: {words}" if row.case else words
 
-    def meaning(self, case: str | None, args: tuple, error: NotYet) -> NotYet:
-        """An error with which the answer stopped, with the mistake that stops with the same error, or a hint."""
-        if self.in_another_order([*(row.args for row in self.rows), args]):
-            return NotYet(OTHER_ORDER)
+    def is_constant(self, draw: Draw) -> bool:
+        """Whether the answer gives the same in all cases, and for other draws too."""
+        results = list(self.answer.results)
+        for _ in range(4):
+            if not all(same(other, results[0], 0, 0) for other in results):
+                return False
+            fresh = Answer(self.answer.function)
+            with contextlib.suppress(Exception, TooSlow):
+                Run(self.spec, fresh, self.spec.cases(draw))
+            results += fresh.results
+        return len(results) > 4
+
+    def meaning(self, case: str | None, args: tuple, error: NotYet) -> str:
+        """What an error says with which the answer stopped, and a mistake that stops with the same error, or a hint."""
+        if self.in_another_order([*((row.case, row.args) for row in self.rows), (case, args)]):
+            return OTHER_ORDER
         words = str(error)
         if self.spec.hint and "must match the size of tensor" in words:
             words = f"{words}. The two shapes do not fit: {self.spec.hint}"
         for j, (sentence, parts) in enumerate(self.known) if cause(error) else ():
-            try:
-                self.spec.facts(Answer(partial(self.spec.right, **parts)), args)
-            except NotYet as other:
-                if cause(other) == cause(error) and self.agrees(self.places, (j,)):
+            with contextlib.suppress(Exception):
+                mistake = Run(self.spec, Answer(partial(self.spec.right, **parts)), [(case, args)])
+                if cause(mistake.stopped[2]) == cause(error) and self.agrees(self.places, (j,)):
                     words = f"{words if len(words) <= 180 else words[:180] + ' …'}; {sentence}"
                     break
-            except Exception:
-                continue
-        first = self.rows[0].case if self.rows else case      # what stops at once does not stop for what is special there
-        return NotYet(words if case in (None, first) else f"{case}: {words}")
+        at_once = not self.rows or case == self.rows[0].case      # then it has nothing to do with what is special there
+        return words if at_once or not case else f"{case}: {words}"
 
-    def in_another_order(self, inputs: list[tuple]) -> bool:
+    def in_another_order(self, drawn: list) -> bool:
         """Whether the answer is right as soon as its first arguments change places."""
-        return any(all(self.is_right(self.reordered(order), args) for args in inputs)
-                   for order in [*permutations(range(min(3, len(inputs[0]))))][1:])
-
-    def reordered(self, order: tuple) -> Callable:
-        """The answer, given its first arguments in another order."""
-        return lambda *args, may_change=(): Answer(self.answer.function)(*(args[i] for i in order), *args[len(order):])
-
-    def is_right(self, answer: Callable, args: tuple) -> bool:
-        """Whether an answer is right for copies of some inputs."""
-        copies = [arg.clone() if isinstance(arg, torch.Tensor) else arg for arg in args]
-        want = self.spec.facts(Answer(self.spec.right), args)
-        with contextlib.suppress(Exception, TooSlow):
-            got = self.spec.facts(answer, copies)
-            return all(self.spec.same(got[name], want[name]) for name in want)
+        for order in [*permutations(range(min(3, len(drawn[0][1]))))][1:]:
+            copies = [(case, [arg.clone() if isinstance(arg, torch.Tensor) else arg for arg in args]) for case, args in drawn]
+            other = Answer(lambda *args, order=order: self.answer.function(*(args[i] for i in order), *args[len(order):]))
+            with contextlib.suppress(Exception, TooSlow):
+                run = Run(self.spec, other, copies)
+                if not run.wrong and not run.stopped:
+                    return True
         return False
 
 
