@@ -1,7 +1,8 @@
 """The exercises of lesson 09 as data: programs to repair.
 
-A program is a sound function as text, with its bugs: each is a sentence, a text that stands once in the function, and what it
-becomes. `patient` puts two of them in, others for each student. One more bug is one more line of a table here.
+A program is a sound function as text, with its bugs: a bug is a sentence, a text that stands once in the function, what it
+becomes, and what else in its place is told the same. `patient` puts two of them in, others for each student. One more bug is one
+more line of a table here.
 """
 import math
 import random
@@ -21,9 +22,9 @@ from gpt_checks.spec import Facts, spec
 
 
 class Program:
-    """A sound function as text, and its bugs, {sentence: (old text, new text)}."""
+    """A sound function as text, and its bugs, {sentence: (old text, new text, ...)}."""
 
-    def __init__(self, number: str, source: str, bugs: Mapping[str, tuple[str, str]]):
+    def __init__(self, number: str, source: str, bugs: Mapping[str, tuple]):
         self.number, self.source, self.bugs = number, source, bugs
         self.compiled = cache(self.compiled)
 
@@ -55,32 +56,45 @@ class Program:
         return self.compiled(*changes.items())(*args)
 
     def pairs(self) -> list[tuple[str, str]]:
-        """The sentences of all two bugs that change different places, in an order that is the same on every machine."""
-        pairs = [(one, other) for one, other in combinations(self.bugs, 2) if self.apart(self.bugs[one][0], self.bugs[other][0])]
-        random.Random(self.number).shuffle(pairs)
+        """The sentences of any two bugs that change different places, shuffled alike on every machine; neighbours share none."""
+        left = [(one, other) for one, other in combinations(self.bugs, 2) if self.apart(self.bugs[one][0], self.bugs[other][0])]
+        random.Random(self.number).shuffle(left)
+        pairs = [left.pop()]
+        while left:
+            pair = next((pair for pair in left if not {*pair} & {*pairs[-1]}), left[0])
+            left.remove(pair)
+            pairs.append(pair)
         return pairs
 
     def ill(self, *sentences: str) -> str:
         """The text with the bugs of these sentences in it."""
-        return self.text(dict(self.bugs[words] for words in sentences))
+        return self.text(dict(self.bugs[words][:2] for words in sentences))
 
 
 PROGRAMS: dict[str, Program] = {}
 
 
-def repair(number: str, title: str, section: str, source: str, bugs: Mapping[str, tuple[str, str]], **how: Any) -> Callable:
+def repair(number: str, title: str, section: str, source: str, bugs: Mapping[str, tuple], **how: Any) -> Callable:
     """The check of an exercise whose right answer is a program, and whose mistakes are its bugs; how: as in `spec`."""
     PROGRAMS[number] = program = Program(number, source, bugs)
-    mistakes = {words: {old: new} for words, (old, new) in bugs.items()}
+    mistakes = {words: [{old: new} for new in news] for words, (old, *news) in bugs.items()}
     return spec(number, title, see=("09", section), right=program, mistakes=mistakes, **how)
 
 
-def patient(number: str, student: int) -> str:
-    """The program of an exercise with two bugs in it; student: a whole number, which gives the same two every time."""
+def faults(number: str, student: int) -> tuple[str, str]:
+    """What is wrong with a student's program in an exercise, two sentences; student: a whole number."""
     if number not in PROGRAMS:
         raise ValueError(f"there is no patient {number!r}; there are {', '.join(PROGRAMS)}")
+    if not isinstance(student, int):
+        raise ValueError(f"student is {student!r}; need a whole number")
     pairs = PROGRAMS[number].pairs()
-    return PROGRAMS[number].ill(*pairs[student % len(pairs)])
+    return pairs[student % len(pairs)]
+
+
+def patient(number: str, student: int) -> str:
+    """A student's program in an exercise, with two bugs in it."""
+    wrong = faults(number, student)
+    return PROGRAMS[number].ill(*wrong)
 
 
 SCORES_INPUTS = "the inputs are scored; what the model should say are the targets"
@@ -118,19 +132,15 @@ def update(model, optimizer, inputs, targets, max_norm):
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), max_norm)
     optimizer.step()
-    return loss.item()
-""", {
-    "the model may come in eval() mode, and then dropout is off: call model.train()": ("    model.train()\n", ""),
+    return loss.item()""", {
+    "dropout is off if the model comes in eval() mode: call model.train()": ("    model.train()\n", "", "    model.eval()\n"),
     "zero_grad() is missing, so backward() adds to the gradients of earlier batches": ("    optimizer.zero_grad()\n", ""),
-    "softmax is taken before F.cross_entropy, which wants logits and takes it itself":
-        ("logits.flatten(0, 1)", "logits.softmax(dim=-1).flatten(0, 1)"),
+    "softmax is taken twice: F.cross_entropy wants logits": ("logits.flatten(0, 1)", "logits.softmax(dim=-1).flatten(0, 1)"),
     MIXED: ("logits.flatten(0, 1)", "logits.transpose(0, 1).flatten(0, 1)"),
     SCORES_INPUTS: ("targets.flatten()", "inputs.flatten()"),
     SHIFTED: ("targets.flatten()", "targets.roll(-1, dims=1).flatten()"),
     "the losses of all tokens are added up; the loss is their mean": ("())\n    loss", '(), reduction="sum")\n    loss'),
     "the loss is divided before backward(); it is a mean already": ("loss.backward()", "(loss / len(inputs)).backward()"),
-    "backward() comes twice, and gradients add up":
-        ("    loss.backward()\n", "    loss.backward(retain_graph=True)\n    loss.backward()\n"),
     "each number in the gradients is clipped by itself, which turns the step; clip their norm": ("grad_norm_", "grad_value_"),
     "gradients are clipped after the step, when it is too late": (
         "    nn.utils.clip_grad_norm_(model.parameters(), max_norm)\n    optimizer.step()\n",
@@ -152,8 +162,8 @@ def a_loader(answer: Callable, *args: Any) -> Facts:
         f"need batches one after the other, each a pair (inputs, targets) of tensors (B, T); {short(got)} came back")
     rows = ([row for part in parts for row in part.tolist()] for parts in zip(*got, strict=True))
     inputs, targets = (" | ".join(" ".join(map(str, row)) for row in some) for some in rows)
-    return Facts({"the list of the batches' sizes": " ".join(str(len(part)) for part, _ in got),
-                  "the list of inputs, row by row,": inputs, "the list of targets, row by row,": targets})
+    return Facts({"the list of inputs, row by row,": inputs, "the list of targets, row by row,": targets,
+                  "the list of the batches' sizes": " ".join(str(len(part)) for part, _ in got)})
 
 
 def texts(draw: Draw) -> Iterator:
@@ -173,13 +183,11 @@ def batches(ids, context_length, batch_size, padding):
         windows.append((F.pad(inputs, missing, value=padding), F.pad(targets, missing, value=-100)))
     for first in range(0, len(windows), batch_size):
         inputs, targets = zip(*windows[first : first + batch_size])
-        yield torch.stack(inputs), torch.stack(targets)          # (B, T), (B, T)
-""", {
+        yield torch.stack(inputs), torch.stack(targets)          # (B, T), (B, T)""", {
     "the last token begins a window of its own, in which nothing is to be said": ("len(ids) - 1", "len(ids)"),
     "the short window at the end of the text is left out": ("len(ids) - 1", "len(ids) - context_length"),
-    "a window starts at each token, so most of the text comes several times": (", context_length):", "):"),
-    "a target between two windows is left out: a window starts with the last target before it":
-        (", context_length):", ", context_length + 1):"),
+    "a window starts at each token, so most of the text comes several times": (", context_length):\n", "):\n"),
+    "a window starts a token too late: its first input is the last target before it": ("h):\n", "h + 1):\n"),
     "a window has one token too few: beside context_length inputs it holds the last target": ("length + 1]", "length]"),
     "the targets are the inputs themselves; they are one token later": ("window[1:]", "window[:-1]"),
     "inputs and targets are exchanged": ("inputs, targets = window", "targets, inputs = window"),
@@ -189,7 +197,6 @@ def batches(ids, context_length, batch_size, padding):
     "padding is scored like a word: where nothing is to be said, the target is -100": ("value=-100", "value=padding"),
     "the last batch, which is not full, is left out": ("len(windows), batch", "len(windows) - batch_size + 1, batch"),
     "a window comes in two batches: the next one begins where a batch ends": ("windows), batch_size", "windows), batch_size - 1"),
-    "each full batch lacks its last window: the end of a slice is not in it": ("first + batch_size", "first + batch_size - 1"),
 }, cases=texts, use=a_loader,
     doc="batches(ids, context_length, batch_size, padding): pairs (inputs, targets), windows side by side, the last one padded.")
 
@@ -211,8 +218,7 @@ def attention(x, w_qkv, w_out, n_heads):
     future = torch.ones(length, length).triu(diagonal=1).bool()
     weights = scores.masked_fill(future, -math.inf).softmax(dim=-1)
     heads = weights @ v
-    return heads.transpose(1, 2).reshape(batch, length, width) @ w_out                    # (B, T, C)
-""", {
+    return heads.transpose(1, 2).reshape(batch, length, width) @ w_out                    # (B, T, C)""", {
     "w_qkv gives queries first, then keys, then values": ("q, k, v = (x", "v, k, q = (x"),
     "the scores are not divided by the root of a head's width": (" / math.sqrt(width // n_heads)", ""),
     "the scores are divided by a head's width; its root is asked": ("math.sqrt(width // n_heads)", "(width // n_heads)"),
@@ -220,7 +226,7 @@ def attention(x, w_qkv, w_out, n_heads):
     "the mask lets a token see the next one, which is its target": ("diagonal=1", "diagonal=2"),
     "the mask hides the past and shows the future": ("triu(diagonal=1)", "tril(diagonal=-1)"),
     "the mask is made and never used, so the future is seen": (".masked_fill(future, -math.inf)", ""),
-    "the future gets a score of 0, which softmax turns into a weight like any other; -inf becomes 0": ("-math.inf", "0"),
+    "the future gets a score of 0, which softmax turns into a weight like any other; -inf becomes 0": ("-math.inf", "0", "1e-9"),
     "the mask comes after softmax, so the weights of a token add up to less than 1":
         ("masked_fill(future, -math.inf).softmax(dim=-1)", "softmax(dim=-1).masked_fill(future, 0)"),
     "softmax runs over the queries; the weights of one query, over its keys, add up to 1": ("dim=-1", "dim=-2"),
@@ -250,27 +256,25 @@ def loaders(draw: Draw) -> Iterator:
 
 
 check_mean_loss = repair("9.4", "an evaluation", "The evaluation", """\
-@torch.no_grad()
 def mean_loss(model, loader):
     was_training = model.training
     model.eval()
     total, tokens = 0.0, 0
     for inputs, targets in loader:                               # (B, T), (B, T)
-        logits = model(inputs)                                   # (B, T, V)
-        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
+        with torch.no_grad():
+            logits = model(inputs)                               # (B, T, V)
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
         scored = (targets != -100).sum().item()
         total += loss.item() * scored
         tokens += scored
     model.train(was_training)
-    return total / tokens
-""", {
-    "no_grad() is missing, so a graph is built for each batch, which nobody needs": ("@torch.no_grad()\n", ""),
-    "dropout is on while the loss is measured: call model.eval() first": ("    model.eval()\n", ""),
+    return total / tokens""", {
+    "no_grad() is missing, so a graph is built for each batch, which nobody needs":
+        ("        with torch.no_grad():\n            logits = model(inputs)    ", "        logits = model(inputs)        "),
+    "dropout is on while the loss is measured: call model.eval() first": ("    model.eval()\n", "", "    model.train()\n"),
     SCORES_INPUTS: ("targets.flatten()", "inputs.flatten()"),
     MIXED: ("logits.flatten(0, 1)", "logits.transpose(0, 1).flatten(0, 1)"),
-    "a batch's losses are added up, and multiplied by their number once more": ("=-100)\n", '=-100, reduction="sum")\n'),
     "padding counts when batches are weighed; only what is scored counts": ("(targets != -100).sum().item()", "targets.numel()"),
-    "all batches weigh the same, whatever their number of tokens": ("(targets != -100).sum().item()", "1"),
     "a batch's mean is added up without its weight, the number of its tokens": ("loss.item() * scored", "loss.item()"),
     "the total is overwritten by each batch; add up": ("total +=", "total ="),
     "the number of tokens is overwritten by each batch; add up": ("tokens +=", "tokens ="),
@@ -302,8 +306,7 @@ def masked_loss(logits, targets):
     ids = targets.clamp(min=0).unsqueeze(1)                      # (N, 1), and no -100
     picked = log_probs.gather(1, ids).squeeze(1)                 # (N,)
     losses = -picked.where(scored, 0.0)
-    return losses.sum() / scored.sum()
-""", {
+    return losses.sum() / scored.sum()""", {
     SHIFTED: ("logits.flatten(0, 1), targets.flatten()", "logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten()"),
     MIXED: ("logits.flatten(0, 1)", "logits.transpose(0, 1).flatten(0, 1)"),
     "token 0 is taken for padding, and padding for token 0; it is -100 that marks padding": ("!= -100", "!= 0"),
@@ -316,7 +319,6 @@ def masked_loss(logits, targets):
     "the minus is missing: the loss is -log p": ("-picked", "picked"),
     "padding is scored as if it were token 0": (".where(scored, 0.0)", ""),
     "padding counts as tokens of loss 0 in the mean; divide by how many are scored": ("scored.sum()", "scored.numel()"),
-    "the losses are added up; their mean over the targets that are scored is asked": (" / scored.sum()", ""),
 }, cases=scored, name="the loss", rtol=1e-5,
     scales=lambda logits, targets: {"the number of windows B": len(targets), "the window's length T": targets.shape[1]},
     doc="masked_loss(logits, targets): the mean cross-entropy of (B, T, V) logits over all targets but -100, one number.")
@@ -343,18 +345,15 @@ def rate(step, peak, warmup_steps, num_steps):
         return peak * (step + 1) / warmup_steps
     done = (step - warmup_steps) / (num_steps - 1 - warmup_steps)
     height = (1 + math.cos(math.pi * done)) / 2
-    return lowest + (peak - lowest) * height
-""", {
+    return lowest + (peak - lowest) * height""", {
     "the lowest rate is 0.1, whatever the peak is; a tenth of the peak is asked": ("peak / 10", "0.1"),
     "the warm-up is a step too long, and the rate goes above the peak": ("step < warmup_steps", "step <= warmup_steps"),
     "there is no warm-up: all its steps get the peak": ("peak * (step + 1) / warmup_steps", "peak"),
     "step 0 gets a rate of 0 and learns nothing; the warm-up begins with peak / warmup_steps": ("(step + 1)", "step"),
     "the warm-up is stretched over all steps, so the rate jumps where it ends": ("+ 1) / warmup_steps", "+ 1) / num_steps"),
     "the cosine begins at step 0, so the rate falls at once where the warm-up ends": ("(step - warmup_steps)", "step"),
-    "the last step, num_steps - 1, does not come down to a tenth of the peak: the cosine is a step too long":
-        ("num_steps - 1 - warmup_steps", "num_steps - warmup_steps"),
-    "the cosine is stretched over all steps, so it never comes down; it has those after the warm-up":
-        ("num_steps - 1 - warmup_steps", "num_steps - 1"),
+    "the last step is not yet at the lowest rate: it is step num_steps - 1": ("steps - 1 - warm", "steps - warm"),
+    "the cosine is stretched over all steps; it has those after the warm-up": ("num_steps - 1 - warmup_steps", "num_steps - 1"),
     "pi is missing in the cosine, so the rate never comes down": ("math.pi * done", "done"),
     "the cosine makes a whole turn, and the rate goes up again; half a turn is asked": ("math.pi * done", "2 * math.pi * done"),
     "the cosine is upside down: it falls from the peak": ("1 + math.cos", "1 - math.cos"),
