@@ -1,7 +1,10 @@
 """The programs of lesson 09: which bugs a student gets, and what the check says while they are being repaired."""
 import math
+import re
 from itertools import pairwise
+from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +16,7 @@ from gpt_checks.diagnosis import PROGRAMS, patient
 CHECKS = {check.number: check for check in vars(diagnosis).values() if hasattr(check, "number")}
 programs = pytest.mark.parametrize("number", PROGRAMS)
 STUDENTS = range(1, 31)
+NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "solutions" / "09_diagnosis.ipynb"
 
 
 def verdict(capsys, number, text):
@@ -28,6 +32,12 @@ def test_each_bug_changes_a_text_that_stands_once_in_a_short_program(number):
     program = PROGRAMS[number]
     assert len(program.bugs) >= 8 and len(program.source.splitlines()) <= 15
     assert [old for old, *_ in program.bugs.values() if program.source.count(old) != 1] == []
+
+
+@programs
+def test_the_notebook_of_solutions_has_the_sound_program(number):
+    words = re.compile(r'^    (?:""".*?"""|#.*?)$\n?', flags=re.DOTALL | re.MULTILINE)      # the docstring, and lines of comment
+    assert PROGRAMS[number].source in [words.sub("", cell.source).strip() for cell in nbformat.read(NOTEBOOK, as_version=4).cells]
 
 
 def test_there_are_hundreds_of_patients():
