@@ -149,8 +149,8 @@ FAULTS = {
         MODEL, "        self.model = GPTModel(CONFIG).half()\n"),
 }
 
-PATIENTS = dict(zip("ABCDEF", ("no_mask", "padding_counted", "no_zero_grad", "softmax_twice", "evaluated_with_dropout",
-                               "schedule_too_short"), strict=True))      # the cases of lesson 09
+PATIENTS = dict(zip("ABCDEF", ("no_mask", "padding_counted", "softmax_twice", "no_zero_grad", "schedule_too_short",
+                               "evaluated_with_dropout"), strict=True))      # the cases of lesson 09
 
 
 def program(*names: str) -> str:
@@ -165,8 +165,8 @@ def program(*names: str) -> str:
 
 
 def diff(name: str) -> str:
-    """The lines that a fault changes: those with a minus are sound, those with a plus are not."""
-    lines = difflib.unified_diff(HEALTHY.splitlines(), program(name).splitlines(), n=0, lineterm="")
+    """The lines that a fault, or that of a patient, changes: those with a minus are sound, those with a plus are not."""
+    lines = difflib.unified_diff(HEALTHY.splitlines(), program(PATIENTS.get(name, name)).splitlines(), n=0, lineterm="")
     return "\n".join(line for line in list(lines)[2:] if not line.startswith("@@"))
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from gpt_helpers import broken
 from gpt_helpers.data import create_dataloader, split_tokens
-from gpt_helpers.diagnose import preflight
+from gpt_helpers.diagnose import preflight, unchanged
 from gpt_helpers.healthy import LOG, STEPS, Training
 from gpt_helpers.instruments.curve import losses_by_position, read_loss
 from gpt_helpers.instruments.data import order_is_mixed, targets_follow
@@ -207,6 +207,29 @@ def test_a_model_of_somebody_else_is_read_as_well(causal):
     assert [test for test, finding in report.items() if finding.sound is False] == ([] if causal else ["past"])
 
 
+def test_a_step_that_accumulates_gradients_is_no_fault():
+    training, calls = Training(), []
+
+    def step(inputs, targets):
+        (mean_loss(training.model, (inputs, targets)) / 3).backward()
+        calls.append(1)
+        if len(calls) % 3 == 0:
+            training.optimizer.step()
+            training.optimizer.zero_grad()
+
+    finding = look(training, step=step)["step"]
+    assert finding.sound is None and "accumulated" in finding.words
+
+
+@pytest.mark.parametrize(("loader", "words"), [([], "gives no batch"), ([torch.zeros(2, 8)], "need a pair"),
+                                               ([(torch.zeros(8), torch.zeros(8))], r"each \(B, T\) token ids")])
+def test_a_loader_that_gives_no_windows_is_refused_in_a_line(loader, words):
+    training = Training()
+    with pytest.raises(ValueError, match=words) as told:
+        preflight(training.model, (loader, training.val_loader), training.optimizer, LOG.tokenizer)
+    assert "\n" not in str(told.value)
+
+
 @torch.no_grad()
 def test_writing_costs_what_the_curve_says_unless_the_future_is_seen():
     batch = next(iter(Training().val_loader))
@@ -232,10 +255,11 @@ def test_a_loss_is_read_against_what_counting_and_knowing_achieve(loss, words):
     assert words in finding.words and finding.sound == (loss == 0.5)
 
 
-def test_a_trial_trains_a_copy():
+def test_a_trial_leaves_no_trace():
     training = Training()
     before = training.model.out_head.weight.clone()
-    trial = run_trial(training.model, training.optimizer, next(iter(training.train_loader)), steps=5)
+    with unchanged(training.model, training.optimizer):
+        trial = run_trial(training.model, training.optimizer, next(iter(training.train_loader)), steps=5)
     assert trial.losses[-1] < trial.losses[0] and torch.equal(before, training.model.out_head.weight)
     assert 0 < trial.ratio < 0.1 and trial.norms.keys() == dict(training.model.named_parameters()).keys()
     assert not training.optimizer.state
