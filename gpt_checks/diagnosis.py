@@ -145,7 +145,7 @@ def update(model, optimizer, inputs, targets, max_norm):
     "gradients are clipped after the step, when it is too late": (
         "    nn.utils.clip_grad_norm_(model.parameters(), max_norm)\n    optimizer.step()\n",
         "    optimizer.step()\n    nn.utils.clip_grad_norm_(model.parameters(), max_norm)\n"),
-    "step lacks its parentheses, so it is never called": ("optimizer.step()", "optimizer.step"),
+    "step() is never called (are its parentheses missing?), so no weight moves": ("optimizer.step()", "optimizer.step"),
     "the loss comes back with its graph, so whoever keeps it fills the memory: .item() is missing": ("loss.item()", "loss"),
 }, cases=updates, use=an_update, rtol=1e-5, atol=3e-6,
     doc="update(model, optimizer, inputs, targets, max_norm): one update in train() mode, gradients clipped; the loss, a float.")
@@ -326,9 +326,10 @@ def masked_loss(logits, targets):
 
 # 9.6
 
-def all_rates(answer: Callable, peak: float, warmup_steps: int, num_steps: int) -> list:
+def all_rates(answer: Callable, peak: float, warmup_steps: int, num_steps: int) -> Facts:
     """The rates of all steps."""
-    return [answer(step, peak, warmup_steps, num_steps) for step in range(num_steps)]
+    rates = [answer(step, peak, warmup_steps, num_steps) for step in range(num_steps)]
+    return Facts({"the list of rates in the warm-up": rates[:warmup_steps], "the list of rates after it": rates[warmup_steps:]})
 
 
 def trainings(draw: Draw) -> Iterator:
@@ -360,5 +361,5 @@ def rate(step, peak, warmup_steps, num_steps):
     "the half is missing: 1 + cos goes from 2 to 0": (" / 2", ""),
     "the cosine starts above the peak: its height is peak - lowest": ("(peak - lowest) *", "peak *"),
     "the rate ends at 0: the lowest rate is to be added": ("lowest + (", "("),
-}, cases=trainings, use=all_rates, rtol=1e-5, atol=1e-9, name="the list of rates, from step 0 on,",
+}, cases=trainings, use=all_rates, rtol=1e-5, atol=1e-9,
     doc="rate(step, peak, warmup_steps, num_steps): the learning rate of a step: linear warm-up, cosine to a tenth of the peak.")

@@ -69,7 +69,7 @@ def batches_cut_from_two_tables(ids, t, b, padding):
 
 right(check_batches)(lambda *args: a_loader(*args))
 wrong(check_batches, "padding is scored")(lambda ids, t, b, p: a_loader(ids, t, b, p, p))
-wrong(check_batches, "the inputs are padded", "; and padding is scored")(lambda ids, t, b, p: a_loader(ids, t, b, -100, p))
+wrong(check_batches, "the inputs are padded with -100")(lambda ids, t, b, p: a_loader(ids, t, b, -100, p))
 wrong(check_batches, "the last batch, which is not full")(lambda *args: a_loader(*args, drop_last=True))
 wrong(check_batches, "the list of the batches' sizes is")(lambda ids, t, b, p: a_loader(ids, t, 1, p))
 wrong(check_batches, "the list of inputs")(lambda ids, *sizes: a_loader(ids[:-1], *sizes))
@@ -161,7 +161,7 @@ def masked_loss_by_loops(logits, targets):
 right(check_masked_loss)(a_loss())
 right(check_masked_loss)(lambda x, y: F.nll_loss(x.log_softmax(2)[y >= 0], y[y >= 0]).item())
 wrong(check_masked_loss, "softmax is taken twice")(a_loss(lambda x: x.softmax(2)))
-wrong(check_masked_loss, "token 0 is taken for padding")(lambda x, y: a_loss(ignore_index=0)(x, y.clamp(min=0)))
+wrong(check_masked_loss, "token 0 is left out")(lambda x, y: a_loss(ignore_index=0)(x, y.clamp(min=0)))
 wrong(check_masked_loss, "tokens of loss 0")(lambda x, y: a_loss(reduction="none")(x, y).mean())
 wrong(check_masked_loss, "has shape")(a_loss(reduction="none"))
 wrong(check_masked_loss, "the loss is")(lambda x, y: sum(map(a_loss(), x[:, None], y[:, None])) / len(y))
@@ -188,6 +188,6 @@ def rate_as_a_share(step, peak, warmup_steps, num_steps):
 
 wrong(check_rate, "the list of rates")(lambda s, p, w, n: p * min((s + 1) / w, 1 - 0.9 * (s - w) / (n - 1 - w)))
 wrong(check_rate, "step 0 gets a rate of 0")(lambda s, p, w, n: p * s / w if s < w else rate_as_a_share(s, p, w, n))
-wrong(check_rate, "10 times what it should be")(lambda s, *sizes: 10 * rate_as_a_share(s, *sizes))
+wrong(check_rate, "in the list of rates in the warm-up is")(lambda s, *sizes: 10 * rate_as_a_share(s, *sizes))
 wrong(check_rate, "the rate goes above the peak")(lambda s, p, w, n: p * (s + 1) / w if s <= w else rate_as_a_share(s, p, w, n))
 wrong(check_rate, "ZeroDivisionError")(lambda s, p, w, n: p / s)
