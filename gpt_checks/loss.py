@@ -1,6 +1,7 @@
 """The exercises of lesson 02 as data: the loss."""
 import math
 from itertools import pairwise
+from statistics import fmean
 
 import torch
 import torch.nn.functional as F
@@ -462,3 +463,47 @@ check_standard_error = spec(
         "the logarithm of the losses was taken; they are logarithms already": {"change": lambda x: x.log()},
         "the losses are turned into perplexities first; the standard error of the losses is asked": {"change": lambda x: x.exp()},
     })
+
+
+# 2.7
+
+LN_2 = math.log(2)
+
+
+def bits_per_byte(losses, text, *, total=sum, unit=LN_2, size=lambda losses, text: len(text.encode())):
+    return total(losses) / unit / size(losses, text)
+
+
+def texts_with_losses(draw):
+    """Losses in nats, one for each token of a text in which some characters take several bytes."""
+    words = ["Évariste", "naïve", "mañana", "Straße", "—", "tide"]
+    for _ in range(3):
+        losses = [draw.uniform(0.5, 9) for _ in range(draw.randint(3, 8))]
+        yield None, (losses, " ".join(draw.choices(words, k=draw.randint(9, 12))) + "\nÉtale")
+
+
+check_bits_per_byte = spec(
+    "2.7", "bits per byte", see=("02", "Why logarithms?"), right=bits_per_byte, cases=texts_with_losses, rtol=1e-6,
+    name="the number of bits per byte",
+    doc="bits_per_byte(losses, text): what a text costs, in bits, over its length in bytes of UTF-8.",
+    mistakes=exchange("total", {
+        "the mean of the losses was taken; a text costs the sum of its tokens": fmean,
+        "the losses became a perplexity; add them up as they are": lambda losses: math.exp(fmean(losses)),
+        "the first token is left out; it has a loss, too": lambda losses: sum(losses[1:]),
+        "the last token is left out; it has a loss, too": lambda losses: sum(losses[:-1]),
+        "only the last loss counts: total = … for total += …": lambda losses: losses[-1],
+        "there is a minus too many: a loss is a cost already": lambda losses: -sum(losses),
+    }) | exchange("unit", {
+        "the losses are still in nats; divide by ln 2 for bits": 1.0,
+        "nats become bits when they are divided by ln 2, and here they were multiplied": 1 / math.log(2),
+        "divided by 2 in place of ln 2": 2.0,
+        "that is the logarithm to base 10; for bits divide by ln 2": math.log(10),
+    }) | exchange("size", {
+        "divided by the number of characters; an é is one character and two bytes: len(text.encode())":
+            lambda losses, text: len(text),
+        "divided by the number of tokens, which differs between tokenizers; bytes do not": lambda losses, text: len(losses),
+        "divided by the number of words; divide by the bytes": lambda losses, text: len(text.split()),
+        "divided by the number of bits of the text; divide by its bytes": lambda losses, text: 8 * len(text.encode()),
+        "the bytes are those of UTF-16; take UTF-8, which .encode() gives": lambda losses, text: len(text.encode("utf-16")),
+        "it is not divided by anything: that is the whole text": lambda losses, text: 1,
+    }))

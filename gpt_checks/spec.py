@@ -169,19 +169,21 @@ class Run:
         return None
 
     def pairs(self, places: list, earlier: set) -> Iterator[tuple[int, int]]:
-        """Two mistakes that exchange different steps and, each in its first form, together change all that is wrong.
+        """Two mistakes that exchange different steps and, each in its first form, together change each fact that is wrong.
 
         Where one fact of several is words, one of the two makes the answer's words by itself.
         """
-        wrong = self.wrong.intersection(places)
         if self.odd(places) or self.constant(places):
             return
-        right = earlier.union(place for place in places if place[1] not in {name for _, name in wrong})
-        changed = {j: some for j in self.firsts if (some := self.changes(j).intersection(places)) and not self.changes(j) & right}
+        wrong = self.wrong.intersection(places)
+        facts = {name for _, name in wrong}
+        right = earlier.union(place for place in places if place[1] not in facts)
+        changed = {j: {name for _, name in some} for j in self.firsts
+                   if (some := self.changes(j).intersection(places)) and not self.changes(j) & right}
         words = [place for place in wrong if isinstance(self.values[place][0], str) and len(self.rows[place[0]].want) > 1]
         alone = {j: {place for place in words if self.agrees([place], (j,))} for j in changed}
         for one, other in combinations(changed, 2):
-            if (wrong <= changed[one] | changed[other] and alone[one] | alone[other] == {*words}
+            if (facts <= changed[one] | changed[other] and alone[one] | alone[other] == {*words}
                     and not self.known[one][1].keys() & self.known[other][1].keys()):
                 yield one, other
 

@@ -149,6 +149,9 @@ FAULTS = {
         MODEL, "        self.model = GPTModel(CONFIG).half()\n"),
 }
 
+PATIENTS = dict(zip("ABCDEF", ("no_mask", "padding_counted", "softmax_twice", "no_zero_grad", "schedule_too_short",
+                               "evaluated_with_dropout"), strict=True))      # the cases of lesson 09
+
 
 def program(*names: str) -> str:
     """The text of the healthy program with these faults in it. Raises ValueError for a name that is none."""
@@ -162,8 +165,8 @@ def program(*names: str) -> str:
 
 
 def diff(name: str) -> str:
-    """The lines that a fault changes: those with a minus are sound, those with a plus are not."""
-    lines = difflib.unified_diff(HEALTHY.splitlines(), program(name).splitlines(), n=0, lineterm="")
+    """The lines that a fault, or that of a patient, changes: those with a minus are sound, those with a plus are not."""
+    lines = difflib.unified_diff(HEALTHY.splitlines(), program(PATIENTS.get(name, name)).splitlines(), n=0, lineterm="")
     return "\n".join(line for line in list(lines)[2:] if not line.startswith("@@"))
 
 
@@ -174,3 +177,9 @@ def training(*names: str, seed: int = 1) -> Any:
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)      # for tracebacks
     exec(compile(text, name, "exec"), namespace)
     return namespace["Training"](seed)
+
+
+def patient(letter: str, seed: int = 1) -> Any:
+    """A new training with the fault of one of the lesson's cases, A to F, in it."""
+    require_known("patient", letter, PATIENTS)
+    return training(PATIENTS[letter], seed=seed)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
 from gpt_helpers.data import independent
@@ -53,10 +54,11 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader], optimize
     device = device or next(model.parameters()).device
     train_loader, val_loader = loaders
     report = Report()
-    with isolated(model, *loaders), unchanged(model, optimizer, scheduler):
+    with unchanged(model, optimizer, scheduler), isolated(model, *loaders):
         torch.manual_seed(0)
         batches = list(taken(train_loader, TOKENS))
         again, val_batches = list(taken(train_loader, TOKENS)), list(taken(val_loader, TOKENS))
+        require_batches_of_windows(batches, val_batches)
         train, val = rows(batches), rows(val_batches)
         batch = to(device, batches[0], ROWS)
 
@@ -73,17 +75,22 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader], optimize
         report["weights"] = parameters_are_sound(model)
         report["optimizer"] = holds_the_model(model, optimizer)
         report["settings"] = settings_fit(model, optimizer, batch)
-        trial = run_trial(model, optimizer, batch, 12, SECONDS)
+        with unchanged(model, optimizer):
+            trial = run_trial(model, optimizer, batch, 12, SECONDS)
+            past_after = past_is_safe(model, batch[0])                  # what begins at 0 hides a missing mask
+        report["past"] = min(report["past"], past_after)
         report["trial"] = learns(trial, steps)
         report["gradients"] = gradients_reach(trial)
-        if scheduler and steps:
-            report["schedule"] = schedule_fits(optimizer, scheduler, steps)
+        if scheduler and steps and not isinstance(scheduler, ReduceLROnPlateau):
+            report["schedule"] = schedule_fits(optimizer, scheduler, steps - scheduler.last_epoch)
         if step:
             with unchanged(model, optimizer, scheduler):
                 began = getattr(scheduler, "last_epoch", None)
                 report["step"] = step_is_classic(model, optimizer, step, [to(device, each) for each in (batches * 3)[:3]])
-                if steps and getattr(scheduler, "total_steps", None) == steps and scheduler.last_epoch == began:
-                    report["schedule"] = Finding(False, "a step does not step the scheduler: the learning rate stays where it is")
+                if steps and began is not None and scheduler.last_epoch == began:
+                    per_step = getattr(scheduler, "total_steps", None) == steps
+                    report["schedule"] = Finding(False if per_step else None, "a step does not step the scheduler: the learning "
+                                                 "rate stays where it is, unless an epoch does")
         if evaluate:
             report["evaluation"] = evaluation_is_quiet(model, evaluate, [to(device, each) for each in val_batches])
     return report
@@ -94,15 +101,28 @@ def require_sound(*args: Any, **kwargs: Any) -> None:
     report = preflight(*args, **kwargs)
     print(report)
     if report.faults:
-        raise ValueError(f"preflight found {len(report.faults)} faults, so training was not started: {'; '.join(report.faults)}. "
-                         "Mend them, or leave preflight out")
+        raise ValueError(f"preflight found {len(report.faults)} fault{'s' * (len(report.faults) > 1)}, so training was not "
+                         f"started: {'; '.join(report.faults)}. Mend that, or leave preflight out")
+
+
+def require_batches_of_windows(*of_loaders: list) -> None:
+    """ValueError when the loaders have no batches, or not such as this series uses."""
+    for name, batches in zip(("training", "validation"), of_loaders, strict=True):
+        if not batches:
+            raise ValueError(f"the {name} loader gives no batch, need at least one: is it empty, or used up?")
+        for part in batches[0]:
+            if not isinstance(part, torch.Tensor) or part.ndim != 2:
+                given = getattr(part, "shape", type(part).__name__)
+                raise ValueError(f"the {name} loader gives {given}, need (inputs, targets), each (B, T) token ids")
 
 
 def taken(loader: Iterable, tokens: int) -> Iterator[Batch]:
     """The first batches of a loader, with about so many tokens in all."""
-    for inputs, targets in islice(independent(loader), 1000):
-        yield inputs, targets
-        tokens -= inputs.numel()
+    for batch in islice(independent(loader), 1000):
+        if not isinstance(batch, list | tuple) or len(batch) != 2:
+            raise ValueError(f"a loader gives {type(batch).__name__} as a batch, need a pair: (inputs, targets)")
+        yield tuple(batch)
+        tokens -= batch[0].numel()
         if tokens <= 0:
             return
 
@@ -129,7 +149,9 @@ def unchanged(model: nn.Module, optimizer: Optimizer, scheduler: Any = None) -> 
     try:
         yield
     finally:
-        model.load_state_dict(weights)
+        for name, value in model.state_dict().items():
+            if name in weights:
+                value.copy_(weights[name])
         for part, state in parts:
             part.load_state_dict(state)
         for weight, gradient in zip(model.parameters(), gradients, strict=True):

@@ -122,10 +122,9 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
     resume: continue from that file, or start if there is none yet. best_path: where the weights with the lowest validation
     loss are saved, as safetensors. eval_ends: also evaluate before the first update and after the last. share_rng: let
     evaluation draw from training's stream of random numbers; with this and eval_ends=False the weights are those of
-    `train_model_simple`, bit for bit. preflight: print what `diagnose.preflight` finds first, and stop when it is a fault.
-    callbacks: objects like `progress.Callback`.
-    Returns the History, even when the stop button, or a nan or infinite loss, ends training. Raises ValueError, OSError
-    and FileExistsError before the first update, and as `load_checkpoint` does.
+    `train_model_simple`, bit for bit. preflight: first print what `diagnose.preflight` finds, and stop if it is a fault.
+    callbacks: objects like `progress.Callback`. Returns the History, also when the stop button, or a nan or infinite loss,
+    ends training. Raises ValueError, OSError and FileExistsError before the first update, and as `load_checkpoint` does.
     """
     require_batches(train_loader)
     require_batches(val_loader, eval_iter)

@@ -3,10 +3,15 @@
 A line for each training: its validation losses as the program itself reports them, before the first update and then every
 25; what the trained model pays when it writes, by a sound evaluation; and the tests of `preflight` that found a fault beforehand.
 Takes about an hour on two cores. Lines that are there already are kept, so it can be stopped and started again.
+
+    python scripts/broken_loops.py          the trainings that are missing
+    python scripts/broken_loops.py tests    the tests of `preflight` once more, for all lines; the trainings stay as they are
 """
 import csv
 import io
+import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,17 +27,26 @@ AT = [*range(0, STEPS, EVAL_FREQ), STEPS]
 FIELDS = ["fault", "seed", *map(str, AT), "train", "writing", "found_by"]
 
 
-def one_line(name: str, seed: int) -> dict:
-    """Train with this fault (or none) from this seed; a line of the table."""
-    training = broken.training(*([name] if name else []), seed=seed)
+def a_training(fault: str, seed: int) -> Any:
+    """A new training with this fault, or a healthy one."""
+    return broken.training(*[fault] * (fault != "healthy"), seed=seed)
+
+
+def found_by(training: Any) -> str:
+    """The tests of `preflight` that find a fault in a training."""
     report = preflight(training.model, (training.train_loader, training.val_loader), training.optimizer, LOG.tokenizer,
                        step=training.step, evaluate=training.evaluate, scheduler=training.scheduler, steps=STEPS)
-    curve = training.run()
+    return " ".join(test.replace(" ", "_") for test, finding in report.items() if finding.sound is False)
+
+
+def one_line(fault: str, seed: int) -> dict:
+    """Train with this fault from this seed; a line of the table."""
+    training = a_training(fault, seed)
+    tests, curve = found_by(training), training.run()
     windows = entry_windows(LOG.write(3_000, seed=0), END_ID, CONFIG["context_length"])
     written = writing_loss(training.model.eval(), windows[:64])
-    return {"fault": name or "healthy", "seed": seed, **{str(step): f"{loss:.4f}" for step, _, loss in curve},
-            "train": f"{curve[-1][1]:.4f}", "writing": f"{written:.4f}",
-            "found_by": " ".join(test.replace(" ", "_") for test, finding in report.items() if finding.sound is False)}
+    return {"fault": fault, "seed": seed, **{str(step): f"{loss:.4f}" for step, _, loss in curve},
+            "train": f"{curve[-1][1]:.4f}", "writing": f"{written:.4f}", "found_by": tests}
 
 
 def store(lines: dict) -> None:
@@ -51,11 +65,15 @@ def main() -> None:
     if PATH.exists():
         with open(PATH, newline="", encoding="utf-8") as file:
             lines = {(line["fault"], int(line["seed"])): line for line in csv.DictReader(file)}
-    wanted = [("", seed) for seed in range(1, 11)] + [(name, seed) for seed in range(1, 6) for name in broken.FAULTS]
-    for name, seed in wanted:
-        key = name or "healthy", seed
+    if sys.argv[1:] == ["tests"]:
+        for (fault, seed), line in lines.items():
+            line["found_by"] = found_by(a_training(fault, seed))
+        store(lines)
+        return
+    wanted = [("healthy", seed) for seed in range(1, 11)] + [(fault, seed) for seed in range(1, 6) for fault in broken.FAULTS]
+    for key in wanted:
         if key not in lines:
-            lines[key] = one_line(name, seed)
+            lines[key] = one_line(*key)
             store(lines)
             print(*key, lines[key][str(STEPS)], lines[key]["writing"], lines[key]["found_by"], flush=True)
 

@@ -17,7 +17,8 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MODULES = {path.stem: path for path in sorted((ROOT / "gpt_helpers").glob("*.py")) if path.stem != "__init__"}
+MODULES = {".".join(path.relative_to(ROOT / "gpt_helpers").with_suffix("").parts): path
+           for path in sorted((ROOT / "gpt_helpers").rglob("*.py")) if path.stem != "__init__"}
 
 SIGNATURES = {
     "text.load_text": "path=None",

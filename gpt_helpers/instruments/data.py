@@ -39,7 +39,8 @@ def order_is_mixed(first: Sequence[Batch], again: Sequence[Batch]) -> Finding:
     same = all(x.shape == y.shape and torch.equal(x, y) for (x, _), (y, _) in zip(first, again, strict=False))
     if len(first) == 1 and len(again) == 1:
         return Finding(False, f"an epoch is a single batch of {len(first[0][0])} windows: was the data cut for a test?")
-    if len(first) > 1 and all(torch.equal(first[0][0], x) for x, _ in first[1:] if x.shape == first[0][0].shape):
+    others = [x for x, _ in first[1:] if x.shape == first[0][0].shape]
+    if others and all(torch.equal(first[0][0], x) for x in others):
         return Finding(False, "every batch is the same batch: take batches from the loader in the loop, not before it")
     if not same or len(first) < 4:
         return Finding(True, "another order in each epoch") if not same else Finding(None, "the same few batches in each epoch")

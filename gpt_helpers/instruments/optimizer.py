@@ -31,10 +31,11 @@ def settings_fit(model: nn.Module, optimizer: Optimizer, batch: Batch) -> Findin
     sizes = torch.cat([weight.grad.abs().flatten() for weight in model.parameters() if weight.grad is not None])
     sizes = sizes[sizes > 0]
     for group in optimizer.param_groups:
-        if len(sizes) and group.get("eps", 0) and (small := (sizes < group["eps"]).float().mean().item()) > 0.5:
-            return Finding(False, f"eps = {group['eps']:g} is larger than {small:.0%} of the gradients: updates shrink with them")
-        if "eps" in group and any(p.dtype == torch.float16 for p in group["params"]) and group["eps"] < 6e-8:
-            return Finding(False, f"eps = {group['eps']:g} is 0 in float16: the first division by it gives nan")
+        eps = group.get("eps") if isinstance(group.get("eps"), float) else 0.0
+        if len(sizes) and (small := (sizes < eps).float().mean().item()) > 0.5:
+            return Finding(False, f"eps = {eps:g} is larger than {small:.0%} of the gradients: updates shrink with them")
+        if 0 < eps < 6e-8 and any(p.dtype == torch.float16 for p in group["params"]):
+            return Finding(False, f"eps = {eps:g} is 0 in float16: the first division by it gives nan")
         if (decay := peak_rate(group) * group.get("weight_decay", 0)) > 0.01:
             return Finding(False, f"learning rate times weight decay takes {decay:.0%} of each weight at every step: one of them "
                                   "is too large")
@@ -58,11 +59,11 @@ class Trial(NamedTuple):
 
 
 def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int = 12, seconds: float = 4.0) -> Trial:
-    """Updates of a copy of model and optimizer, at the highest learning rate that is known; the originals are not touched.
+    """Updates of the model on one batch, at the highest learning rate that is known; `diagnose.unchanged` puts it back.
 
     steps: how many, but after three of them no new one is begun when so many seconds have passed.
     """
-    model, optimizer = copy.deepcopy((unwrap(model), optimizer))
+    model = unwrap(model)
     model.eval()                                                   # without dropout, so that a falling loss means learning
     for group in optimizer.param_groups:
         group["lr"] = peak_rate(group)
@@ -89,7 +90,8 @@ def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int =
             ratio = change / max(1e-12, math.sqrt(sum(old.float().square().sum().item() for _, old in pairs)))
     with torch.no_grad():
         losses.append(mean_loss(model, batch).item())
-    moved = {name: share.any(dim=-1).float().mean().item() if share.ndim > 1 else float(share.any())
+    linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    moved = {name: share.any(dim=-1).float().mean().item() if name in linear else float(share.any())
              for name, share in reached.items()}
     return Trial(losses, moved, ratio, norms)
 
@@ -125,20 +127,20 @@ def learns(trial: Trial, steps: int | None = None) -> Finding:
         return Finding(False, f"one update changes the weights by {trial.ratio:.0%}, and {updates} take the loss of one batch "
                               f"from {first:.2f} to {last:.2f}: the learning rate is too large")
     if steps and trial.ratio * steps < 0.2:
-        return Finding(False, f"one update changes the weights by {trial.ratio:.4%}, and {steps:,} by at most "
-                              f"{trial.ratio * steps:.0%}: the learning rate is too small for a training this short")
+        return Finding(None, f"one update changes the weights by {trial.ratio:.4%}, and {steps:,} by at most "
+                             f"{trial.ratio * steps:.0%}: is the learning rate too small for a training this short?")
     if min(trial.losses) > first - 1e-3 * abs(first):
         return Finding(False, f"{updates} updates on one batch do not lower its loss ({first:.3f} to {last:.3f})")
     return Finding(True, f"one batch is learned: {first:.2f} to {last:.2f} in {updates} updates, of {trial.ratio:.2%} each")
 
 
 def gradients_reach(trial: Trial) -> Finding:
-    """Does every weight get a gradient? Embeddings are left out: rows of tokens that do not occur get none."""
+    """Does every weight get a gradient, and every row of a Linear? Rows of an embedding are those of tokens."""
     names = list(trial.moved)
     if never := [name for name in names if trial.moved[name] == 0]:
         return Finding(False, f"{len(never)} of {len(names)} weight tensors get no gradient at all ({', '.join(never[:2])}"
                               f"{', …' if len(never) > 2 else ''}): they take no part in the loss")
-    dead = {name: share for name, share in trial.moved.items() if share < 0.5 and "emb" not in name and "wte" not in name}
+    dead = {name: share for name, share in trial.moved.items() if share < 0.5}
     if dead:
         name = min(dead, key=dead.get)
         return Finding(False, f"{1 - dead[name]:.0%} of the rows of {name} never get a gradient: dead units")

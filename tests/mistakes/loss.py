@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from gpt_checks.loss import (
     check_bigram_loss,
+    check_bits_per_byte,
     check_cross_entropy,
     check_loader_loss,
     check_perplexity,
@@ -226,3 +227,21 @@ wrong(check_standard_error, "square of the standard error")(lambda losses: losse
 wrong(check_standard_error, "not subtracted")(lambda x: (sum(x * x) / (len(x) - 1) / len(x)) ** 0.5)
 wrong(check_standard_error, "in place")(lambda losses: losses.sub_(losses.mean()).std() / len(losses) ** 0.5)
 wrong(check_standard_error, "need a single number")(lambda losses: (losses.std() / len(losses) ** 0.5)[None])
+
+
+# 2.7 bits per byte
+
+right(check_bits_per_byte)(lambda losses, text: sum(losses) * math.log2(math.e) / len(bytes(text, "utf-8")))
+right(check_bits_per_byte)(lambda losses, text: torch.tensor(losses).double().sum() / math.log(2) / len(text.encode()))
+wrong(check_bits_per_byte, "whatever it is given")(lambda losses, text: 1.0)
+wrong(check_bits_per_byte, "None", "return")(lambda losses, text: print(end=""))
+wrong(check_bits_per_byte, "still in nats", "number of characters")(lambda losses, text: sum(losses) / len(text))
+wrong(check_bits_per_byte, "the mean of the losses")(lambda losses, text: fmean(losses) / math.log(2) / len(text.encode()))
+wrong(check_bits_per_byte, "stopped with", "TypeError")(lambda losses, text: losses / math.log(2) / len(text))
+
+
+@wrong(check_bits_per_byte, "only the last loss")
+def bits_of_the_last_token(losses, text):
+    for loss in losses:
+        total = loss / math.log(2)
+    return total / len(text.encode("utf-8"))

@@ -31,8 +31,8 @@ def cut_points_from_decimals(n, train=0.8, val=0.1):
 
 wrong(check_cut_points, "rounded down", "two roundings")(lambda n, train, val: (int(train * n), int(train * n) + int(val * n)))
 wrong(check_cut_points, "float", "whole numbers")(lambda n, train, val: [float(round(train * n)), round((train + val) * n)])
-wrong(check_cut_points, "whole percents")(lambda n, p, q: (round(round(100 * p) * n / 100), round(round(p + q, 2) * n)))
-wrong(check_cut_points, "whole percents")(lambda n, p, q: (round(int(p * 100) * n / 100), round(int((p + q) * 100) * n / 100)))
+wrong(check_cut_points, "whole percents")(lambda n, p, q: (round(round(100 * p) / 100 * n), round(round(p + q, 2) * n)))
+wrong(check_cut_points, "whole percents")(lambda n, p, q: (round(int(p * 100) / 100 * n), round(int((p + q) * 100) / 100 * n)))
 wrong(check_cut_points, "None", "return")(lambda n, train, val: print(end=f"{round(train * n)}, {round((train + val) * n)}"[:0]))
 wrong(check_cut_points, "in one tensor")(lambda n, train, val: (torch.tensor([train, train + val]).double() * n).round())
 wrong(check_cut_points, "ndarray", "2 values")(lambda n, train, val: np.rint([train * n, (train + val) * n]).astype(int))
