@@ -155,7 +155,7 @@ def train_with_a_closure(model, loader, optimizer, batch_loss, num_epochs):
                 return loss
 
             losses.append(float(optimizer.step(closure).detach()))
-            seen.append(torch.tensor(seen[-1] + y.numel()))
+            seen.append(torch.tensor(int(seen[-1]) + y.numel()))
             batch_loss(x, y, model.eval())                     # a look at the model
     return losses, seen[1:]
 
