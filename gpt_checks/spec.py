@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain, combinations, permutations
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -63,9 +63,8 @@ def spec(number: str, title: str, *, see: tuple[str, str], doc: str, **data: Any
         if run.wrong or run.stopped:
             with core.quiet():
                 raise NotYet((run.explained() or run.measured(draw)) if run.wrong else run.meaning(*run.stopped))
-        for row in run.rows:
-            for got in row.got.values():
-                made.also(got)
+        for got, _ in run.values.values():
+            made.also(got)
 
     check.table, check.right, check.__doc__ = table, made.right, doc
     return check
@@ -90,24 +89,16 @@ def several(*names: str, order: Iterable[int] | None = None) -> Callable:
     return use
 
 
-class Row(NamedTuple):
-    """What an answer gave for some inputs, and what is right."""
-
-    case: str | None
-    args: tuple
-    got: Facts
-    want: Facts
-
-
 class Run:
     """An answer beside the right one and the mistakes, on some inputs; nothing is computed twice.
 
-    rows: up to where the answer stops with an error. stopped: case, inputs and error, where it does. A place is a pair: the
-    number of a row and the name of a fact. values: {place: (what came, what is right)}. wrong: the places where these differ.
+    rows: cases and inputs, up to where the answer stops with an error. stopped: case, inputs and error, where it does. A place
+    is a pair: the number of a row and the name of a fact. values: {place: (what came, what is right)}. wrong: the places where
+    these differ.
     """
 
     def __init__(self, spec: Spec, answer: Answer, drawn: Iterable, table: Mapping[str, list] | None = None):
-        self.spec, self.answer, self.rows, self.stopped = spec, answer, [], None
+        self.spec, self.answer, self.rows, self.values, self.stopped = spec, answer, [], {}, None
         self.known = [(words, parts) for words, some in (table or {}).items() for parts in some]
         self.firsts = [j for j, (words, parts) in enumerate(self.known) if parts is table[words][0]]
         self.given, self.changes = cache(self.given), cache(self.changes)
@@ -117,25 +108,23 @@ class Run:
             except NotYet as error:
                 self.stopped = case, args, error
                 break
-            self.rows.append(Row(case, args, got, spec.facts(Answer(spec.right), args)))
-        self.values = {(k, name): (row.got[name], want) for k, row in enumerate(self.rows) for name, want in row.want.items()}
-        self.wrong = self.off(lambda k: self.rows[k].got)
-
-    def off(self, result: Callable[[int], Facts]) -> set:
-        """The places where the result of a row is not right."""
-        return {(k, name) for (k, name), (_, want) in self.values.items()
-                if not self.spec.same(result(k).get(name, FAILED), want)}
+            want = spec.facts(Answer(spec.right), args)
+            self.values |= {(len(self.rows), name): (got[name], want[name]) for name in want}
+            self.rows.append((case, args))
+        self.several = len(self.values) > len(self.rows)
+        self.wrong = {place for place, (got, want) in self.values.items() if not spec.same(got, want)}
 
     def given(self, k: int, *mistakes: int) -> Facts:
         """What a mistake, or several at once, gives for row number k; no facts when it cannot be computed."""
         parts = {part: step for j in mistakes for part, step in self.known[j][1].items()}
         with contextlib.suppress(Exception):
-            return self.spec.facts(lambda *args, may_change=(): self.spec.right(*args, **parts), self.rows[k].args)
+            return self.spec.facts(lambda *args, may_change=(): self.spec.right(*args, **parts), self.rows[k][1])
         return Facts()
 
     def changes(self, j: int) -> set:
         """The places where a mistake makes a difference."""
-        return self.off(lambda k: self.given(k, j))
+        return {(k, name) for (k, name), (_, want) in self.values.items()
+                if not self.spec.same(self.given(k, j).get(name, FAILED), want)}
 
     def agrees(self, places: Iterable, mistakes: tuple) -> bool:
         """Whether mistakes give at some places what the answer gave."""
@@ -169,10 +158,7 @@ class Run:
         return None
 
     def pairs(self, places: list, earlier: set) -> Iterator[tuple[int, int]]:
-        """Two mistakes that exchange different steps and, each in its first form, together change each fact that is wrong.
-
-        Where one fact of several is words, one of the two makes the answer's words by itself.
-        """
+        """Two mistakes that exchange different steps and, each in its first form, together change each fact that is wrong."""
         if self.odd(places) or self.constant(places):
             return
         wrong = self.wrong.intersection(places)
@@ -180,46 +166,43 @@ class Run:
         right = earlier.union(place for place in places if place[1] not in facts)
         changed = {j: {name for _, name in some} for j in self.firsts
                    if (some := self.changes(j).intersection(places)) and not self.changes(j) & right}
-        words = [place for place in wrong if isinstance(self.values[place][0], str) and len(self.rows[place[0]].want) > 1]
-        alone = {j: {place for place in words if self.agrees([place], (j,))} for j in changed}
         for one, other in combinations(changed, 2):
-            if (facts <= changed[one] | changed[other] and alone[one] | alone[other] == {*words}
-                    and not self.known[one][1].keys() & self.known[other][1].keys()):
+            if facts <= changed[one] | changed[other] and not self.known[one][1].keys() & self.known[other][1].keys():
                 yield one, other
 
     def with_case(self, words: str, places: set) -> str:
         """Words about some places, with the case before them unless they hold for all rows."""
         rows = {k for k, _ in places}
-        case = self.rows[min(rows)].case if len(rows) < len(self.rows) else None
+        case = self.rows[min(rows)][0] if len(rows) < len(self.rows) else None
         return f"{case}: {words}" if case else words
 
     def measured(self, draw: Draw) -> str:
         """What numbers tell about the first fact that is wrong, when they tell it in every row; else the smallest example."""
-        first = next(name for k, name in self.values if any(name == other for _, other in self.wrong))
+        first = next(name for _, name in self.values if any(name == other for _, other in self.wrong))
         places = sorted(place for place in self.wrong if place[1] == first)
-        rows = [self.rows[k] for k, _ in places]
-        if self.in_another_order([(row.case, row.args) for row in rows]):
+        if self.in_another_order([self.rows[k] for k, _ in places]):
             return OTHER_ORDER
-        if not self.odd(places) and self.is_constant(draw):
+        if not self.odd(places[:1]) and self.is_constant(draw):
             given = core.short(self.answer.results[0])
             return f"{self.answer.name} gives {given} whatever it is given; compute it from the inputs"
-        told = [core.what_is_wrong(*self.values[place], name=self.called(row, first), scales=self.spec.scales(*row.args),
-                                   rtol=self.spec.rtol, atol=self.spec.atol) for place, row in zip(places, rows, strict=True)]
+        told = [core.what_is_wrong(*self.values[place], name=self.called(first), scales=self.spec.scales(*self.rows[place[0]][1]),
+                                   rtol=self.spec.rtol, atol=self.spec.atol) for place in places]
         if None not in told and len({re.sub(r"[\d.e+-]+", "#", words) for words in told}) == 1:
             return self.with_case(told[0], places)
         small = Run(self.spec, self.answer, self.spec.cases(core.SmallDraw(draw.getrandbits(60))))
-        rows = [small.rows[k] for k, name in small.wrong if name == first] or rows
-        return self.example(min(rows, key=lambda row: len(repr(row.args))), first)
+        smaller = [place for place in small.wrong if place[1] == first]
+        return small.example(smaller) if smaller else self.example(places)
 
-    def example(self, row: Row, fact: str) -> str:
-        """What came in one row, and what is right."""
-        call = core.call_text(self.answer, row.args) if len(row.want) == 1 else None
-        name, got, want = self.called(row, fact), row.got[fact], row.want[fact]
+    def example(self, places: list) -> str:
+        """What came where the inputs are shortest, and what is right."""
+        k, fact = min(places, key=lambda place: (len(repr(self.rows[place[0]][1])), place))
+        (case, args), (got, want), name = self.rows[k], self.values[k, fact], self.called(fact)
+        call = None if self.several else core.call_text(self.answer, args)
         words = f"{name} {fault}" if (fault := core.kind_fault(got, want)) else core.values(got, want, call, name)
-        return f"{row.case}: {words}" if row.case else words
+        return f"{case}: {words}" if case else words
 
-    def called(self, row: Row, fact: str) -> str:
-        return fact if len(row.want) > 1 else self.spec.name
+    def called(self, fact: str) -> str:
+        return fact if self.several else self.spec.name
 
     def is_constant(self, draw: Draw) -> bool:
         """Whether the answer gives the same in all cases, and for other draws too."""
@@ -235,7 +218,7 @@ class Run:
 
     def meaning(self, case: str | None, args: tuple, error: NotYet) -> str:
         """What an error says with which the answer stopped, and a mistake that stops with the same error, or a hint."""
-        if self.in_another_order([*((row.case, row.args) for row in self.rows), (case, args)]):
+        if self.in_another_order([*self.rows, (case, args)]):
             return OTHER_ORDER
         words = str(error)
         if self.spec.hint and "must match the size of tensor" in words:
@@ -246,7 +229,7 @@ class Run:
                 if cause(mistake.stopped[2]) == cause(error) and self.agrees(self.values, (j,)):
                     words = f"{words if len(words) <= 180 else words[:180] + ' …'}; {sentence}"
                     break
-        at_once = not self.rows or case == self.rows[0].case      # then it has nothing to do with what is special there
+        at_once = not self.rows or case == self.rows[0][0]      # then it has nothing to do with what is special there
         return words if at_once or not case else f"{case}: {words}"
 
     def in_another_order(self, drawn: list) -> bool:
