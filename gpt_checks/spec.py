@@ -152,8 +152,8 @@ class Run:
             for some in chain(zip(range(len(self.known))), self.pairs(places, earlier)) if wrong else ():
                 if self.agrees(places, some) and not any(self.changes(j) & earlier for j in some if earlier):
                     return self.with_case("; and ".join(self.known[j][0] for j in some), wrong)
-            if only and self.odd(wrong):
-                return None
+            if only and (self.odd(wrong) or (wrong and self.constant(wrong))):
+                return None      # that is told first
             earlier.update(places if only else ())
         return None
 
