@@ -78,7 +78,7 @@ FAULTS = {
     "head_tied": fault("model", "the head shares the weights of the embedding, which are far too large for it",
         MODEL, MODEL + "        self.model.out_head.weight = self.model.tok_emb.weight\n"),
     "weights_too_large": fault("model", "the weights begin ten times too large",
-        MODEL, MODEL + "        with torch.no_grad():\n            torch._foreach_mul_(list(self.model.parameters()), 10)\n"),
+        MODEL, MODEL + "        for weight in self.model.parameters():\n            weight.data *= 10\n"),
     "weights_zero": fault("model", "all weights begin at 0",
         MODEL, MODEL + "        for weight in self.model.parameters():\n            nn.init.zeros_(weight)\n"),
     "dropout_always": fault("model", "dropout is called as a function that is not told about eval()",

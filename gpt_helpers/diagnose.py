@@ -56,9 +56,8 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader], optimize
     report = Report()
     with unchanged(model, optimizer, scheduler), isolated(model, *loaders):
         torch.manual_seed(0)
-        batches = list(taken(train_loader, TOKENS))
-        again, val_batches = list(taken(train_loader, TOKENS)), list(taken(val_loader, TOKENS))
-        require_batches_of_windows(batches, val_batches)
+        batches, again = (first_batches(train_loader, "training") for _ in range(2))
+        val_batches = first_batches(val_loader, "validation")
         train, val = rows(batches), rows(val_batches)
         batch = to(device, batches[0], ROWS)
 
@@ -105,26 +104,21 @@ def require_sound(*args: Any, **kwargs: Any) -> None:
                          f"started: {'; '.join(report.faults)}. Mend that, or leave preflight out")
 
 
-def require_batches_of_windows(*of_loaders: list) -> None:
-    """ValueError when the loaders have no batches, or not such as this series uses."""
-    for name, batches in zip(("training", "validation"), of_loaders, strict=True):
-        if not batches:
-            raise ValueError(f"the {name} loader gives no batch, need at least one: is it empty, or used up?")
-        for part in batches[0]:
-            if not isinstance(part, torch.Tensor) or part.ndim != 2:
-                given = getattr(part, "shape", type(part).__name__)
-                raise ValueError(f"the {name} loader gives {given}, need (inputs, targets), each (B, T) token ids")
-
-
-def taken(loader: Iterable, tokens: int) -> Iterator[Batch]:
-    """The first batches of a loader, with about so many tokens in all."""
+def first_batches(loader: Iterable, name: str) -> list[Batch]:
+    """The first batches of a loader, with about TOKENS tokens in all. ValueError when there are none, or they are no windows."""
+    batches, tokens = [], 0
     for batch in islice(independent(loader), 1000):
-        if not isinstance(batch, list | tuple) or len(batch) != 2:
-            raise ValueError(f"a loader gives {type(batch).__name__} as a batch, need a pair: (inputs, targets)")
-        yield tuple(batch)
-        tokens -= batch[0].numel()
-        if tokens <= 0:
-            return
+        pair = isinstance(batch, list | tuple)
+        if not pair or [getattr(part, "ndim", None) for part in batch] != [2, 2]:
+            given = [getattr(part, "shape", type(part).__name__) for part in batch] if pair else type(batch).__name__
+            raise ValueError(f"the {name} loader gives {given}, need a pair: (inputs, targets), each (B, T) token ids")
+        batches.append(tuple(batch))
+        tokens += batch[0].numel()
+        if tokens >= TOKENS:
+            break
+    if not batches:
+        raise ValueError(f"the {name} loader gives no batch, need at least one: is it empty, or used up?")
+    return batches
 
 
 def rows(batches: list[Batch]) -> torch.Tensor:

@@ -1,11 +1,13 @@
 """Atomic writes: a file is either all new, or all as it was before."""
 import contextlib
+import csv
 import glob
+import io
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,15 @@ def write_atomically(path: str | Path, write: Callable[[Path], Any]) -> None:
     except Exception as error:      # torch and safetensors each raise their own for a full disk
         raise OSError(f"{name} could not be written ({reason(error, path.parent)}). "
                       "What was there before is untouched") from None
+
+
+def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows, dicts with the same keys, as CSV, all or nothing. Raises as `write_atomically`."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, rows[0], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_atomically(path, lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n"))
 
 
 @contextlib.contextmanager

@@ -29,8 +29,9 @@ def require_positive(**numbers: Any) -> None:
 
 def require_known(what: str, name: Any, known: Iterable[str]) -> None:
     """ValueError when a name is not one of those that are known."""
-    if name not in list(known):
-        close = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.4) or sorted(known)
+    known = list(known)
+    if name not in known:
+        close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4) or sorted(known)
         raise ValueError(f"got {what} {name!r:.60}, need one of: {', '.join(close)}")
 
 

@@ -8,7 +8,6 @@ Takes about an hour on two cores. Lines that are there already are kept, so it c
     python scripts/broken_loops.py tests    the tests of `preflight` once more, for all lines; the trainings stay as they are
 """
 import csv
-import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,11 @@ import torch
 from gpt_helpers import broken
 from gpt_helpers.data import entry_windows
 from gpt_helpers.diagnose import preflight
-from gpt_helpers.files import write_atomically
-from gpt_helpers.healthy import CONFIG, END_ID, EVAL_FREQ, LOG, STEPS
+from gpt_helpers.files import write_table
+from gpt_helpers.healthy import CONFIG, END_ID, LOG, STEPS
 from gpt_helpers.instruments.model import writing_loss
 
 PATH = Path(__file__).parent.parent / "notebooks" / "09_broken_loops.csv"
-AT = [*range(0, STEPS, EVAL_FREQ), STEPS]
-FIELDS = ["fault", "seed", *map(str, AT), "train", "writing", "found_by"]
 
 
 def a_training(fault: str, seed: int) -> Any:
@@ -50,13 +47,9 @@ def one_line(fault: str, seed: int) -> dict:
 
 
 def store(lines: dict) -> None:
-    """Write the table, all or nothing."""
+    """Write the table, in the order of the faults."""
     order = ["healthy", *broken.FAULTS]
-    text = io.StringIO()
-    table = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(lines[key] for key in sorted(lines, key=lambda key: (order.index(key[0]), key[1])))
-    write_atomically(PATH, lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n"))
+    write_table(PATH, [lines[key] for key in sorted(lines, key=lambda key: (order.index(key[0]), key[1]))])
 
 
 def main() -> None:

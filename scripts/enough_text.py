@@ -5,13 +5,12 @@ run in `notebooks/08_text_size.csv` and `notebooks/08_width.csv`. The lesson dra
 """
 import argparse
 import contextlib
-import csv
 import io
 from pathlib import Path
 
 import torch
 
-from gpt_helpers.files import write_atomically
+from gpt_helpers.files import write_table
 from gpt_helpers.language import HarbourLog
 from gpt_helpers.loss import NGram
 from gpt_helpers.scaling import BATCH_SIZE, VALIDATION, learn_from
@@ -47,12 +46,9 @@ def width_row(width, seed, steps=1000):
 
 
 def store(name, rows):
-    """Write rows of numbers as a table, all or nothing."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, rows[0], lineterminator="\n")
-    table.writeheader()
-    table.writerows({key: f"{value:.4f}" if isinstance(value, float) else value for key, value in row.items()} for row in rows)
-    write_atomically(NOTEBOOKS / name, lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n"))
+    """Write rows of numbers as a table."""
+    write_table(NOTEBOOKS / name, [{key: f"{value:.4f}" if isinstance(value, float) else value for key, value in row.items()}
+                                   for row in rows])
 
 
 def main(which):

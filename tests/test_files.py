@@ -1,4 +1,5 @@
 """Files are written atomically: all of the new one, or all of the old one, whoever writes at the same time."""
+import csv
 import errno
 import multiprocessing
 import os
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gpt_helpers.files import ABANDONED, save_or_say, writable_folder, write_atomically
+from gpt_helpers.files import ABANDONED, save_or_say, writable_folder, write_atomically, write_table
+
+ROOT = Path(__file__).parent.parent
 
 
 def names(folder):
@@ -153,3 +156,11 @@ def test_files_go_to_this_folder_or_where_it_is_read_only_to_a_temporary_one(tmp
     folder = writable_folder()
     assert folder.is_dir() and not list(tmp_path.iterdir()) and str(folder) in capsys.readouterr().out
     folder.rmdir()
+
+
+@pytest.mark.parametrize("name", ["08_text_size.csv", "08_width.csv", "09_broken_loops.csv"])
+def test_a_stored_table_is_written_as_it_was(name, tmp_path):
+    stored = ROOT / "notebooks" / name
+    with open(stored, newline="", encoding="utf-8") as file:
+        write_table(tmp_path / name, list(csv.DictReader(file)))
+    assert (tmp_path / name).read_bytes() == stored.read_bytes()

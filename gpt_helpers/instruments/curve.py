@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gpt_helpers.instruments.finding import Batch, Finding, logits_of
+from gpt_helpers.validate import PADDING
 
 
 def read_loss(loss: float, vocab_size: int, unigram: float, floor: float | None = None) -> Finding:
@@ -32,4 +33,4 @@ def losses_by_position(model: nn.Module, batch: Batch) -> torch.Tensor:
     inputs, targets = batch
     logits = logits_of(model, inputs).float()
     losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")      # (B, T)
-    return losses.sum(0) / (targets != -100).sum(0)
+    return losses.sum(0) / (targets != PADDING).sum(0)

@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from gpt_helpers.instruments.finding import Batch, Finding, logits_of
+from gpt_helpers.validate import PADDING
 
 
 def targets_follow(batches: Sequence[Batch]) -> Finding:
     """Is each target the input one place to the right?"""
     inputs, targets = (torch.cat([part.flatten(0, -2) for part in parts]) for parts in zip(*batches, strict=True))
-    scored = targets != -100
+    scored = targets != PADDING
 
     def agree(shift: int) -> float:
         """The share of targets that are the input so many places to the right."""
@@ -28,7 +29,7 @@ def targets_follow(batches: Sequence[Batch]) -> Finding:
                               "were inputs and targets shuffled or cut separately?")
     same = ((inputs == targets) & scored).sum().item() / scored.sum().item()
     tail = (inputs[:, 1:] == inputs[:, -1:]).flip(1).cumprod(1).sum(1)      # how long the run of one token is at the end
-    if same > 0.1 and (tail * (targets[:, -1] != -100) > 2).float().mean() > 0.3:
+    if same > 0.1 and (tail * (targets[:, -1] != PADDING) > 2).float().mean() > 0.3:
         return Finding(False, f"{same:.0%} of the targets repeat their input, most at the ends of windows: padding is scored "
                               "like text; give its targets the value -100")
     return Finding(True, "each target is the next token")

@@ -4,6 +4,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parameters_to_vector
 
 Batch = tuple[torch.Tensor, torch.Tensor]      # inputs and targets, each (B, T)
 
@@ -30,7 +31,7 @@ def mean_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
 
 def weights_of(model: nn.Module) -> torch.Tensor:
     """All weights as one long row."""
-    return torch.cat([weight.detach().flatten().float() for weight in model.parameters()])
+    return parameters_to_vector(model.parameters()).detach().float()
 
 
 def gradient_of(model: nn.Module) -> torch.Tensor:

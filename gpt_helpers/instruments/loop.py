@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from gpt_helpers.instruments.finding import Batch, Finding, gradient_of, mean_loss, weights_of
+from gpt_helpers.validate import PADDING
 
 
 def step_is_classic(model: nn.Module, optimizer: Optimizer, step: Callable, batches: list[Batch]) -> Finding:
@@ -101,7 +102,7 @@ def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batc
         return Finding(False, "evaluating builds a graph that nobody needs: torch.no_grad() is missing")
     model.eval()
     with torch.no_grad():
-        counts = [(targets != -100).sum().item() for _, targets in batches]
+        counts = [(targets != PADDING).sum().item() for _, targets in batches]
         losses_of = [mean_loss(model, batch).item() for batch in batches]
     right = sum(loss * count for loss, count in zip(losses_of, counts, strict=True)) / sum(counts)
     if abs(losses[0] - right) > 0.05 * right:

@@ -1,4 +1,4 @@
-"""Instruments for an optimizer and its settings: a few updates of a copy tell most."""
+"""Instruments for an optimizer and its settings: a few updates tell most."""
 import copy
 import math
 import time
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from gpt_helpers.instruments.finding import Batch, Finding, mean_loss
@@ -85,9 +86,10 @@ def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int =
         if step == 0:
             norms = {name: 0.0 if weight.grad is None else weight.grad.norm().item()
                      for name, weight in model.named_parameters()}
-            pairs = [(weight.detach(), before[name]) for name, weight in model.named_parameters() if weight.ndim > 1]
-            change = math.sqrt(sum((new - old).float().square().sum().item() for new, old in pairs))
-            ratio = change / max(1e-12, math.sqrt(sum(old.float().square().sum().item() for _, old in pairs)))
+            pairs = [(weight.detach().float(), before[name].float()) for name, weight in model.named_parameters()
+                     if weight.ndim > 1]
+            change, size = get_total_norm([new - old for new, old in pairs]), get_total_norm([old for _, old in pairs])
+            ratio = change.item() / max(1e-12, size.item())
     with torch.no_grad():
         losses.append(mean_loss(model, batch).item())
     linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
