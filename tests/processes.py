@@ -84,10 +84,8 @@ def lose_the_loss(module):
     handle = module.register_forward_hook(lambda module, inputs, logits: (handle.remove(), logits * float("nan"))[1])
 
 
-def die_once(module):
-    """Not again when torchrun has started all processes anew."""
-    if os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
-        os.kill(os.getpid(), signal.SIGKILL)
+def die(module):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def fail(module):
@@ -98,7 +96,7 @@ def press_stop(module):
     signal.raise_signal(signal.SIGINT)
 
 
-FAULTS = {"nan": lose_the_loss, "stop": press_stop, "death": die_once, "error": fail}
+FAULTS = {"nan": lose_the_loss, "stop": press_stop, "death": die, "error": fail}
 
 
 if __name__ == "__main__":
