@@ -48,7 +48,7 @@ def warmup(optimizer):
 
 
 def train(engine="ddp", drop_rate=0.1, padding=False, schedule=False, accumulate=2, num_epochs=EPOCHS, seed=1, noisy=False,
-          fault=None, device="cpu", **options):
+          num_workers=0, fault=None, device="cpu", **options):
     """Train the smallest of models, alone or with other processes; the Outcome.
 
     noisy: a callback, which only the first process calls, draws random numbers. fault: [what, process, number]: what happens
@@ -56,7 +56,7 @@ def train(engine="ddp", drop_rate=0.1, padding=False, schedule=False, accumulate
     """
     torch.manual_seed(seed + rank())      # the others shall take over the first one's weights and random numbers
     windows, losses, trained_on = Windows(padding), [], []
-    train_loader = torch.utils.data.DataLoader(windows, batch_size=4, shuffle=True)
+    train_loader = torch.utils.data.DataLoader(windows, batch_size=4, shuffle=True, num_workers=num_workers)
     val_loader = create_dataloader(windows.ids.flatten()[:50], 2, 8)
     model = GPTModel(CFG | {"drop_rate": drop_rate}).to(device)
 

@@ -17,6 +17,7 @@ from small import CFG, quiet, training, with_parts
 from gpt_helpers.checkpoint import read_checkpoint
 from gpt_helpers.model import GPTModel
 from gpt_helpers.parallel import processes, rank, ring_bytes, size, together, wrap
+from gpt_helpers.state import TrainState, random_state, require_state, set_random_state
 from gpt_helpers.train import accumulate_gradients, train_model
 from gpt_helpers.weights import load_weights
 
@@ -27,6 +28,7 @@ CASES = {
     "padding": {"padding": True},
     "schedule": {"schedule": True},
     "clipping": {"max_grad_norm": 0.05},
+    "workers": {"num_workers": 1},
     "all": {"padding": True, "schedule": True, "max_grad_norm": 10.0, "noisy": True},
 }
 CHAINS = {"chain": {"padding": True, "schedule": True}, "plain": {"drop_rate": 0.0}}      # stopped runs, and their settings
@@ -126,7 +128,7 @@ def test_without_dropout_they_end_at_the_bits_of_a_process_that_knows_of_no_othe
 def test_the_cases_differ(alone):
     """Otherwise the tests above would prove little."""
     ends = [torch.cat([weight.flatten() for weight in came.weights.values()]) for came in alone.values()]
-    assert sum(torch.equal(a, b) for a in ends for b in ends) == len(ends) + 2      # "plain" is "without dropout"
+    assert sum(torch.equal(a, b) for a in ends for b in ends) == len(ends) + 2 * 2      # "plain" and "workers" are as others
 
 
 @pytest.mark.slow
@@ -314,6 +316,21 @@ def test_what_processes_could_not_share_is_refused():
             train_model(*with_parts(parts, train_loader=rows))
         with pytest.raises(ValueError, match="got preflight=True under torchrun: call"):
             train_model(*parts, preflight=True)
+
+
+def test_several_processes_go_on_where_there_are_fewer_gpus(monkeypatch):
+    """What they draw on a GPU is seeded for each micro-batch, so no state of a GPU is needed."""
+    loader, state = training()[1], random_state() | {"cuda": [torch.get_rng_state()] * 4}
+    with group_of_one():
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        require_state(vars(TrainState(rng=state)), loader)
+        set_random_state(state)
+        monkeypatch.undo()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match="a machine with 4 GPUs, and this one has 1"):
+        require_state(vars(TrainState(rng=state)), loader)
 
 
 def test_an_engine_that_is_none_is_refused():
