@@ -15,6 +15,7 @@ from processes import BATCHES, EPOCHS, STEPS, Outcome
 from small import CFG, quiet, training, with_parts
 
 from gpt_helpers.checkpoint import read_checkpoint
+from gpt_helpers.exchange import turn
 from gpt_helpers.model import GPTModel
 from gpt_helpers.parallel import processes, rank, ring_bytes, size, together, wrap
 from gpt_helpers.state import TrainState, random_state, require_state, set_random_state
@@ -167,6 +168,33 @@ def test_only_the_first_process_prints_and_calls_back(two):
     fresh = len(ENGINES) * len(CASES) + 3
     assert sum(line.startswith("Before step") for line in lines) == fresh
     assert [bool(came.losses) for came in outcomes(two, "ddp all")] == [True, False]
+
+
+@pytest.mark.slow
+def test_every_micro_batch_of_a_run_draws_dropout_from_a_seed_of_its_own(two, alone):
+    first, second = (came.seeds for came in outcomes(two, "ddp dropout"))
+    assert len({*first, *second}) == len(first + second) == EPOCHS * BATCHES
+    assert {*first, *second} == {*alone["dropout"].seeds}
+
+
+def test_a_seed_belongs_to_the_run_and_to_the_number_of_the_micro_batch():
+    def drawn(number):
+        with turn(model, number, last=True):
+            return torch.rand(4).tolist()
+
+    model = GPTModel(CFG)
+    with group_of_one():
+        torch.manual_seed(1)
+        before = torch.get_rng_state()
+        draws = [drawn(number) for number in (0, 1, 2, 1)]
+        assert torch.equal(torch.get_rng_state(), before)
+        torch.manual_seed(2)
+        draws.append(drawn(1))
+    assert [draws.index(draw) for draw in draws] == [0, 1, 2, 1, 4]
+    torch.manual_seed(1)
+    alone = drawn(0) + drawn(0)      # without a process group: the one stream of random numbers
+    torch.manual_seed(1)
+    assert alone == torch.rand(4).tolist() + torch.rand(4).tolist()
 
 
 # A run goes on with another number of processes.
