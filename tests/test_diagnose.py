@@ -221,15 +221,6 @@ def test_a_step_that_accumulates_gradients_is_no_fault():
     assert finding.sound is None and "accumulated" in finding.words
 
 
-@pytest.mark.parametrize(("loader", "words"), [([], "gives no batch"), ([torch.zeros(2, 8)], "need a pair"),
-                                               ([(torch.zeros(8), torch.zeros(8))], r"each \(B, T\) token ids")])
-def test_a_loader_that_gives_no_windows_is_refused_in_a_line(loader, words):
-    training = Training()
-    with pytest.raises(ValueError, match=words) as told:
-        preflight(training.model, (loader, training.val_loader), training.optimizer, LOG.tokenizer)
-    assert "\n" not in str(told.value)
-
-
 @torch.no_grad()
 def test_writing_costs_what_the_curve_says_unless_the_future_is_seen():
     batch = next(iter(Training().val_loader))
