@@ -65,8 +65,7 @@ def rows():
         yield row(name, (f"{short(F['seconds'](F['flops'](N, batch), G))} s, {short(F['fsdp'](N, G) / F['wire'](G))} s"
                          for G in GPUS[1:]))
     pairs = [(N, G) for (N, *_), G in zip(models, GPUS, strict=True)]
-    yield row("failures a day", (short(F["failures"](G)) for _, G in pairs))
-    yield row("days between two failures", (short(1 / F["failures"](G)) for _, G in pairs))
+    yield row("a failure every", (time(DAY / F["failures"](G)) for _, G in pairs))
     yield row("saving a checkpoint", (time(F["saving"](N, G)) for N, G in pairs))
     yield row("best time between checkpoints", (time(F["interval"](F["saving"](N, G), DAY / F["failures"](G))) for N, G in pairs))
 
@@ -75,8 +74,7 @@ SENTENCES = {
     "fits": f"80 GB hold the state of at most {short(80e9 / F['state'](1) / 1e9)} billion parameters",
     "ddp": f"{gigabytes(F['ddp'](7e9, 64))} from each of 64 GPUs at 7B",
     "bubbles": f"{F['bubble'](8, 8):.0%} of its working time with 8 micro-batches, and for {F['bubble'](8, 64):.0%} with 64",
-    "small": f"on 1,000 GPUs, each would have {short(MODELS['GPT-2 124M'][-1] / 1000)} tokens of GPT-2 124M's batch, half a "
-             "window",
+    "small": f"1,000 GPUs would have {short(MODELS['GPT-2 124M'][-1] / 1000)} tokens each of GPT-2 124M's batch, half a window",
     "waiting": time(F["checkpoint"](70e9) / 2e9),
 }
 
