@@ -29,7 +29,7 @@ def step_is_classic(model: nn.Module, optimizer: Optimizer, step: Callable, batc
         model.zero_grad()
         torch.manual_seed(seed)                                  # the same dropout as in `right`
         for batch in batches:
-            noise = noise_for(model) if len(got) == calls > 0 else None      # else gradients may be accumulated, and kept
+            noise = noise_for(model, optimizer) if len(got) == calls > 0 else None      # else gradients may be accumulated, and kept
             step(*batch)
             calls += 1
             kept |= noise is not None and F.cosine_similarity(got[-1], noise, dim=0).item() > 0.5
@@ -64,9 +64,10 @@ def gradient_with(model: nn.Module, batch: Batch, seed: int) -> torch.Tensor:
     return gradient_of(model)
 
 
-def noise_for(model: nn.Module) -> torch.Tensor | None:
+def noise_for(model: nn.Module, optimizer: Optimizer) -> torch.Tensor | None:
     """Put noise in place of the gradients that a step has left, and return it as one row: a sound step forgets it."""
-    left = [weight for weight in model.parameters() if weight.grad is not None and weight.grad.any()]
+    held = [weight for group in optimizer.param_groups for weight in group["params"]]
+    left = [weight for weight in held if weight.grad is not None and weight.grad.any()]
     for weight in left:
         weight.grad = 1000 * torch.randn_like(weight)
     return gradient_of(model) if left else None
