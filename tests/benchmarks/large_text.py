@@ -16,10 +16,10 @@ from pathlib import Path
 STEPS = 100
 
 
-def memory():
-    """The most memory that this process has had, and what it has now of mapped files, which the system can take back; in MB."""
+def memory(name):
+    """What Linux calls VmHWM, the most memory that this process has had, or RssFile, what it has of mapped files now; in MB."""
     lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return tuple(int(lines[name].split()[0]) / 1024 for name in ("VmHWM", "RssFile"))
+    return int(lines[name].split()[0]) / 1024
 
 
 def write_text(path, megabytes):
@@ -38,9 +38,9 @@ def encode(text, folder):
     from gpt_helpers.shards import encode_texts
     from gpt_helpers.text import get_tokenizer
     tokenizer = get_tokenizer()
-    (before, _), start = memory(), time.perf_counter()
+    before, start = memory("VmHWM"), time.perf_counter()
     ids = encode_texts(text, folder, tokenizer)
-    return before, time.perf_counter() - start, len(ids)
+    return before, time.perf_counter() - start, len(ids), 0
 
 
 def train(text, folder):
@@ -55,17 +55,22 @@ def train(text, folder):
     torch.manual_seed(1)
     model = GPTModel(GPT_CONFIG_TINY | {"emb_dim": 16, "n_heads": 2, "context_length": 256})
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    (before, _), start = memory(), time.perf_counter()
-    split = split_tokens(open_tokens(folder), context_length=256)
+    before, start = memory("VmHWM"), time.perf_counter()
+    ids = open_tokens(folder)
+    split = split_tokens(ids, context_length=256)
     loaders = create_dataloader(split.train, 1, 256, shuffle=True), create_dataloader(split.val, 1, 256)
+    mapped = memory("RssFile")
     with contextlib.redirect_stdout(io.StringIO()):
         history = train_model(model, *loaders, optimizer, "cpu", 1, STEPS, 2, "The", get_tokenizer(), max_steps=STEPS)
     assert history.val_losses[-1] < history.val_losses[0] - 1, history
-    return before, time.perf_counter() - start, sum(map(len, split))
+    return before, time.perf_counter() - start, sum(map(len, split)), memory("RssFile") - mapped
 
 
 def measure(megabytes):
-    """Both phases, one after the other: {"phase", "seconds", "tokens", "before", "peak", "mapped"}, memory in MB."""
+    """Both phases, one after the other: {"phase", "seconds", "tokens", "before", "peak", "mapped"}, memory in MB.
+
+    mapped: how much of the peak are pages of the token file, which the system takes back when it needs them.
+    """
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder, "large.txt")
         write_text(text, megabytes)
@@ -75,7 +80,7 @@ def measure(megabytes):
 
 
 def rows(megabytes):
-    """The same as rows of (phase, seconds, MB a second, MB before, MB at the peak, MB of mapped files) for `run.py`."""
+    """The same as rows of (phase, seconds, MB a second, MB before, MB at the peak, MB of the token file) for `run.py`."""
     for row in measure(megabytes):
         speed = f"{megabytes / row['seconds']:.1f}" if row["phase"] == "encode" else ""
         yield row["phase"], f"{row['seconds']:.0f}", speed, *(f"{row[name]:,.0f}" for name in ("before", "peak", "mapped"))
@@ -84,10 +89,9 @@ def rows(megabytes):
 if __name__ == "__main__":
     if len(sys.argv) == 4:
         phase, *paths = sys.argv[1:]
-        before, seconds, tokens = {"encode": encode, "train": train}[phase](*map(Path, paths))
-        row = dict(zip(("phase", "seconds", "tokens", "before", "peak", "mapped"), (phase, seconds, tokens, before, *memory()),
-                       strict=True))
-        print(json.dumps(row))
+        before, seconds, tokens, mapped = {"encode": encode, "train": train}[phase](*map(Path, paths))
+        print(json.dumps({"phase": phase, "seconds": seconds, "tokens": tokens, "before": before, "peak": memory("VmHWM"),
+                          "mapped": mapped}))
     else:
         for row in rows(float(sys.argv[1]) if len(sys.argv) > 1 else 30):
-            print("{}: {} seconds, {} MB a second, {} MB before, {} MB at the peak, {} MB of mapped files".format(*row))
+            print("{}: {} seconds, {} MB a second, {} MB before, {} MB at the peak, {} MB of it the token file's".format(*row))

@@ -173,9 +173,9 @@ def loading(megabytes):
 def large_text(megabytes):
     """A large text to shards on disk, and a training on them."""
     return section("A large text", f"{megabytes:,} MB of text to token shards, then 100 updates of a tiny model on windows of "
-                   "256 from all over it. Memory before is that of the imports; pages of mapped files count at the peak, and the "
-                   "system takes them back when it needs them.",
-                   table(("", "seconds", "MB a second", "MB before", "MB at the peak", "MB of mapped files"),
+                   "256 from all over it. Memory before is that of the imports. Pages of the token file count at the peak, and "
+                   "the system takes them back when it needs them.",
+                   table(("", "seconds", "MB a second", "MB before", "MB at the peak", "of which token file"),
                          *large_text_rows(megabytes)))
 
 
