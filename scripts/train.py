@@ -5,6 +5,8 @@ and the weights that validated best. Stopped in any way, the same command goes o
 torchrun --nproc-per-node 2 scripts/train.py --text my.txt
 """
 import argparse
+import contextlib
+import io
 import json
 import math
 import os
@@ -30,7 +32,7 @@ from gpt_helpers.exchange import from_first
 from gpt_helpers.files import save_or_say, write_atomically, write_table
 from gpt_helpers.loss import calc_token_losses
 from gpt_helpers.model import GPT_CONFIG_124M, GPT_CONFIG_TINY, GPTModel
-from gpt_helpers.parallel import processes, rank, size, wrap
+from gpt_helpers.parallel import processes, size, wrap
 from gpt_helpers.plot import plot_losses
 from gpt_helpers.progress import Callback, Progress
 from gpt_helpers.shards import encode_texts, open_tokens
@@ -50,6 +52,7 @@ CONFIGS = {
     "774M": (GPT_CONFIG_124M | {"emb_dim": 1280, "n_heads": 20, "n_layers": 36}, 2.5e-4),
     "1558M": (GPT_CONFIG_124M | {"emb_dim": 1600, "n_heads": 25, "n_layers": 48}, 2e-4),
 }
+FIRST = int(os.environ.get("RANK", 0)) == 0      # of several processes that torchrun started, or alone
 RUN = ("checkpoint.pt", "best.safetensors", "curve.csv", "curve.png", "settings.json")      # a run's files, beside its tokens
 
 
@@ -210,12 +213,11 @@ def all_settings(given: dict) -> dict:
 def tokens_of(settings: dict) -> torch.Tensor:
     """The text's token ids, memory-mapped; the first process encodes the text, if that is not done yet, and the others wait."""
     text, out = settings["text"], settings["out"]
-    if int(os.environ.get("RANK", 0)):
-        while True:
-            try:
-                return open_tokens(out)
-            except (ValueError, OSError):
-                time.sleep(1)
+    while not FIRST:
+        try:
+            return open_tokens(out)
+        except (ValueError, OSError):
+            time.sleep(1)
     out.mkdir(parents=True, exist_ok=True)
     return encode_texts(text, out, get_tokenizer(), progress=lambda done, total: print(
         f"Encoded {done:,} of {total:,} bytes", flush=True))
@@ -336,7 +338,7 @@ def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
         require_sound(model, loaders, optimizer, tokenizer, scheduler=scheduler, steps=steps)
     model = wrap(torch.compile(model) if settings["compile"] else model, settings["engine"])
     optimizer, scheduler = new_optimizer(model, plan)
-    if rank() == 0:
+    if FIRST:
         kept = {name: settings[name] for name in (*DEFAULTS, "text", "prompt")}
         words = json.dumps(kept | {"text": str(kept["text"])}, indent=1, ensure_ascii=False)
         write_atomically(out / "settings.json", lambda temporary: temporary.write_text(words, encoding="utf-8"))
@@ -345,14 +347,14 @@ def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
                 max_steps=steps, checkpoint_path=out / "checkpoint.pt", checkpoint_freq=settings["checkpoint_freq"] or eval_freq,
                 resume=True, best_path=out / "best.safetensors", callbacks=[Progress(steps), Curve(out)])
     finished = scheduler.last_epoch >= steps
-    if finished and rank() == 0:
+    if finished and FIRST:
         test(settings, split.test, device)
     return finished
 
 
 def complain(words: object) -> None:
     """Say in one line on stderr what is wrong; of several processes only the first does."""
-    if not int(os.environ.get("RANK", 0)):
+    if FIRST:
         print(f"train.py: {words}", file=sys.stderr)
 
 
@@ -362,8 +364,10 @@ def main(arguments: list[str]) -> int:
     try:
         settings = all_settings(parse(arguments))
         ids = tokens_of(settings)
-        with processes(prepare_device(pick_device(settings.get("device"))), settings["timeout"]) as device:
-            if settings.get("restart") and rank() == 0:
+        with contextlib.redirect_stdout(sys.stdout if FIRST else io.StringIO()):
+            device = prepare_device(pick_device(settings.get("device")))
+        with processes(device, settings["timeout"]) as device:
+            if settings.get("restart") and FIRST:
                 set_aside(settings["out"])
             from_first(None)                          # nobody looks for a checkpoint before that
             if train(settings, ids, device):

@@ -17,10 +17,10 @@ from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
 from gpt_helpers.text import load_text, text_to_token_ids
 from gpt_helpers.weights import load_weights
 
-ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT / "scripts"))
+sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 import train as script
 
+ROOT = Path(__file__).parent.parent
 SMALL = ["emb_dim=8", "n_heads=2", "n_layers=1", "context_length=16", "batch_size=4", "eval_iter=1", "test_iter=2",
          "max_steps=12", "eval_freq=4", "checkpoint_freq=2"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "GPT_HELPERS_DEVICE": "cpu", "PYTHONPATH": str(ROOT)}
@@ -101,7 +101,7 @@ def test_the_settings_reach_what_they_are_for(folder, capsys, monkeypatch):
     monkeypatch.setattr(script, "train_model", watch)
     monkeypatch.setattr(script, "test", lambda *args: None)
     settings = ("emb_dim=12 n_heads=3 drop_rate=0 qkv_bias=true lr=0.01 min_lr=0.002 warmup=4 weight_decay=0.3 beta2=0.9 "
-                "max_grad_norm=0.5 accumulate=2 epochs=3 batch_size=5 seed=7 train=0.6 val=0.2 eval_freq=3 eval_iter=2 "
+                "max_grad_norm=0.5 accumulate=2 epochs=6 batch_size=5 seed=7 train=0.6 val=0.2 eval_freq=3 eval_iter=2 "
                 "checkpoint_freq=6 max_steps=9")
     status, *_ = run(capsys, "--text", "my.txt", "--config", "tiny", "--no-preflight", *settings.split())
     assert status == 0
@@ -116,7 +116,7 @@ def test_the_settings_reach_what_they_are_for(folder, capsys, monkeypatch):
     assert (matrices["weight_decay"], others["weight_decay"], matrices["betas"]) == (0.3, 0.0, (0.9, 0.9))
     kwargs = got["kwargs"]
     assert (kwargs["max_grad_norm"], kwargs["accumulate"], kwargs["max_steps"], kwargs["checkpoint_freq"]) == (0.5, 2, 9, 6)
-    assert got["args"][:3] == (3, 3, 2)
+    assert got["args"][:3] == (6, 3, 2)
 
 
 def rates(**changed):
