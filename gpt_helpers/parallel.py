@@ -8,7 +8,8 @@ A program that runs alone with `python program.py`, and with `torchrun --nproc-p
         train_model(model, train_loader, val_loader, optimizer, device, ..., accumulate=4)
 
 `accumulate` counts the micro-batches of all processes, so the updates are the same ones on 1, 2 or 4: process r takes the
-micro-batches r, r + size, r + 2·size and so on. A run that was stopped on some processes goes on with any other number.
+micro-batches r, r + size, r + 2·size and so on, and loads no others. A run that was stopped on some processes goes on with
+any other number. All of them evaluate and sample; the first one prints, saves and calls the callbacks.
 """
 import contextlib
 import math
@@ -47,7 +48,7 @@ def processes(device: torch.device | str = "cpu", timeout: float = 60) -> Iterat
                 yield device
         except Exception as error:
             words = next(iter(str(error).strip().splitlines()), "")
-            print(f"Process {rank()} of 0 to {size() - 1} stopped ({type(error).__name__}: {words})", file=sys.stderr)
+            print(f"Process {rank()} stopped: {type(error).__name__}: {words}", file=sys.stderr)
             raise
     dist.destroy_process_group()
 
@@ -116,8 +117,10 @@ def data_parallel(model: nn.Module) -> DistributedDataParallel | None:
 
 
 def ring_bytes(parameters: int, processes: int) -> int:
-    """The bytes that each process sends in a step for all of them to have the sum of their float32 gradients.
+    """The bytes that each process sends in a step under DDP: each of them is to have the sum of all float32 gradients.
 
-    Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009.
+    Under FSDP2 it is half as much again, because parts of the weights are sent, too, for the forward and for the backward.
+    Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009;
+    Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", 2020.
     """
     return math.ceil(2 * (processes - 1) / processes * 4 * parameters)

@@ -118,8 +118,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
                 checkpoint_path: str | Path | None = None, checkpoint_freq: int | None = None, resume: bool = False,
                 best_path: str | Path | None = None, eval_ends: bool = True, share_rng: bool = False,
                 preflight: bool = False, callbacks: Sequence[Any] = ()) -> History:
-    """`train_model_simple` for real work, on one process or several: evaluation leaves no trace, and a stopped run resumes
-    bit for bit. With several, `parallel.wrap` the model; all of them evaluate, and the first prints, saves and calls back.
+    """`train_model_simple` for real work, on one process or several: evaluation leaves no trace, a stopped run resumes exactly.
 
     scheduler: stepped after each update. max_grad_norm: gradients are scaled down to this norm. accumulate: batches per
     update, over all processes. max_steps, max_tokens: stop there, counting updates, and tokens without padding, from the start.
