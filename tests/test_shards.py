@@ -94,7 +94,7 @@ def test_a_file_has_the_tokens_of_its_text(small, tmp_path):
 
 
 def test_a_text_with_no_place_to_cut_still_decodes_to_itself(small, tmp_path):
-    for i, words in enumerate(["x" * 5000, " " * 5000, "😀" * 1000, "\r\n" * 999 + "\r"]):
+    for i, words in enumerate(["x" * 5000, " " * 5000, "😀" * 1000, "\r\n" * 999 + "\r", " " + "\r\n" * 999]):
         (tmp_path / f"{i}.txt").write_bytes(words.encode())
         (tmp_path / str(i)).mkdir()
         ids = encode_texts(tmp_path / f"{i}.txt", tmp_path / str(i), TOKENIZER)
