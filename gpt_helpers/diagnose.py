@@ -1,8 +1,7 @@
 """`preflight`: what can be known about a training before it starts, in seconds, a line for each test."""
 import contextlib
 import copy
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +10,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
-from gpt_helpers.data import independent
 from gpt_helpers.instruments.data import (
     order_is_mixed,
     same_kind_of_text,
@@ -20,14 +18,23 @@ from gpt_helpers.instruments.data import (
     tokens_fit,
     validation_is_new,
 )
-from gpt_helpers.instruments.finding import Batch, Finding
-from gpt_helpers.instruments.loop import evaluation_is_quiet, step_is_classic
-from gpt_helpers.instruments.model import first_loss, parameters_are_sound, past_is_safe, same_twice
-from gpt_helpers.instruments.optimizer import gradients_reach, holds_the_model, learns, run_trial, schedule_fits, settings_fit
+from gpt_helpers.instruments.finding import Finding, in_a_line
+from gpt_helpers.instruments.given import Together, as_one, cut, first_batches, padded, require_weights, rows, short_window
+from gpt_helpers.instruments.loop import evaluation_is_quiet, sets_train_mode, step_is_classic
+from gpt_helpers.instruments.model import first_loss, parameters_are_sound, past_is_safe, same_twice, takes
+from gpt_helpers.instruments.optimizer import (
+    gradients_reach,
+    holds_the_model,
+    learns,
+    peak_rates,
+    run_trial,
+    schedule_fits,
+    settings_fit,
+)
 from gpt_helpers.state import isolated
+from gpt_helpers.validate import require_device, require_positive
 
-TOKENS, ROWS = 200_000, 4      # tokens of each loader, and windows of a batch, that are looked at
-SECONDS = 4                    # for the trial
+ROWS, WINDOWS = 256, 1024      # about how many tokens of a batch the model is tested with, and the loop
 
 
 class Report(dict):
@@ -37,62 +44,106 @@ class Report(dict):
     def faults(self) -> list[str]:
         return [finding.words for finding in self.values() if finding.sound is False]
 
+    def run(self, test: str, instrument: Callable, *args: Any, **kwargs: Any) -> Any:
+        """Note what an instrument finds, or that it could not be used, and return it; of two findings the worse is kept."""
+        try:
+            found = instrument(*args, **kwargs)
+        except Exception as error:      # a program of somebody else may raise anything
+            found = Finding(None, f"could not be tested: {in_a_line(error)}")
+        if isinstance(found, Finding) and (test not in self or found.rank < self[test].rank):
+            self[test] = found
+        return found
+
     def __repr__(self) -> str:
         marks = {True: "✔", False: "✘", None: "·"}
         return "\n".join(f"{marks[finding.sound]} {test}: {finding.words}" for test, finding in self.items())
 
 
-def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader], optimizer: Optimizer, tokenizer: Any, *,
-              step: Callable | None = None, evaluate: Callable | None = None, scheduler: Any = None, steps: int | None = None,
-              device: torch.device | str | None = None) -> Report:
+def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], optimizer: Optimizer | Sequence[Optimizer],
+              tokenizer: Any = None, *, step: Callable | None = None, evaluate: Callable | None = None, scheduler: Any = None,
+              steps: int | None = None, device: torch.device | str | None = None) -> Report:
     """Test a training before it starts; nothing of it is changed. The Report, printed, has a line for each test.
 
-    loaders: training and validation, of (inputs, targets), each (B, T). With these everything about data, model and optimizer
-    is tested; the loop only if it is given, too. step(inputs, targets): one update by your own loop, with its scheduler if
-    it has one. evaluate(): your validation loss. steps: how many updates the training has in all.
+    loaders: training and validation (None if there is none), of (inputs, targets), each (B, T). With these everything about
+    data, model and optimizer is tested; the loop only if it is given, too. step(inputs, targets): one update by your own
+    loop, with its scheduler if it has one; called about four times. evaluate(): your validation loss, called twice; what
+    these keep elsewhere, such as averaged weights, moves on. scheduler: one that is stepped at each update; leave out one
+    that is stepped once an epoch. steps: how many updates the training has in all. Raises ValueError for what is no training.
     """
-    device = device or next(model.parameters()).device
+    device, optimizer = device or require_weights(model), as_one(optimizer)
+    require_device(device)
+    if steps is not None:
+        require_positive(steps=steps)
     train_loader, val_loader = loaders
+    there = [loader for loader in loaders if loader is not None]
     report = Report()
-    with unchanged(model, optimizer, scheduler), isolated(model, *loaders):
+    with unchanged(model, optimizer, scheduler) as restore, isolated(model, *there):
         torch.manual_seed(0)
-        batches, again = (first_batches(train_loader, "training") for _ in range(2))
-        val_batches = first_batches(val_loader, "validation")
-        train, val = rows(batches), rows(val_batches)
-        batch = to(device, batches[0], ROWS)
-
-        report["targets"] = min(targets_follow(batches), targets_follow(val_batches))
-        report["order"] = order_is_mixed(batches, again)
-        report["windows"] = same_windows(train, val)
-        report["validation"] = validation_is_new(train, val)
-        report["text"] = same_kind_of_text(train, val)
+        given = first_batches(train_loader, "training")
+        batches, again = padded(given), padded(first_batches(train_loader, "training"))
+        val_batches = padded(first_batches(val_loader, "validation")) if val_loader is not None else []
+        look_at_data(report, batches, again, val_batches)
         model.eval()
-        report["tokenizer"] = tokens_fit(train[:ROWS].to(device), model, tokenizer)
-        report["first loss"] = first_loss(model, batch)
-        report["past"] = past_is_safe(model, batch[0])
-        report["eval mode"] = same_twice(model, batch[0])
-        report["weights"] = parameters_are_sound(model)
-        report["optimizer"] = holds_the_model(model, optimizer)
-        report["settings"] = settings_fit(model, optimizer, batch)
-        with unchanged(model, optimizer):
-            trial = run_trial(model, optimizer, batch, 12, SECONDS)
-            past_after = past_is_safe(model, batch[0])                  # what begins at 0 hides a missing mask
-        report["past"] = min(report["past"], past_after)
-        report["trial"] = learns(trial, steps)
-        report["gradients"] = gradients_reach(trial)
-        if scheduler and steps and not isinstance(scheduler, ReduceLROnPlateau):
-            report["schedule"] = schedule_fits(optimizer, scheduler, steps - scheduler.last_epoch)
+        if not report.run("model", takes, model, *(rows(batches + val_batches, part) for part in (0, 1))).sound:
+            return report
+        length = short_window(model, batches[0][0])
+        batch = cut(batches[0], device, ROWS, length)
+        report.run("tokenizer", tokens_fit, batch[0], model, tokenizer)
+        report.run("first loss", first_loss, model, batch)
+        report.run("eval mode", same_twice, model, batch[0])
+        held = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+        report.run("weights", parameters_are_sound, model, held)
+        report.run("optimizer", holds_the_model, model, optimizer)
+        counts = scheduler is not None and not isinstance(scheduler, ReduceLROnPlateau)      # it needs no loss
+        left = steps - scheduler.last_epoch if counts and steps else steps
+        rates = report.run("schedule", peak_rates, optimizer, scheduler if counts else None, left or 10_000)
+        rates = rates if isinstance(rates, list) else None
+        report.run("settings", settings_fit, model, optimizer, batch, rates)
+        trial = report.run("trial", run_trial, model, optimizer, batch, rates=rates)
+        report.run("past", past_is_safe, model, batch[0])          # now: weights that begin at 0 would hide a missing mask
+        restore()
+        if not isinstance(trial, Finding):                         # else it could not be run, and the line is there
+            report.run("trial", learns, trial, steps)
+            report.run("gradients", gradients_reach, trial)
+        if counts and steps:
+            report.run("schedule", schedule_fits, scheduler, left)
+        sets_mode = False
         if step:
-            with unchanged(model, optimizer, scheduler):
-                began = getattr(scheduler, "last_epoch", None)
-                report["step"] = step_is_classic(model, optimizer, step, [to(device, each) for each in (batches * 3)[:3]])
-                if steps and began is not None and scheduler.last_epoch == began:
-                    per_step = getattr(scheduler, "total_steps", None) == steps
-                    report["schedule"] = Finding(False if per_step else None, "a step does not step the scheduler: the learning "
-                                                 "rate stays where it is, unless an epoch does")
+            few = [cut(each, device, WINDOWS, length) for each in (given * 3)[: min(3, left or 3)]]
+            began = scheduler.last_epoch if counts else 0
+            report.run("step", step_is_classic, model, optimizer, step, few)
+            if counts and steps:
+                report.run("schedule", schedule_moves, scheduler, steps, scheduler.last_epoch - began, len(few))
+            restore()
+            sets_mode = report.run("step", sets_train_mode, model, step, few[0]) is True
+            restore()
         if evaluate:
-            report["evaluation"] = evaluation_is_quiet(model, evaluate, [to(device, each) for each in val_batches])
+            report.run("evaluation", evaluation_is_quiet, model, evaluate, [cut(each, device, 2**30) for each in val_batches],
+                       may_leave_eval=sets_mode)
     return report
+
+
+def look_at_data(report: Report, batches: list, again: list, val_batches: list) -> None:
+    """The tests that need no model. batches, again: those of two epochs."""
+    report.run("targets", targets_follow, batches)
+    report.run("order", order_is_mixed, batches, again)
+    if val_batches:
+        train, val = rows(batches), rows(val_batches)
+        report.run("targets", targets_follow, val_batches)
+        report.run("windows", same_windows, batches, val_batches)
+        report.run("validation", validation_is_new, train, val)
+        report.run("text", same_kind_of_text, train, val)
+
+
+def schedule_moves(scheduler: Any, steps: int, moved: int, calls: int) -> Finding:
+    """Is a schedule stepped once by each step, or less often? moved: how far so many calls of step have taken it."""
+    if moved > calls:
+        return Finding(False, f"{calls} steps take the schedule {moved} steps on: is scheduler.step() called twice?")
+    if moved == 0:
+        per_step = steps in (getattr(scheduler, "total_steps", None), getattr(scheduler, "T_max", None))
+        return Finding(False if per_step else None, "a step does not step the scheduler: the learning rate stays where it is, "
+                       "unless an epoch does")
+    return Finding(True, "each step steps the schedule")
 
 
 def require_sound(*args: Any, **kwargs: Any) -> None:
@@ -104,51 +155,31 @@ def require_sound(*args: Any, **kwargs: Any) -> None:
                          f"started: {'; '.join(report.faults)}. Mend that, or leave preflight out")
 
 
-def first_batches(loader: Iterable, name: str) -> list[Batch]:
-    """The first batches of a loader, with about TOKENS tokens in all. ValueError when there are none, or they are no windows."""
-    batches, tokens = [], 0
-    for batch in islice(independent(loader), 1000):
-        pair = isinstance(batch, list | tuple)
-        if not pair or [getattr(part, "ndim", None) for part in batch] != [2, 2]:
-            given = [getattr(part, "shape", type(part).__name__) for part in batch] if pair else type(batch).__name__
-            raise ValueError(f"the {name} loader gives {given}, need a pair: (inputs, targets), each (B, T) token ids")
-        batches.append(tuple(batch))
-        tokens += batch[0].numel()
-        if tokens >= TOKENS:
-            break
-    if not batches:
-        raise ValueError(f"the {name} loader gives no batch, need at least one: is it empty, or used up?")
-    return batches
-
-
-def rows(batches: list[Batch]) -> torch.Tensor:
-    """The inputs of all batches, (R, T)."""
-    width = min(inputs.shape[1] for inputs, _ in batches)
-    return torch.cat([inputs[:, :width] for inputs, _ in batches]).cpu()
-
-
-def to(device: torch.device | str, batch: Batch, rows: int | None = None) -> Batch:
-    """The first rows of a batch, on a device."""
-    return batch[0][:rows].to(device), batch[1][:rows].to(device)
-
-
 @contextlib.contextmanager
-def unchanged(model: nn.Module, optimizer: Optimizer, scheduler: Any = None) -> Iterator[None]:
-    """Whatever the body trains, weights, gradients, optimizer and scheduler are as before when it ends."""
+def unchanged(model: nn.Module, optimizer: Optimizer | Together, scheduler: Any = None) -> Iterator[Callable]:
+    """Whatever the body trains, weights, gradients, optimizer and scheduler are as before when it ends.
+
+    Yields a function that puts them back earlier.
+    """
     weights, gradients = copy.deepcopy(model.state_dict()), [weight.grad for weight in model.parameters()]
     parts = [(part, copy.deepcopy(part.state_dict())) for part in (optimizer, scheduler) if part]
     modes = [(module, module.training) for module in model.modules()]
-    for weight in model.parameters():
-        weight.grad = None
-    try:
-        yield
-    finally:
+
+    def restore() -> None:
         for name, value in model.state_dict().items():
             if name in weights:
                 value.copy_(weights[name])
         for part, state in parts:
             part.load_state_dict(state)
-        for weight, gradient in zip(model.parameters(), gradients, strict=True):
-            weight.grad = gradient
+        for weight in model.parameters():
+            weight.grad = None
         for module, mode in modes:
             module.training = mode
+
+    restore()
+    try:
+        yield restore
+    finally:
+        restore()
+        for weight, gradient in zip(model.parameters(), gradients, strict=True):
+            weight.grad = gradient

@@ -15,8 +15,10 @@ from processes import BATCHES, EPOCHS, STEPS, Outcome
 from small import CFG, quiet, training, with_parts
 
 from gpt_helpers.checkpoint import read_checkpoint
+from gpt_helpers.exchange import turn
 from gpt_helpers.model import GPTModel
 from gpt_helpers.parallel import processes, rank, ring_bytes, size, together, wrap
+from gpt_helpers.state import TrainState, random_state, require_state, set_random_state
 from gpt_helpers.train import accumulate_gradients, train_model
 from gpt_helpers.weights import load_weights
 
@@ -27,6 +29,7 @@ CASES = {
     "padding": {"padding": True},
     "schedule": {"schedule": True},
     "clipping": {"max_grad_norm": 0.05},
+    "workers": {"num_workers": 1},
     "all": {"padding": True, "schedule": True, "max_grad_norm": 10.0, "noisy": True},
 }
 CHAINS = {"chain": {"padding": True, "schedule": True}, "plain": {"drop_rate": 0.0}}      # stopped runs, and their settings
@@ -126,7 +129,7 @@ def test_without_dropout_they_end_at_the_bits_of_a_process_that_knows_of_no_othe
 def test_the_cases_differ(alone):
     """Otherwise the tests above would prove little."""
     ends = [torch.cat([weight.flatten() for weight in came.weights.values()]) for came in alone.values()]
-    assert sum(torch.equal(a, b) for a in ends for b in ends) == len(ends) + 2      # "plain" is "without dropout"
+    assert sum(torch.equal(a, b) for a in ends for b in ends) == len(ends) + 2 * 2      # "plain" and "workers" are as others
 
 
 @pytest.mark.slow
@@ -165,6 +168,33 @@ def test_only_the_first_process_prints_and_calls_back(two):
     fresh = len(ENGINES) * len(CASES) + 3
     assert sum(line.startswith("Before step") for line in lines) == fresh
     assert [bool(came.losses) for came in outcomes(two, "ddp all")] == [True, False]
+
+
+@pytest.mark.slow
+def test_every_micro_batch_of_a_run_draws_dropout_from_a_seed_of_its_own(two, alone):
+    first, second = (came.seeds for came in outcomes(two, "ddp dropout"))
+    assert len({*first, *second}) == len(first + second) == EPOCHS * BATCHES
+    assert {*first, *second} == {*alone["dropout"].seeds}
+
+
+def test_a_seed_belongs_to_the_run_and_to_the_number_of_the_micro_batch():
+    def drawn(number):
+        with turn(model, number, last=True):
+            return torch.rand(4).tolist()
+
+    model = GPTModel(CFG)
+    with group_of_one():
+        torch.manual_seed(1)
+        before = torch.get_rng_state()
+        draws = [drawn(number) for number in (0, 1, 2, 1)]
+        assert torch.equal(torch.get_rng_state(), before)
+        torch.manual_seed(2)
+        draws.append(drawn(1))
+    assert [draws.index(draw) for draw in draws] == [0, 1, 2, 1, 4]
+    torch.manual_seed(1)
+    alone = drawn(0) + drawn(0)      # without a process group: the one stream of random numbers
+    torch.manual_seed(1)
+    assert alone == torch.rand(4).tolist() + torch.rand(4).tolist()
 
 
 # A run goes on with another number of processes.
@@ -314,6 +344,21 @@ def test_what_processes_could_not_share_is_refused():
             train_model(*with_parts(parts, train_loader=rows))
         with pytest.raises(ValueError, match="got preflight=True under torchrun: call"):
             train_model(*parts, preflight=True)
+
+
+def test_several_processes_go_on_where_there_are_fewer_gpus(monkeypatch):
+    """What they draw on a GPU is seeded for each micro-batch, so no state of a GPU is needed."""
+    loader, state = training()[1], random_state() | {"cuda": [torch.get_rng_state()] * 4}
+    with group_of_one():
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        require_state(vars(TrainState(rng=state)), loader)
+        set_random_state(state)
+        monkeypatch.undo()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match="a machine with 4 GPUs, and this one has 1"):
+        require_state(vars(TrainState(rng=state)), loader)
 
 
 def test_an_engine_that_is_none_is_refused():

@@ -1,4 +1,5 @@
 """Instruments for the data: what the loaders give, before any model sees it."""
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -7,37 +8,49 @@ import torch
 from torch import nn
 
 from gpt_helpers.instruments.finding import Batch, Finding, logits_of
+from gpt_helpers.instruments.given import rows
 from gpt_helpers.validate import PADDING
 
 
 def targets_follow(batches: Sequence[Batch]) -> Finding:
     """Is each target the input one place to the right?"""
-    inputs, targets = (torch.cat([part.flatten(0, -2) for part in parts]) for parts in zip(*batches, strict=True))
-    scored = targets != PADDING
+    if not any((targets != PADDING).any() for _, targets in batches):
+        return Finding(False, f"all targets are {PADDING}, which marks padding: no loss counts any of them")
 
     def agree(shift: int) -> float:
-        """The share of targets that are the input so many places to the right."""
-        ahead, there = inputs[:, shift:], targets[:, : inputs.shape[1] - shift]
-        counted = scored[:, : there.shape[1]]
-        return ((ahead == there) & counted).sum().item() / max(1, counted.sum().item())
+        """The share of targets that are the input so many places to the right; nan where none can be compared."""
+        pairs = [(inputs[:, shift:], targets[:, : max(0, inputs.shape[1] - shift)]) for inputs, targets in batches]
+        counted = sum((there != PADDING).sum().item() for _, there in pairs)
+        return sum((ahead == there).sum().item() for ahead, there in pairs) / counted if counted else math.nan
 
-    if (share := agree(1)) < 0.99:
+    share = agree(1)
+    if math.isnan(share):
+        return Finding(None, "only the last target of each window is scored, so its input cannot be seen")
+    if share < 0.99:
         for shift, what in ((0, "the inputs themselves: nothing is left to predict"), (2, "two tokens later, not one")):
             if agree(shift) > 0.9:
                 return Finding(False, f"the targets are {what}; need inputs = ids[:-1], targets = ids[1:]")
         return Finding(False, f"only {share:.0%} of the targets are the input one place to the right: "
                               "were inputs and targets shuffled or cut separately?")
-    same = ((inputs == targets) & scored).sum().item() / scored.sum().item()
-    tail = (inputs[:, 1:] == inputs[:, -1:]).flip(1).cumprod(1).sum(1)      # how long the run of one token is at the end
-    if same > 0.1 and (tail * (targets[:, -1] != PADDING) > 2).float().mean() > 0.3:
+    tails = [(inputs[:, 1:] == inputs[:, -1:]).flip(1).cumprod(1).sum(1) * (targets[:, -1] != PADDING)
+             for inputs, targets in batches]                       # how long the run of one scored token is at each end
+    if (same := agree(0)) > 0.1 and (torch.cat(tails) > 2).float().mean() > 0.3:
         return Finding(False, f"{same:.0%} of the targets repeat their input, most at the ends of windows: padding is scored "
                               "like text; give its targets the value -100")
+    first, last = torch.cat([inputs[:, 0] for inputs, _ in batches]), torch.cat([targets[:, -1] for _, targets in batches])
+    if len(last) >= 8 and torch.equal(first, last) and len(first.unique()) > 1:
+        return Finding(False, "the last target of each window is its first token: roll() brings it round; cut windows of "
+                              "T + 1 tokens instead")
+    if len(last) >= 8 and last[0] != PADDING and len(last.unique()) == 1:
+        return Finding(None, f"the last target of every window is token {last[0]}: do all texts end there, or was it filled in?")
     return Finding(True, "each target is the next token")
 
 
 def order_is_mixed(first: Sequence[Batch], again: Sequence[Batch]) -> Finding:
     """Does training come in another order in the next epoch? first, again: the first batches of two epochs."""
     same = all(x.shape == y.shape and torch.equal(x, y) for (x, _), (y, _) in zip(first, again, strict=False))
+    if all(len(x) > 1 and torch.equal(x, x[:1].expand_as(x)) for x, _ in first):
+        return Finding(False, "all windows of a batch are the same window")
     if len(first) == 1 and len(again) == 1:
         return Finding(False, f"an epoch is a single batch of {len(first[0][0])} windows: was the data cut for a test?")
     others = [x for x, _ in first[1:] if x.shape == first[0][0].shape]
@@ -45,16 +58,16 @@ def order_is_mixed(first: Sequence[Batch], again: Sequence[Batch]) -> Finding:
         return Finding(False, "every batch is the same batch: take batches from the loader in the loop, not before it")
     if not same or len(first) < 4:
         return Finding(True, "another order in each epoch") if not same else Finding(None, "the same few batches in each epoch")
-    rows, sizes = torch.cat([x for x, _ in first]), [len(x) for x, _ in first]
-    tokens = rows.unique(return_inverse=True)[1]
-    counts = torch.zeros(len(rows), int(tokens.max()) + 1).scatter_add_(1, tokens, torch.ones_like(tokens, dtype=torch.float))
+    sizes = [len(x) for x, _ in first]
+    tokens = rows(first).unique(return_inverse=True)[1]
+    counts = torch.zeros(len(tokens), int(tokens.max()) + 1).scatter_add_(1, tokens, torch.ones_like(tokens, dtype=torch.float))
 
     def spread(order: torch.Tensor) -> torch.Tensor:
         """How much the token counts differ between batches, when the windows come in this order."""
         return torch.stack([part.mean(0) for part in counts[order].split(sizes)]).var(0).sum()
 
-    by_chance = torch.stack([spread(torch.randperm(len(rows))) for _ in range(30)])
-    if spread(torch.arange(len(rows))) > by_chance.mean() + 6 * by_chance.std():
+    by_chance = torch.stack([spread(torch.randperm(len(tokens))) for _ in range(30)])
+    if spread(torch.arange(len(tokens))) > by_chance.mean() + 6 * by_chance.std():
         return Finding(None, "the batches come in the same order in each epoch, and are unlike each other, as if sorted: "
                               "shuffle=True")
     return Finding(None, "the batches come in the same order in each epoch; shuffle=True unless that is meant")
@@ -63,12 +76,14 @@ def order_is_mixed(first: Sequence[Batch], again: Sequence[Batch]) -> Finding:
 def validation_is_new(train: torch.Tensor, val: torch.Tensor, length: int = 24) -> Finding:
     """Do validation's stretches of so many tokens stand in the training text? train, val: windows, (R, T) and (S, T)."""
     train, length = train.unique(dim=0), min(length, train.shape[1], val.shape[1])
+    if length < 12:
+        return Finding(None, f"windows of {length} tokens are too short to tell whether validation is new text")
     factors = torch.randint(2**62, (length,), generator=torch.Generator().manual_seed(0)) | 1
 
-    def stretches(rows: torch.Tensor) -> torch.Tensor:
+    def stretches(windows: torch.Tensor) -> torch.Tensor:
         """A number for each stretch, (R, T - length + 1); equal stretches have equal numbers."""
-        places = rows.shape[1] - length + 1
-        return sum(rows[:, i : i + places] * factor for i, factor in enumerate(factors))
+        places = windows.shape[1] - length + 1
+        return sum(windows[:, i : i + places] * factor for i, factor in enumerate(factors))
 
     known = stretches(train).unique()
     shared = torch.isin(stretches(val)[:, 0], known).float().mean().item()
@@ -93,16 +108,18 @@ def same_kind_of_text(train: torch.Tensor, val: torch.Tensor) -> Finding:
     return Finding(True, "validation uses the same tokens as training")
 
 
-def tokens_fit(rows: torch.Tensor, model: nn.Module, tokenizer: Any) -> Finding:
-    """Are the ids those of this tokenizer, and does the model have a row for each? rows: windows, (R, T)."""
-    known = getattr(tokenizer, "n_vocab", None) or getattr(tokenizer, "vocab_size", None)
-    if isinstance(known, int) and rows.max() >= known:
-        return Finding(False, f"the data has token {rows.max()}, and the tokenizer's last is {known - 1}: another tokenizer?")
-    outputs = logits_of(model, rows[:1]).shape[-1]
-    if isinstance(known, int) and known > outputs:
+def tokens_fit(windows: torch.Tensor, model: nn.Module, tokenizer: Any) -> Finding:
+    """Are the ids those of this tokenizer, and does the model have a row for each? windows: (R, T)."""
+    sizes = [getattr(tokenizer, "n_vocab", None), getattr(tokenizer, "vocab_size", None),
+             len(tokenizer) if hasattr(tokenizer, "__len__") else None]      # some do not count their added tokens
+    known = max((size for size in sizes if isinstance(size, int)), default=None)
+    if known and windows.max() >= known:
+        return Finding(False, f"the data has token {windows.max()}, and the tokenizer's last is {known - 1}: another tokenizer?")
+    outputs = logits_of(model, windows[:1]).shape[-1]
+    if known and known > outputs:
         return Finding(False, f"the tokenizer has {known:,} tokens, and the model {outputs:,}")
     try:
-        ids = rows[:8].flatten().tolist()
+        ids = windows[:8].flatten().tolist()
         again = tokenizer.encode(tokenizer.decode(ids))
     except Exception:      # a tokenizer with special tokens, or of another form
         return Finding(True, "the ids are within the vocabulary")
@@ -112,9 +129,10 @@ def tokens_fit(rows: torch.Tensor, model: nn.Module, tokenizer: Any) -> Finding:
     return Finding(True, "the ids are this tokenizer's")
 
 
-def same_windows(train: torch.Tensor, val: torch.Tensor) -> Finding:
-    """Are the windows of training and validation equally long? train, val: (R, T) and (S, T)."""
-    if train.shape[1] < val.shape[1]:
-        return Finding(False, f"training has windows of {train.shape[1]} tokens, and validation of {val.shape[1]}: the later "
-                              "positions are never trained")
-    return Finding(True, f"{len(train):,} windows of {train.shape[1]} tokens were looked at")
+def same_windows(train: Sequence[Batch], val: Sequence[Batch]) -> Finding:
+    """Are training's longest windows as long as those of validation? train, val: batches of each."""
+    longest, needed = (max(inputs.shape[1] for inputs, _ in batches) for batches in (train, val))
+    if longest < needed:
+        return Finding(False, f"training has windows of {longest} tokens, and validation of {needed}: the later positions are "
+                              "never trained")
+    return Finding(True, f"{sum(len(inputs) for inputs, _ in train):,} windows of {longest} tokens were looked at")

@@ -1,4 +1,5 @@
 """What all instruments share: a Finding, and the loss that training should minimise."""
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -16,11 +17,36 @@ class Finding(NamedTuple):
     words: str
 
 
+    @property
+    def rank(self) -> int:
+        """The lower, the worse."""
+        return (False, None, True).index(self.sound)
+
+
+def in_a_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'without a word'):.150}"
+
+
 def logits_of(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """The logits (B, T, V), also of models that return them with more, as a tuple or under the name `logits`."""
-    out = model(inputs)
-    out = getattr(out, "logits", out)
-    return out if isinstance(out, torch.Tensor) else next(part for part in out if getattr(part, "ndim", 0) == 3)
+    """The logits (B, T, V), also of models that return them flat, with more in a tuple or dict, or under the name `logits`.
+
+    A model that scores only the last position, unless it is given targets, is given some. ValueError when there are no logits.
+    """
+    given = []
+    for asked in ((inputs,), (inputs, inputs)):
+        try:
+            out = model(*asked)
+        except TypeError:
+            if given:                                              # it takes no targets
+                break
+            raise
+        out = getattr(out, "logits", out)
+        for part in [out] if isinstance(out, torch.Tensor) else out.values() if isinstance(out, Mapping) else out:
+            given.append(getattr(part, "shape", type(part).__name__))
+            if isinstance(part, torch.Tensor) and part.ndim in (2, 3) and part.shape[:-1].numel() == inputs.numel():
+                return part.reshape(*inputs.shape, -1)
+    raise ValueError(f"the model gives {given[0]} for ids of shape {tuple(inputs.shape)}, need logits (B, T, V)")
 
 
 def mean_loss(model: nn.Module, batch: Batch) -> torch.Tensor:

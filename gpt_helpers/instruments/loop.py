@@ -1,4 +1,6 @@
 """Instruments for a loop of one's own: its step, and its evaluation."""
+import math
+import time
 from collections.abc import Callable
 
 import torch
@@ -10,52 +12,65 @@ from gpt_helpers.instruments.finding import Batch, Finding, gradient_of, mean_lo
 from gpt_helpers.validate import PADDING
 
 
-def step_is_classic(model: nn.Module, optimizer: Optimizer, step: Callable, batches: list[Batch]) -> Finding:
-    """Does each step follow the gradient of its own batch? What the optimizer gets is compared with what it should get."""
-    got, right, kept, before = [], [], False, weights_of(model)
-    hook = optimizer.register_step_pre_hook(lambda *_: got.append(gradient_of(model)))
-    try:
+def step_is_classic(model: nn.Module, optimizer: Optimizer, step: Callable, batches: list[Batch],
+                    seconds: float = 4.0) -> Finding:
+    """Does each step follow the gradient of its own batch? What the optimizer gets is compared with what it should get.
+
+    seconds: after two steps no other is begun when so many have passed.
+    """
+    seed, before = torch.randint(2**31, ()).item(), weights_of(model)
+    right, other = (gradient_with(model, batches[0], draw) for draw in (seed, seed + 1))
+    if right.norm() == 0:
+        return Finding(False, "the gradient of the loss is 0 everywhere: no step can change that")
+    usual = F.cosine_similarity(other, right, dim=0).item()      # 1 without dropout
+    got, modes, kept, calls, began = [], [], False, 0, time.monotonic()
+    with (optimizer.register_step_pre_hook(lambda *_: got.append(gradient_of(model))),
+          model.register_forward_pre_hook(lambda *_: modes.append(model.training))):
+        model.zero_grad()
+        torch.manual_seed(seed)                                  # the same dropout as in `right`
         for batch in batches:
-            seed = torch.randint(2**31, ()).item()
-            left = [weight.grad for weight in model.parameters()]
-            model.zero_grad()
-            torch.manual_seed(seed)
-            mean_loss(model.train(), batch).backward()
-            right.append(gradient_of(model))
-            if len(right) == 1:
-                model.zero_grad()
-                torch.manual_seed(seed + 1)
-                mean_loss(model, batch).backward()
-                usual = F.cosine_similarity(gradient_of(model), right[0], dim=0).item()      # 1 without dropout
-            if right[-1].norm() == 0:
-                return Finding(False, "the gradient of the loss is 0 everywhere: no step can change that")
-            stepped = len(got) == len(right) - 1 > 0     # else gradients may be accumulated, and kept on purpose
-            noise = left if not stepped else [None if old is None or not old.any() else 1000 * torch.randn_like(old)
-                                              for old in left]
-            for weight, new in zip(model.parameters(), noise, strict=True):
-                weight.grad = new                        # in place of what the last step left: a sound step forgets it
-            torch.manual_seed(seed)                      # the same dropout
+            noise = noise_for(model, optimizer) if len(got) == calls > 0 else None      # else gradients may be accumulated, and kept
             step(*batch)
-            if stepped and any(new is not None for new in noise):
-                marks = torch.cat([(torch.zeros_like(p) if new is None else new).flatten().float()
-                                   for p, new in zip(model.parameters(), noise, strict=True)])
-                kept |= F.cosine_similarity(got[-1], marks, dim=0).item() > 0.5
+            calls += 1
+            kept |= noise is not None and F.cosine_similarity(got[-1], noise, dim=0).item() > 0.5
             if not weights_of(model).isfinite().all():
-                return Finding(False, f"after {len(right)} steps a weight is nan or infinite")
-    finally:
-        hook.remove()
+                return Finding(False, f"after {calls} steps a weight is nan or infinite")
+            if calls >= 2 and time.monotonic() - began > seconds:
+                break
     if got and not got[0].any():
-        return Finding(False, "the optimizer steps before the gradient of the batch is there: zero_grad, loss, backward, step")
+        return Finding(False, "the optimizer steps without the gradient of the batch: zero_grad, loss, backward, step; is the "
+                              "loss still attached to its graph?")
     if not got:
-        return Finding(None, f"{len(batches)} calls of step never stepped this optimizer: it is another one, or gradients are "
+        return Finding(None, f"{calls} calls of step never stepped this optimizer: it is another one, or gradients are "
                              "accumulated")
     if torch.equal(before, weights_of(model)):
         return Finding(False, "a step does not change the weights")
+    if modes and not any(modes) and usual < 0.9999:
+        return Finding(False, "a step computes its loss in eval mode, without dropout: model.train() is missing")
     if kept:
         return Finding(False, "what an earlier step left in the gradients is still there: zero_grad is missing")
-    if len(got) != len(batches):
-        return Finding(None, f"{len(batches)} calls of step make {len(got)} updates: are gradients accumulated?")
-    return compare_gradients(got[0], right[0], usual)
+    if len(got) > calls:
+        return Finding(False, f"{calls} calls of step make {len(got)} updates: does the optimizer step twice?")
+    if len(got) != calls:
+        return Finding(None, f"{calls} calls of step make {len(got)} updates: are gradients accumulated?")
+    return compare_gradients(got[0], right, usual)
+
+
+def gradient_with(model: nn.Module, batch: Batch, seed: int) -> torch.Tensor:
+    """The gradient of the mean loss in train mode, with the dropout of this seed, as one long row."""
+    model.zero_grad()
+    torch.manual_seed(seed)
+    mean_loss(model.train(), batch).backward()
+    return gradient_of(model)
+
+
+def noise_for(model: nn.Module, optimizer: Optimizer) -> torch.Tensor | None:
+    """Put noise in place of the gradients that a step has left, and return it as one row: a sound step forgets it."""
+    held = [weight for group in optimizer.param_groups for weight in group["params"]]
+    left = [weight for weight in held if weight.grad is not None and weight.grad.any()]
+    for weight in left:
+        weight.grad = 1000 * torch.randn_like(weight)
+    return gradient_of(model) if left else None
 
 
 def compare_gradients(got: torch.Tensor, right: torch.Tensor, usual: float = 1.0) -> Finding:
@@ -76,8 +91,20 @@ def compare_gradients(got: torch.Tensor, right: torch.Tensor, usual: float = 1.0
     return Finding(True, "each step follows the gradient of its own batch" + (f", scaled to {scale:.0%}" if scale < 0.98 else ""))
 
 
-def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batch]) -> Finding:
-    """Does evaluating give the same twice, and leave weights, mode and random numbers as they were?"""
+def sets_train_mode(model: nn.Module, step: Callable, batch: Batch) -> bool:
+    """Does a step put the model in train mode itself?"""
+    model.eval()
+    step(*batch)
+    return model.training
+
+
+def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batch], *, may_leave_eval: bool = False,
+                        seconds: float = 4.0) -> Finding:
+    """Does evaluating give the same twice, and leave weights, mode and random numbers as they were?
+
+    batches: those that the loss is compared on, if they take no longer than so many seconds. may_leave_eval: each step sets
+    the mode itself.
+    """
     graphs, trains, before = [], [], weights_of(model)
     hook = model.register_forward_hook(lambda *_: graphs.append(torch.is_grad_enabled()) or trains.append(model.training))
     states, losses = [], []
@@ -86,27 +113,53 @@ def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batc
             model.train()
             torch.manual_seed(seed)
             state = torch.get_rng_state()
-            losses.append(float(evaluate()))
+            loss = evaluate()
+            try:
+                losses.append(float(loss))
+            except (TypeError, ValueError):
+                return Finding(False, f"evaluate gives {loss!r:.60}, need the validation loss as a number")
             states.append((torch.equal(state, torch.get_rng_state()), torch.get_rng_state()))
     finally:
         hook.remove()
-    if not torch.equal(weights_of(model), before):
+    if not torch.allclose(weights_of(model), before, rtol=0, atol=0, equal_nan=True):
         return Finding(False, "evaluating changes the weights")
     if any(trains) and abs(losses[0] - losses[1]) > 1e-5 * abs(losses[0]):
         return Finding(False, f"two evaluations of the same model give {losses[0]:.4f} and {losses[1]:.4f}: is eval() missing?")
-    if not model.training:
+    if not math.isfinite(losses[0]):
+        return Finding(False, f"evaluating gives {losses[0]}")
+    if not model.training and not may_leave_eval:
         return Finding(False, "after evaluating the model is still in eval mode: training goes on without dropout")
     if not states[0][0] and torch.equal(states[0][1], states[1][1]):
         return Finding(False, "evaluating sets the random seed: dropout and shuffling repeat themselves")
     if any(graphs):
         return Finding(False, "evaluating builds a graph that nobody needs: torch.no_grad() is missing")
-    model.eval()
-    with torch.no_grad():
-        counts = [(targets != PADDING).sum().item() for _, targets in batches]
-        losses_of = [mean_loss(model, batch).item() for batch in batches]
-    right = sum(loss * count for loss, count in zip(losses_of, counts, strict=True)) / sum(counts)
-    if abs(losses[0] - right) > 0.05 * right:
+    if not trains:
+        return Finding(None, "evaluating never calls this model: is it another one, or an average of its weights?")
+    right = validation_loss(model.eval(), batches, seconds)
+    if right is not None and not close(losses[0], right):
+        units = {"in bits, not in nats": right / math.log(2), "the perplexity, not the loss": math.exp(min(right, 700))}
+        if unit := next((unit for unit, value in units.items() if close(losses[0], value)), None):
+            return Finding(None, f"the evaluation gives {losses[0]:.3f}, which is {unit} ({right:.3f})")
         return Finding(False, f"the evaluation gives {losses[0]:.3f}, and the mean over the tokens of the validation loader is "
                               f"{right:.3f}")
     drawn = "" if states[0][0] else ", but for the random numbers that it draws"
     return Finding(True, f"evaluating gives {losses[0]:.3f} twice, and leaves no trace{drawn}")
+
+
+def close(number: float, right: float) -> bool:
+    """Are they within 5 % of each other?"""
+    return abs(number - right) <= 0.05 * right
+
+
+@torch.no_grad()
+def validation_loss(model: nn.Module, batches: list[Batch], seconds: float) -> float | None:
+    """The mean loss over the tokens of all batches, or None if that takes longer than so many seconds."""
+    began, total, tokens = time.monotonic(), 0.0, 0
+    for inputs, targets in batches:
+        if time.monotonic() - began > seconds:
+            return None
+        counted = (targets != PADDING).sum().item()
+        if counted:
+            total += mean_loss(model, (inputs, targets)).item() * counted
+            tokens += counted
+    return total / tokens if tokens else None

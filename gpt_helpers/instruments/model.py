@@ -1,17 +1,20 @@
 """Instruments for a model that is not trained yet, and for what it may look at."""
 import math
+from collections.abc import Container
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gpt_helpers.instruments.finding import Batch, Finding, logits_of, mean_loss
+from gpt_helpers.instruments.finding import Batch, Finding, in_a_line, logits_of
+from gpt_helpers.validate import PADDING
 
 
 @torch.no_grad()
 def first_loss(model: nn.Module, batch: Batch) -> Finding:
     """Is the loss before training near that of the uniform distribution, ln V?"""
-    logits, loss = logits_of(model, batch[0]).float(), mean_loss(model, batch).item()
+    logits = logits_of(model, batch[0]).float()
+    loss = F.cross_entropy(logits.flatten(0, 1), batch[1].flatten()).item()
     uniform = math.log(logits.shape[-1])
     if not math.isfinite(loss):
         return Finding(False, f"the first loss is {loss}: look for a division by 0 or an overflow")
@@ -27,21 +30,48 @@ def first_loss(model: nn.Module, batch: Batch) -> Finding:
 
 
 @torch.no_grad()
+def takes(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> Finding:
+    """Does the model give logits for a window, and have a row for each token? inputs, targets: all that are known, (R, T)."""
+    window = inputs[:1].to(next(model.parameters()).device)
+    try:
+        vocab_size = logits_of(model, torch.zeros_like(window)).shape[-1]
+        largest = max(inputs.max().item(), targets.max().item())
+        if inputs.min() < 0 or largest >= vocab_size:
+            return Finding(False, f"the data has tokens from {inputs.min()} to {largest}, and the model knows 0 to "
+                                  f"{vocab_size - 1}: is it the tokenizer that the model was made for?")
+        logits_of(model, window)
+    except Exception as error:
+        return Finding(False, f"the model cannot take a window of {window.shape[1]} tokens: {in_a_line(error)}")
+    for name, module in model.named_modules():
+        padding = getattr(module, "padding_idx", None)
+        if padding is not None and (targets == padding).any():
+            return Finding(False, f"token {padding} is scored, and is the padding_idx of {name}, whose row for it never learns: "
+                                  f"leave padding_idx out, or give padding the target {PADDING}")
+    return Finding(True, f"windows of {window.shape[1]} tokens give logits for a vocabulary of {vocab_size:,}")
+
+
+@torch.no_grad()
 def past_is_safe(model: nn.Module, inputs: torch.Tensor) -> Finding:
     """Do a later token, or another window of the batch, change what is predicted before it? inputs: (B, T)."""
-    half, changed = inputs.shape[1] // 2, inputs.clone()
+    half, changed, mode = inputs.shape[1] // 2, inputs.clone(), model.training
+    if half == 0:
+        return Finding(None, "windows of one token have no past")
     changed[0, half:] = changed[0, half:].roll(1) if len(changed[0, half:].unique()) > 1 else (changed[0, half:] + 1) % 2
-    both = []
-    for ids in (inputs, changed):
-        torch.manual_seed(0)                                       # a dropout that never ends is another test's business
-        both.append(logits_of(model, ids).float())
-    before, after = both
-    allowed = 1e-3 * before.std() + 1e-6
-    if (before[0, :half] - after[0, :half]).abs().max() > allowed:
-        return Finding(False, "a later token changes what is predicted before it: the causal mask is missing, or positions are "
-                              "mixed")
-    if len(inputs) > 1 and (before[1:] - after[1:]).abs().max() > allowed:
-        return Finding(False, "one window changes what is predicted in another: rows of the batch are mixed")
+    for training in (False, True):                                 # BatchNorm mixes in training alone
+        both = []
+        for ids in (inputs, changed):
+            torch.manual_seed(0)                                   # the same dropout
+            both.append(logits_of(model.train(training), ids).float())
+        model.train(mode)
+        before, after = both
+        if not (before.isfinite().all() and after.isfinite().all()):
+            return Finding(None, "after a few updates the logits are nan or infinite, so the past cannot be tested")
+        allowed, where = 1e-3 * before.std() + 1e-6, " in train mode" if training else ""
+        if (before[0, :half] - after[0, :half]).abs().max() > allowed:
+            return Finding(False, f"a later token changes what is predicted before it{where}: the causal mask is missing, or "
+                                  "positions are mixed")
+        if len(inputs) > 1 and (before[1:] - after[1:]).abs().max() > allowed:
+            return Finding(False, f"one window changes what is predicted in another{where}: rows of the batch are mixed")
     return Finding(True, "no token changes the past")
 
 
@@ -49,10 +79,12 @@ def past_is_safe(model: nn.Module, inputs: torch.Tensor) -> Finding:
 def same_twice(model: nn.Module, inputs: torch.Tensor) -> Finding:
     """In eval mode, does the model give the same twice? And in train mode, is no logit dropped?"""
     first, second = logits_of(model.eval(), inputs), logits_of(model, inputs)
-    dropped = (logits_of(model.train(), inputs) == 0).float().mean().item()
+    dropped, always = ((logits == 0).float().mean().item() for logits in (logits_of(model.train(), inputs), first))
     model.eval()
     if not torch.allclose(first, second, atol=1e-5, equal_nan=True):
         return Finding(False, "in eval mode the model gives two answers: dropout that does not know of it (pass self.training)")
+    if 0.005 < always < 1:
+        return Finding(False, f"{always:.0%} of the logits are exactly 0: is there an activation after the head?")
     if 0.005 < dropped < 1:
         return Finding(False, f"in train mode {dropped:.0%} of the logits are exactly 0: dropout falls on the output")
     return Finding(True, "eval mode gives the same twice")
@@ -66,8 +98,18 @@ def writing_loss(model: nn.Module, batch: Batch) -> float:
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten()).item()
 
 
-def parameters_are_sound(model: nn.Module) -> Finding:
-    """Is each weight a float32 of its own, and free to move?"""
+def parameters_are_sound(model: nn.Module, held: Container[int] = ()) -> Finding:
+    """Is each weight one of its own, exact enough, and free to move? held: the ids of those that the optimizer holds."""
+    own = {id(weight) for weight in model.parameters()}
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            hidden = [part for part in value if isinstance(part, nn.Module)] if isinstance(value, list | tuple) else []
+            if any(weight.requires_grad and id(weight) not in own for part in hidden for weight in part.parameters()):
+                return Finding(False, f"{name + '.' if name else ''}{key} is a plain list of layers, which no optimizer and no "
+                                      "checkpoint sees: make it an nn.ModuleList")
+        weight = module.weight if isinstance(module, nn.Linear) else torch.empty(0)
+        if len(weight) > 1 and weight.any() and (weight == weight[:1]).all():
+            return Finding(False, f"all rows of {name}.weight are the same, and will learn the same: draw them at random")
     names: dict[int, list[str]] = {}
     for name, weight in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(weight), []).append(name)
@@ -78,7 +120,10 @@ def parameters_are_sound(model: nn.Module) -> Finding:
     if halves := {str(weight.dtype) for weight in model.parameters() if weight.dtype in (torch.float16, torch.bfloat16)}:
         return Finding(False, f"the weights are {' and '.join(halves)}, in which a small update is rounded away: keep them in "
                               "float32, and compute in autocast")
-    frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]
+    frozen = {name: id(weight) for name, weight in model.named_parameters() if not weight.requires_grad}
     if frozen:
-        return Finding(False, f"{len(frozen)} of {len(names)} weight tensors are frozen ({frozen[0]}, …): requires_grad is off")
-    return Finding(True, "all weights are float32 and free to move" + (f"; shared: {' = '.join(shared[0])}" if shared else ""))
+        meant = not any(key in held for key in frozen.values())
+        return Finding(None if meant else False, f"{len(frozen)} of {len(names)} weight tensors are frozen "
+                       f"({next(iter(frozen))}, …): requires_grad is off{', and the optimizer leaves them out' if meant else ''}")
+    kinds = " and ".join(sorted({str(weight.dtype).removeprefix("torch.") for weight in model.parameters()}))
+    return Finding(True, f"all weights are {kinds} and free to move" + (f"; shared: {' = '.join(shared[0])}" if shared else ""))

@@ -1,4 +1,5 @@
 """Instruments for an optimizer and its settings: a few updates tell most."""
+import contextlib
 import copy
 import math
 import time
@@ -26,26 +27,48 @@ def holds_the_model(model: nn.Module, optimizer: Optimizer) -> Finding:
     return Finding(True, "the optimizer holds every weight")
 
 
-def settings_fit(model: nn.Module, optimizer: Optimizer, batch: Batch) -> Finding:
-    """Is AdamW's eps below the gradients, and does decay leave something over?"""
+def settings_fit(model: nn.Module, optimizer: Optimizer, batch: Batch, rates: list[float] | None = None) -> Finding:
+    """Does each group step, downhill, with an eps below the gradients and a decay that leaves something over?"""
     mean_loss(model, batch).backward()
     sizes = torch.cat([weight.grad.abs().flatten() for weight in model.parameters() if weight.grad is not None])
     sizes = sizes[sizes > 0]
-    for group in optimizer.param_groups:
+    for number, (group, rate) in enumerate(zip(optimizer.param_groups, rates or peak_rates(optimizer), strict=True)):
+        if group.get("maximize"):
+            return Finding(False, "the optimizer has maximize=True: it climbs the loss")
+        if rate == 0:
+            return Finding(False, f"group {number} of the optimizer, with {len(group['params'])} weight tensors, has the "
+                                  "learning rate 0")
+        first, second = (*group.get("betas", ()), 0, 1)[:2]
+        if first > second and first > 0.98:
+            return Finding(False, f"the optimizer has betas=({first:g}, {second:g}): they look swapped")
         eps = group.get("eps") if isinstance(group.get("eps"), float) else 0.0
         if len(sizes) and (small := (sizes < eps).float().mean().item()) > 0.5:
             return Finding(False, f"eps = {eps:g} is larger than {small:.0%} of the gradients: updates shrink with them")
         if 0 < eps < 6e-8 and any(p.dtype == torch.float16 for p in group["params"]):
             return Finding(False, f"eps = {eps:g} is 0 in float16: the first division by it gives nan")
-        if (decay := peak_rate(group) * group.get("weight_decay", 0)) > 0.01:
+        if (decay := rate * group.get("weight_decay", 0)) > 0.01:
             return Finding(False, f"learning rate times weight decay takes {decay:.0%} of each weight at every step: one of them "
                                   "is too large")
     return Finding(True, "eps and weight decay fit the gradients and the learning rate")
 
 
-def peak_rate(group: dict) -> float:
-    """The highest learning rate that a group of the optimizer is known to get."""
-    return max(float(group.get(key) or 0) for key in ("lr", "initial_lr", "max_lr"))
+def rates_of(scheduler: Any, steps: int) -> list[list[float]]:
+    """The learning rates of each group at each of so many steps; fewer when the schedule ends before. Copies are stepped."""
+    scheduler = copy.deepcopy(scheduler)
+    rates = []
+    with warnings.catch_warnings(), contextlib.suppress(ValueError):
+        warnings.simplefilter("ignore")                            # a copied scheduler does not know its optimizer's steps
+        for _ in range(steps):
+            rates.append([float(group["lr"]) for group in scheduler.optimizer.param_groups])
+            scheduler.step()
+    return rates
+
+
+def peak_rates(optimizer: Optimizer, scheduler: Any = None, steps: int = 10_000) -> list[float]:
+    """Each group's highest learning rate: in so many steps of its schedule, or as far as the group itself knows it."""
+    rates = rates_of(scheduler, steps) if scheduler else []
+    known = [float(max(group["lr"], group.get("max_lr", 0)) or group.get("initial_lr", 0)) for group in optimizer.param_groups]
+    return [max(each) for each in zip(*rates, strict=True)] if rates and len(rates[0]) == len(known) else known
 
 
 class Trial(NamedTuple):
@@ -59,15 +82,16 @@ class Trial(NamedTuple):
     norms: dict
 
 
-def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int = 12, seconds: float = 4.0) -> Trial:
+def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int = 12, seconds: float = 4.0,
+              rates: list[float] | None = None) -> Trial:
     """Updates of the model on one batch, at the highest learning rate that is known; `diagnose.unchanged` puts it back.
 
-    steps: how many, but after three of them no new one is begun when so many seconds have passed.
+    steps: how many, but after three of them no new one is begun when so many seconds have passed. rates: one for each group.
     """
     model = unwrap(model)
     model.eval()                                                   # without dropout, so that a falling loss means learning
-    for group in optimizer.param_groups:
-        group["lr"] = peak_rate(group)
+    for group, rate in zip(optimizer.param_groups, rates or peak_rates(optimizer), strict=True):
+        group["lr"] = rate
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     reached = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in before.items()}
     losses, norms, ratio = [], {}, 0.0
@@ -93,25 +117,16 @@ def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int =
     with torch.no_grad():
         losses.append(mean_loss(model, batch).item())
     linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    moved = {name: share.any(dim=-1).float().mean().item() if name in linear else float(share.any())
-             for name, share in reached.items()}
+    moved = {name: reached[name].any(dim=-1).float().mean().item() if name in linear else float(reached[name].any())
+             for name, weight in model.named_parameters() if weight.requires_grad}
     return Trial(losses, moved, ratio, norms)
 
 
-def schedule_fits(optimizer: Optimizer, scheduler: Any, steps: int) -> Finding:
-    """Does the learning rate's schedule last as long as the training? Copies of both are stepped to the end."""
-    optimizer, scheduler = copy.deepcopy((optimizer, scheduler))
-    rates = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")                            # a copied scheduler does not know its optimizer's steps
-        for step in range(steps):
-            rates.append(optimizer.param_groups[0]["lr"])
-            try:
-                scheduler.step()
-            except ValueError:
-                if step < steps - 1:
-                    return Finding(False, f"the schedule ends after {step + 1:,} of {steps:,} steps: it was made for a shorter "
-                                          "training")
+def schedule_fits(scheduler: Any, steps: int) -> Finding:
+    """Does the learning rate's schedule, stepped at each update, last as long as the training?"""
+    rates = [each[0] for each in rates_of(scheduler, steps)]
+    if len(rates) < steps:
+        return Finding(False, f"the schedule ends after {len(rates):,} of {steps:,} steps: it was made for a shorter training")
     idle = sum(rate < 0.01 * max(rates) for rate in rates) / steps
     if idle > 0.3:
         return Finding(False, f"for {idle:.0%} of the {steps:,} steps the learning rate is below a hundredth of its highest")
@@ -131,6 +146,9 @@ def learns(trial: Trial, steps: int | None = None) -> Finding:
     if steps and trial.ratio * steps < 0.2:
         return Finding(None, f"one update changes the weights by {trial.ratio:.4%}, and {steps:,} by at most "
                              f"{trial.ratio * steps:.0%}: is the learning rate too small for a training this short?")
+    if min(trial.losses) > first - 1e-3 * abs(first) and trial.ratio < 1e-5:
+        return Finding(None, f"one update changes the weights by {trial.ratio:.2g} of their size, too little to see whether it "
+                             "helps: is the learning rate too small?")
     if min(trial.losses) > first - 1e-3 * abs(first):
         return Finding(False, f"{updates} updates on one batch do not lower its loss ({first:.3f} to {last:.3f})")
     return Finding(True, f"one batch is learned: {first:.2f} to {last:.2f} in {updates} updates, of {trial.ratio:.2%} each")

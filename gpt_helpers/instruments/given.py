@@ -1,0 +1,109 @@
+"""What a training is given as, brought to the form that all instruments take, or refused in a line."""
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from gpt_helpers.data import independent
+from gpt_helpers.instruments.finding import Batch, logits_of
+from gpt_helpers.validate import PADDING
+
+TOKENS = 200_000      # of each loader that are looked at
+LENGTH = 128          # of a window that the model is tested with, if it can be cut
+
+
+class Together:
+    """Several optimizers as one, such as Muon for the matrices and AdamW for the rest."""
+
+    def __init__(self, optimizers: Sequence[Optimizer]):
+        self.optimizers = list(optimizers)
+
+    @property
+    def param_groups(self) -> list[dict]:
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def step(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def state_dict(self) -> list[dict]:
+        return [optimizer.state_dict() for optimizer in self.optimizers]
+
+    def load_state_dict(self, states: list[dict]) -> None:
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            optimizer.load_state_dict(state)
+
+    def register_step_pre_hook(self, hook: Callable) -> torch.utils.hooks.RemovableHandle:
+        return self.optimizers[0].register_step_pre_hook(hook)      # the first of them steps once an update
+
+
+def as_one(optimizer: Optimizer | Sequence[Optimizer]) -> Optimizer | Together:
+    """The optimizer, or several together. ValueError when it is none."""
+    several = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer]
+    if not several or not all(isinstance(each, Optimizer) for each in several):
+        raise ValueError(f"got an optimizer of type {type(optimizer).__name__}, need one of torch.optim, or a list of them")
+    return several[0] if len(several) == 1 else Together(several)
+
+
+def require_weights(model: nn.Module) -> torch.device:
+    """ValueError when a model has no weights, or weights without numbers; returns the device of the first."""
+    weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    if weight is None:
+        raise ValueError(f"got a model of type {type(model).__name__} without weights, need an nn.Module that can be trained")
+    if weight.is_meta:
+        raise ValueError("got a model on the meta device, which has shapes and no numbers: make it on the CPU or a GPU")
+    return weight.device
+
+
+def first_batches(loader: Iterable, name: str) -> list[Batch]:
+    """The first batches of a loader, with about TOKENS tokens in all. ValueError when there are none, or they are no windows."""
+    if isinstance(loader, Iterator) or not isinstance(loader, Iterable):
+        raise ValueError(f"got a {type(loader).__name__} as the {name} loader, need one that can be gone through again: a "
+                         "DataLoader, or a list of batches")
+    batches, tokens = [], 0
+    for batch in islice(independent(loader), 1000):
+        pair = isinstance(batch, list | tuple) and len(batch) == 2
+        if not pair or [getattr(part, "dtype", None) for part in batch] != [torch.int64] * 2 or (
+                batch[0].ndim != 2 or batch[0].shape != batch[1].shape or batch[0].numel() == 0):
+            given = " and ".join(f"{getattr(part, 'dtype', type(part).__name__)} {list(getattr(part, 'shape', []))}"
+                                 for part in batch) if pair else f"a {type(batch).__name__}"
+            raise ValueError(f"the {name} loader gives {given}, need a pair: (inputs, targets), both int64 (B, T) token ids")
+        batches.append(tuple(batch))
+        tokens += batch[0].numel()
+        if tokens >= TOKENS:
+            break
+    if not batches:
+        raise ValueError(f"the {name} loader gives no batch, need at least one: is it empty, or used up?")
+    return batches
+
+
+def padded(batches: list[Batch]) -> list[Batch]:
+    """The same batches, in which every negative target, such as the -1 that some programs use, is the usual padding."""
+    return [(inputs, targets.masked_fill(targets < 0, PADDING)) for inputs, targets in batches]
+
+
+def rows(batches: list[Batch], part: int = 0) -> torch.Tensor:
+    """The inputs of all batches, (R, T), or with part=1 the targets."""
+    width = min(batch[part].shape[1] for batch in batches)
+    return torch.cat([batch[part][:, :width] for batch in batches]).cpu()
+
+
+def short_window(model: nn.Module, inputs: torch.Tensor) -> int:
+    """How many tokens of a window the tests can do with: LENGTH, if the model takes windows that short, or else all."""
+    try:
+        logits_of(model, inputs[:1, :LENGTH].to(next(model.parameters()).device))
+        return LENGTH
+    except Exception:      # made for one length alone
+        return inputs.shape[1]
+
+
+def cut(batch: Batch, device: torch.device | str, tokens: int, length: int | None = None) -> Batch:
+    """The first rows of a batch that have targets, at least two if there are, with about so many tokens, on a device.
+
+    length: of each window, so many tokens at most.
+    """
+    inputs, targets = (part[:, :length] for part in batch)
+    scored = (targets != PADDING).any(dim=1).nonzero().flatten()[: max(2, tokens // inputs.shape[1])]
+    return inputs[scored].to(device), targets[scored].to(device)
