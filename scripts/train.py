@@ -372,7 +372,7 @@ def main(arguments: list[str]) -> int:
             from_first(None)                          # nobody looks for a checkpoint before that
             if train(settings, ids, device):
                 return 0
-            start = f"torchrun --nproc-per-node {size()}" if size() > 1 else "python"
+            start = f"torchrun --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']}" if size() > 1 else "python"
             print(f"To go on from the last checkpoint: {start} {sys.argv[0]} --out {shlex.quote(str(settings['out']))}")
             return 1
     except KeyboardInterrupt:
