@@ -6,7 +6,7 @@ import pytest
 from nbformat.v4 import new_code_cell
 from opened import SCREENSHOTS, Opened
 
-LESSONS = ["00_start_here", "01_split", "02_loss", "03_backprop", "04_adamw", "05_training_loop"]
+LESSONS = ["00_start_here", "00b_gpt_sheet", "01_split", "02_loss", "03_backprop", "04_adamw", "05_training_loop"]
 EXERCISES = ["01_split", "02_loss", "03_backprop", "04_adamw", "05_training_loop", "09_diagnosis"]
 
 
