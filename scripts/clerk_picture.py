@@ -1,7 +1,7 @@
 """Draw the Clerk at work, images/00_clerk.svg: python scripts/clerk_picture.py
 
-Its wheels turn at their true paces, and the pen draws their sum, sixty hours of tide. It moves three times, and then stands
-still; for readers who asked for less motion it never moves, and shows the sixty hours drawn.
+Its wheels turn at their true paces, and the pen draws their sum, the tide. It moves three times, and then stands still; for
+readers who asked for less motion it never moves. The roll of paper always shows the last sixty hours.
 """
 import itertools
 import math
@@ -11,7 +11,7 @@ from gpt_helpers.clerk import _SAYS, WHEELS
 from gpt_helpers.files import write_atomically
 
 PICTURE = Path(__file__).resolve().parent.parent / "images" / "00_clerk.svg"
-HOURS, SECONDS, TIMES = 60, 30, 3
+HOURS, SECONDS, TIMES = 60, 30, 3      # of tide on the roll, and drawn in one play; how long that takes; how often it is played
 PEN, MIDDLE, FOOT, HOUR = 522, 160, 8, 3          # where the pen is, where the sea's middle is, and pixels for a foot and an hour
 NAMES = [name.replace("First ", "").replace("Second ", "") for name in WHEELS]
 CIRCLES = [(52 + 37 * i, 92 if i % 2 == 0 else 212, 7 + 27 * math.sqrt(says / _SAYS[0])) for i, says in enumerate(_SAYS)]
@@ -47,9 +47,10 @@ def wheel(name, speed, circle):
 
 def draw():
     """The whole picture, as SVG."""
-    drawn = [(PEN + HOUR * (HOURS - hour / 2), MIDDLE - FOOT * tide(hour / 2)) for hour in range(2 * HOURS + 1)]
+    drawn = [(PEN + HOUR * (HOURS - half / 2), MIDDLE - FOOT * tide(half / 2)) for half in range(-2 * HOURS, 2 * HOURS + 1)]
     end = drawn[-1][1]
-    pen = " ".join(f"{50 * k / HOURS:.4g}% {{ transform: translateY({y - end:.1f}px); }}" for k, (_, y) in enumerate(drawn))
+    pen = " ".join(f"{50 * k / HOURS:.4g}% {{ transform: translateY({y - end:.1f}px); }}"
+                   for k, (_, y) in enumerate(drawn[2 * HOURS:]))
     wheels = "\n  ".join(wheel(*parts) for parts in zip(NAMES, WHEELS.values(), CIRCLES, strict=True))
     curve = " ".join(f"{x:.1f},{y:.1f}" for x, y in drawn)
     right = PEN + HOUR * HOURS
@@ -59,7 +60,7 @@ def draw():
   <title id="t">The Clerk at work</title>
   <desc id="d">Moving: twelve brass wheels turn, each at its own pace; the Moon is the largest, then the Sun, down to the Hair.
   One wire runs over and under all of them to a pen, which goes up and down and draws the tide on a roll of paper. Standing:
-  sixty hours of tide are drawn, high waters of unequal height.</desc>
+  the last sixty hours of tide, high waters of unequal height.</desc>
   <style>
     .name {{ fill: #1a1a1a; stroke: none; }}
     @media (prefers-reduced-motion: no-preference) {{

@@ -120,7 +120,7 @@ def test_the_picture_of_the_clerk_is_the_one_that_its_script_draws():
 def test_the_clerks_pen_draws_the_sum_of_its_wheels():
     """The curve on the paper, the newest hour at the pen, against the wheels turned by PyTorch."""
     points = ET.parse(clerk_picture.PICTURE).getroot().find(f".//{SVG}polyline").get("points").split()
-    hours = torch.linspace(0, clerk_picture.HOURS, len(points))
+    hours = torch.linspace(-clerk_picture.HOURS, clerk_picture.HOURS, len(points))
     tide = torch.cos(torch.outer(hours, torch.tensor(list(WHEELS.values())).deg2rad())) @ torch.tensor(_SAYS)
     drawn = torch.tensor([float(point.split(",")[1]) for point in points])
     assert torch.allclose((clerk_picture.MIDDLE - drawn) / clerk_picture.FOOT, tide, atol=0.02)
