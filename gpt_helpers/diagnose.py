@@ -112,8 +112,7 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], o
         batch = cut(batches[0], device, ROWS, length)
         report.run("tokenizer", tokens_fit, batch[0], model, tokenizer)
         report.run("first loss", first_loss, model, batch)
-        if report.run("eval mode", same_twice, model, batch[0]).sound:
-            report.run("positions", places_are_counted, model, batch[0])
+        report.run("eval mode", same_twice, model, batch[0])
         held = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
         report.run("weights", parameters_are_sound, model, held)
         report.run("optimizer", holds_the_model, model, optimizer)
@@ -123,7 +122,8 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], o
         rates = rates if isinstance(rates, list) else None
         report.run("settings", settings_fit, model, optimizer, batch, rates)
         trial = report.run("trial", run_trial, model, optimizer, batch, rates=rates)
-        report.run("past", past_is_safe, model, batch[0])          # now: weights that begin at 0 would hide a missing mask
+        if report.run("past", past_is_safe, model, batch[0]).sound and report["eval mode"].sound:
+            report.run("past", places_are_counted, model, batch[0])      # after the trial: weights of 0 would hide a fault
         restore()
         if not isinstance(trial, Finding):                         # else it could not be run, and the line is there
             report.run("trial", learns, trial, steps)
