@@ -38,7 +38,7 @@ def draw_graph(end: GraphNode, title: str, names: Mapping[str, GraphNode]) -> De
     last, rows = max(columns.values()), 2 * max(y for _, y in places.values()) + 1
     lines = 1 + max(_numbers(node.value).count("\n") + _numbers(node.grad).count("\n") + 2 for node in columns)
     bends = any(columns[node] - columns[parent] > 1 for node in columns for parent in node.parents)
-    height = 0.7 + rows * (0.4 + 0.18 * lines) + 0.7 * bends
+    height = 0.7 + rows * (0.3 + 0.18 * lines) + 0.7 * bends
     figure, axes = new_axes(title, "", "", width=max(4.5, 1.7 * last + 1.7), height=height)
     axes.set(xlim=(-0.5, last + 0.5), ylim=(-rows / 2, rows / 2 + 0.6 * bends))
     axes.set_axis_off()
@@ -116,20 +116,22 @@ def plot_pulls(tokens: list[str], models: Mapping[str, Iterable[float]], title: 
         axes.axhline(0, color=PALETTE["floor"], linewidth=0.8)
         names = tokens if i == len(models) else [""] * len(tokens)
         axes.set_xticks(range(len(tokens)), names, rotation=60, ha="right", parse_math=False)
+        axes.set_title(title if i == 1 else "")
         axes.spines[["top", "right", "bottom"]].set_visible(False)
         label_lines(axes, [(-0.5, name, GRADIENT)])
-        least = max(range(len(pulls)), key=pulls.__getitem__)
-        words.append(f"{name}: from {min(pulls):.2f} to {pulls[least]:.2f}, weakest at “{tokens[least].strip()}”")
-    return DescribedFigure(figure, title, f"A bar for each of {len(tokens)} tokens. " + "; ".join(words) + ".")
+        weak = ", ".join(f"“{token.strip()}” {pull:.2f}" for pull, token in sorted(zip(pulls, tokens, strict=True))[-3:][::-1])
+        words.append(f"{name}, weakest at {weak}" if max(pulls) > -0.995 else f"{name}, −1.00 at every token")
+    return DescribedFigure(figure, title, f"A bar for each of {len(tokens)} tokens. {'; '.join(words)}.".replace("-", "−"))
 
 
-def show_witnesses(found: Mapping[str, list[tuple[float, float, float]]], rows: Iterable[str]) -> None:
-    """A table of gradients by three ways, for some of the tensors.
+def show_witnesses(found: Mapping[str, list[tuple[float, float, float]]], rows: Iterable[str], agreement: str) -> None:
+    """A table of gradients found in three ways, for some of the tensors.
 
-    found: {tensor: [(by hand, by autograd, wiggled), ...]}, of which the first is shown; rows: the names of the tensors to show.
+    found: {tensor: [(by hand, by autograd, wiggled), ...]}, of which the first is shown. rows: the tensors to show.
+    agreement: how closely all of them agree, in words.
     """
     lines = ["| tensor | by hand | autograd | wiggled |", "|---|--:|--:|--:|"]
     lines += [f"| {name} | " + " | ".join(f"{slope:.6f}" for slope in found[name][0]) + " |" for name in rows]
-    lines.append(f"\n{len(found)} tensors compared, {len(lines) - 2} shown.")
+    lines.append(f"\n{len(lines) - 2} of {len(found)} tensors. All agree {agreement}.")
     table = "\n".join(lines)
     display({"text/markdown": table, "text/plain": table}, raw=True)
