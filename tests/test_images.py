@@ -3,6 +3,7 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import moving_picture
 import nbformat
 import pytest
 
@@ -53,3 +54,54 @@ def test_the_sheet_names_the_lines_of_the_model():
     assert {row[0]: CODE[row[0]] in lines_of_model(row[-1]) for row in rows} == dict.fromkeys(CODE, True)
     for line in re.search(r"Dropout, .* in lines (.+)\.", page).group(1).replace(" and ", ", ").split(", "):
         assert "drop" in lines_of_model(line)
+
+
+# The moving picture of a training
+
+PICTURE = moving_picture.PICTURE.read_text(encoding="utf-8")
+
+
+def test_the_moving_picture_is_the_one_that_its_script_draws_of_the_stored_lesson():
+    """When lesson 05 was stored anew: python scripts/moving_picture.py."""
+    assert moving_picture.draw(*moving_picture.stored()) == PICTURE
+
+
+def test_the_stages_of_the_moving_picture_are_those_of_the_run_in_lesson_05():
+    """Read off the strip, and looked up in what the lesson printed."""
+    cells = nbformat.read(moving_picture.LESSON, 4).cells
+    told = "".join(output.text for cell in cells for output in cell.get("outputs", []) if output.output_type == "stream")
+    texts = [text.text for text in ET.fromstring(PICTURE).find(f".//{SVG}g[@class='strip']").iter(f"{SVG}text")]
+    stages = list(zip(*[iter(texts)] * 4, strict=True))
+    assert [name for name, *_ in stages] == ["not yet", "once", "4 times", "5 times", "8 times"]
+    for name, *losses, sample in stages:
+        epoch = {"not yet": "untrained", "once": "Ep 1"}.get(name, f"Ep {name[0]}")
+        lines = re.findall(rf"^{epoch}\W.*?([\d.]+), .*?([\d.]+)$", told, flags=re.MULTILINE)
+        assert losses == [f"{float(loss):.2f}" for loss in lines[-1]]
+        if epoch != "untrained":
+            written = re.search(rf"^{epoch} .*\nEvery effort moves you(.*)$", told, flags=re.MULTILINE).group(1)
+            assert " ".join(written.split()).startswith(sample.removeprefix("… ").removesuffix(" …"))
+
+
+def test_the_curves_of_the_moving_picture_pass_through_every_row_of_the_run():
+    """Its heights are the losses, up to where 0 lies and how long a nat is."""
+    rows, _ = moving_picture.stored()
+    for name, losses in (("val", [row[3] for row in rows]), ("train", [row[2] for row in rows])):
+        points = ET.fromstring(PICTURE).find(f".//{SVG}polyline[@class='{name}']").get("points").split()
+        heights = [float(point.split(",")[1]) for point in points]
+        nat = (heights[-1] - heights[0]) / (losses[-1] - losses[0])
+        assert [heights[0] + nat * (loss - losses[0]) for loss in losses] == pytest.approx(heights, abs=0.1)
+
+
+@pytest.mark.parametrize("path", DRAWINGS, ids=lambda path: path.name)
+def test_a_drawing_moves_only_for_who_wants_motion_and_comes_to_rest(path):
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"<animate|<set\b|infinite", text)
+    asked = re.search(r"@media \(prefers-reduced-motion: no-preference\) \{(.*)\n    \}", text, flags=re.DOTALL)
+    moving = re.findall(r"(?:animation|transition)[\w-]*: (?!none)", text)
+    assert len(moving) == len(re.findall(r"(?:animation|transition)[\w-]*: (?!none)", asked.group(1) if asked else ""))
+
+
+def test_the_strip_of_stages_stands_still_so_that_paper_has_all_of_it():
+    strip = ET.fromstring(PICTURE).find(f".//{SVG}g[@class='strip']")
+    texts = list(strip.iter(f"{SVG}text"))
+    assert len(texts) == 20 and not any(text.get("class") or text.get("opacity") for text in texts)
