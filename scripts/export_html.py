@@ -32,7 +32,7 @@ body { --jp-mirror-editor-comment-color: #356a6a; --jp-mirror-editor-keyword-col
        --jp-mirror-editor-operator-color: #8a00d4; --jp-mirror-editor-number-color: #006b00; --jp-content-link-color: #0060a0; }
 .jp-RenderedHTMLCommon a:link { text-decoration: underline; }
 main { max-width: 60rem; margin: 0 auto; }
-details.folded > summary { padding: 0.4em 0; cursor: pointer; }
+details.folded > summary { padding: 0.4em 0; cursor: pointer; font: var(--jp-content-font-size1) var(--jp-content-font-family); }
 .jp-Notebook img, .jp-Notebook svg { max-width: 100%; height: auto; }
 .highlight pre, .jp-RenderedText pre { white-space: pre-wrap !important; overflow-wrap: anywhere; word-break: normal !important; }
 @media (max-width: 480px) { .jp-RenderedHTMLCommon td, .jp-RenderedHTMLCommon th { padding: 0.3em !important; } }

@@ -3,9 +3,13 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import clerk_picture
 import moving_picture
 import nbformat
 import pytest
+import torch
+
+from gpt_helpers.clerk import _SAYS, WHEELS
 
 ROOT = Path(__file__).parent.parent
 DRAWINGS = sorted((ROOT / "images").glob("*.svg"))
@@ -105,3 +109,19 @@ def test_the_strip_of_stages_stands_still_so_that_paper_has_all_of_it():
     strip = ET.fromstring(PICTURE).find(f".//{SVG}g[@class='strip']")
     texts = list(strip.iter(f"{SVG}text"))
     assert len(texts) == 20 and not any(text.get("class") or text.get("opacity") for text in texts)
+
+
+# The Clerk at work
+
+def test_the_picture_of_the_clerk_is_the_one_that_its_script_draws():
+    assert clerk_picture.draw() == clerk_picture.PICTURE.read_text(encoding="utf-8")
+
+
+def test_the_clerks_pen_draws_the_sum_of_its_wheels():
+    """The curve on the paper, the newest hour at the pen, against the wheels turned by PyTorch."""
+    points = ET.parse(clerk_picture.PICTURE).getroot().find(f".//{SVG}polyline").get("points").split()
+    hours = torch.linspace(-clerk_picture.HOURS, clerk_picture.HOURS, len(points))
+    tide = torch.cos(torch.outer(hours, torch.tensor(list(WHEELS.values())).deg2rad())) @ torch.tensor(_SAYS)
+    drawn = torch.tensor([float(point.split(",")[1]) for point in points])
+    assert torch.allclose((clerk_picture.MIDDLE - drawn) / clerk_picture.FOOT, tide, atol=0.02)
+    assert float(points[-1].split(",")[0]) == clerk_picture.PEN

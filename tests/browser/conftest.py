@@ -39,7 +39,8 @@ def launch():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        yield lambda *more: playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *["--no-sandbox"] * IS_ROOT, *more])
+        args = QUIET + ["--no-sandbox"] * IS_ROOT
+        yield lambda *more: playwright.chromium.launch(executable_path=CHROMIUM, args=[*args, *more])
 
 
 @pytest.fixture(scope="session")
