@@ -53,7 +53,7 @@ def draw_graph(end: GraphNode, title: str, names: Mapping[str, GraphNode]) -> De
         words.append(f"{head}: {value}, gradient {grad}".replace("\n", " "))
         for parent in dict.fromkeys(node.parents):
             _draw_edge(axes, boxes, places[parent], (x, y))
-    return DescribedFigure(figure, title, "From left to right. " + "; ".join(words) + ".")
+    return DescribedFigure(figure, title, "From left to right:\n" + "; ".join(words) + ".")
 
 
 def _columns(end: GraphNode) -> dict[GraphNode, int]:
@@ -121,7 +121,7 @@ def plot_pulls(tokens: list[str], models: Mapping[str, Iterable[float]], title: 
         label_lines(axes, [(-0.5, name, GRADIENT)])
         weak = ", ".join(f"“{token.strip()}” {pull:.2f}" for pull, token in sorted(zip(pulls, tokens, strict=True))[-3:][::-1])
         words.append(f"{name}, weakest at {weak}" if max(pulls) > -0.995 else f"{name}, −1.00 at every token")
-    return DescribedFigure(figure, title, f"A bar for each of {len(tokens)} tokens. {'; '.join(words)}.".replace("-", "−"))
+    return DescribedFigure(figure, title, f"A bar for each token.\n{'; '.join(words)}.".replace("-", "−"))
 
 
 def show_witnesses(found: Mapping[str, list[tuple[float, float, float]]], rows: Iterable[str], agreement: str) -> None:

@@ -35,7 +35,7 @@ def doubled(x):
 def test_every_node_is_told_with_its_name_its_function_its_value_and_its_gradient():
     x, b = Node(1.5, grad=2.0), Node(-0.25, grad=-1.0)
     assert repr(draw_graph(x + b, "A sum", {"x": x, "b": b})) == (
-        "From left to right. x: 1.500, gradient 2.000; b: −0.250, gradient −1.000; +: 1.250, gradient 1.000.")
+        "From left to right:\nx: 1.500, gradient 2.000; b: −0.250, gradient −1.000; +: 1.250, gradient 1.000.")
 
 
 def test_a_name_does_not_hide_what_a_node_was_made_by():
@@ -72,7 +72,7 @@ def test_a_value_goes_one_way_and_its_gradient_the_other():
 
 def test_the_pulls_are_p_minus_1_and_the_weakest_are_named():
     figure = plot_pulls([" the", " sea", " came", " in"], {"fresh": [0.0001] * 4, "table": [0.25, 0.9, 0.1, 0.5]}, "Pulls")
-    assert repr(figure) == ("A bar for each of 4 tokens. fresh, −1.00 at every token; "
+    assert repr(figure) == ("A bar for each token.\nfresh, −1.00 at every token; "
                             "table, weakest at “sea” −0.10, “in” −0.50, “the” −0.75.")
     assert [bar.get_height() for bar in figure.figure.axes[1].patches] == pytest.approx([-0.75, -0.1, -0.9, -0.5])
 
