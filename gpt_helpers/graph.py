@@ -101,11 +101,12 @@ def _draw_edge(axes: Axes, boxes: Mapping[Place, Patch], tail: Place, head: Plac
             linestyle=line, arrowstyle="-|>", mutation_scale=10, connectionstyle=f"arc3,rad={rad}", zorder=5))
 
 
-def plot_pulls(tokens: list[str], models: Mapping[str, Iterable[float]], title: str) -> DescribedFigure:
+def plot_pulls(tokens: list[str], models: Mapping[str, Iterable[float]]) -> DescribedFigure:
     """How hard the loss pulls at each token of a text under several models: a row of bars for each, p − y at the target.
 
     models: {name: p of each token}.
     """
+    title = "The gradient at the right logit, p − y"
     figure, whole = new_axes("", "", "", width=9.0, height=1.7 * len(models) + 1.2)
     whole.remove()
     words = []

@@ -71,7 +71,7 @@ def test_a_value_goes_one_way_and_its_gradient_the_other():
 
 
 def test_the_pulls_are_p_minus_1_and_the_weakest_are_named():
-    figure = plot_pulls([" the", " sea", " came", " in"], {"fresh": [0.0001] * 4, "table": [0.25, 0.9, 0.1, 0.5]}, "Pulls")
+    figure = plot_pulls([" the", " sea", " came", " in"], {"fresh": [0.0001] * 4, "table": [0.25, 0.9, 0.1, 0.5]})
     assert repr(figure) == ("A bar for each token.\nfresh, −1.00 at every token; "
                             "table, weakest at “sea” −0.10, “in” −0.50, “the” −0.75.")
     assert [bar.get_height() for bar in figure.figure.axes[1].patches] == pytest.approx([-0.75, -0.1, -0.9, -0.5])
