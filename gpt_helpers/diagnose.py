@@ -1,5 +1,6 @@
 """`preflight`: what can be known about a training before it starts, in seconds, a line for each test."""
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,7 +84,7 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], o
 
     loaders: training and validation (None if there is none), of (inputs, targets), each (B, T). With these everything about
     data, model and optimizer is tested; the loop only if it is given, too. step(inputs, targets): one update by your own
-    loop, with its scheduler if it has one; called about six times. evaluate(): your validation loss, called twice. What both
+    loop, with its scheduler if it has one; called three or four times. evaluate(): your validation loss, called twice. What both
     keep elsewhere, such as averaged weights or a dataset's own random numbers, moves on. scheduler: one that is stepped at
     each update; leave out one that is stepped once an epoch. steps: how many updates the training has in all. Raises
     ValueError for what is no training.
@@ -128,15 +129,17 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], o
         if not isinstance(trial, Finding):                         # else it could not be run, and the line is there
             report.run("trial", learns, trial, steps)
             report.run("gradients", gradients_reach, trial)
-        moves, sets_mode = None, False
+        moves = sets_mode = None
         if step:
-            few = [(given * 3)[i] for i in range(min(3, left or 3))]
-            short = [cut(each, device, WINDOWS, length) for each in few]
-            few = short if runs(step, short[0]) else [cut(each, device, 2**30) for each in few]
-            restore()
+            few = [cut(each, device, WINDOWS, length) for each in (given * 3)[: min(3, left or 3)]]
             began, updates = getattr(scheduler, "last_epoch", 0), []
             with optimizer.register_step_pre_hook(lambda *_: updates.append(1)):
-                report.run("step", step_is_classic, model, optimizer, step, few)
+                if report.run("step", step_is_classic, model, optimizer, step, few).words.startswith("your step fails"):
+                    restore()                                      # perhaps it was written for whole batches
+                    few = [cut(each, device, 2**30) for each in given[: len(few)]]
+                    updates.clear()
+                    del report["step"]
+                    report.run("step", step_is_classic, model, optimizer, step, few)
             report.run("step", rate_is_kept, optimizer, rates)
             if counts and steps and updates:                       # without any, gradients are accumulated
                 moves = schedule_moves(scheduler, steps, scheduler.last_epoch - began, len(updates))
@@ -145,8 +148,7 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], o
                 own = report.run("trial", own_steps_learn, model, step, few[0])
                 report["trial"] = own if own.sound else report["trial"]
                 restore()
-            sets_mode = report.run("step", sets_train_mode, model, step, few[0]) is True
-            restore()
+            sets_mode = partial(sets_train_mode, model, step, few[0])
         if counts and steps:
             if moves and moves.sound is None:                      # stepped once an epoch, perhaps
                 report["schedule"] = moves
@@ -157,7 +159,7 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], o
             report["schedule"] = Finding(False, "the scheduler belongs to another optimizer, so this one's rate never changes")
         if evaluate:
             report.run("evaluation", evaluation_is_quiet, model, evaluate, [cut(each, device, 2**30) for each in val_batches],
-                       may_leave_eval=sets_mode)
+                       sets_mode)
     return report
 
 
@@ -171,15 +173,6 @@ def look_at_data(report: Report, batches: list, again: list, val_batches: list) 
         report.run("windows", same_windows, batches, val_batches)
         report.run("validation", validation_is_new, batches, val_batches)
         report.run("text", same_kind_of_text, train, val)
-
-
-def runs(step: Callable, batch: tuple) -> bool:
-    """Does a step take this batch? One that was written for a fixed shape may not."""
-    try:
-        step(*batch)
-    except Exception:
-        return False
-    return True
 
 
 def schedule_moves(scheduler: Any, steps: int, moved: int, updates: int) -> Finding:

@@ -243,6 +243,7 @@ HEALTHY = {
     "values clipped": lambda: method(Program(), "step", value_clipped_step),
     "strong dropout": lambda: Program(lambda: with_dropout(0.6)),
     "many experts": lambda: Program(with_experts),
+    "a step for whole batches": lambda: method(large_batches(Program()), "step", whole_batch_step),
     "schedule of epochs": lambda: method(Program(scheduler=lambda o: StepLR(o, 2, 0.1)), "step", no_schedule_step),
     "short windows": lambda: loaders_of(Program(), lambda ids: windows(ids, 8)),
     "no validation": lambda: no_validation(Program()),
@@ -300,6 +301,17 @@ def value_clipped_step(self, inputs, targets):
     self.optimizer.zero_grad()
     self.loss(inputs, targets).backward()
     nn.utils.clip_grad_value_(self.model.parameters(), 1e-3)
+    self.optimizer.step()
+
+
+def large_batches(program):
+    program.train_loader = DataLoader(windows(IDS), 128, shuffle=True, drop_last=True)
+    return program
+
+
+def whole_batch_step(self, inputs, targets):
+    self.optimizer.zero_grad()
+    F.cross_entropy(self.model(inputs).view(128, T, V).flatten(0, 1), targets.flatten()).backward()
     self.optimizer.step()
 
 

@@ -134,12 +134,12 @@ def sets_train_mode(model: nn.Module, step: Callable, batch: Batch) -> bool:
     return model.training
 
 
-def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batch], *, may_leave_eval: bool = False,
-                        seconds: float = 4.0) -> Finding:
+def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batch], sets_mode: Callable | None = None,
+                        seconds: float = 2.0) -> Finding:
     """Does evaluating give the same twice, and leave weights, mode and random numbers as they were?
 
-    batches: those that the loss is compared on, if they take no longer than so many seconds. may_leave_eval: each step sets
-    the mode itself.
+    batches: those that the loss is compared on, if they take no longer than so many seconds. sets_mode: tells, by a step,
+    whether each step sets the mode itself.
     """
     graphs, trains, before = [], [], weights_of(model)
     hook = model.register_forward_hook(lambda *_: graphs.append(torch.is_grad_enabled()) or trains.append(model.training))
@@ -165,12 +165,11 @@ def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batc
         return Finding(False, "evaluating leaves gradients switched off: training would change nothing")
     if not math.isfinite(losses[0]):
         return Finding(False, f"evaluating gives {losses[0]}")
-    if not model.training and not may_leave_eval:
-        return Finding(False, "after evaluating the model is still in eval mode: training goes on without dropout")
     if not states[0][0] and torch.equal(states[0][1], states[1][1]):
         return Finding(False, "evaluating sets the random seed: dropout and shuffling repeat themselves")
     if any(graphs):
         return Finding(False, "evaluating builds a graph that nobody needs: torch.no_grad() is missing")
+    left_in_eval = not model.training
     if not trains:
         return Finding(None, "evaluating never calls this model: is it another one, or an average of its weights?")
     right = validation_loss(model.eval(), batches, seconds)
@@ -180,6 +179,8 @@ def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batc
             return Finding(None, f"the evaluation gives {losses[0]:.3f}, which is {unit} ({right:.3f})")
         return Finding(False, f"the evaluation gives {losses[0]:.3f}, and the mean over the tokens of the validation loader is "
                               f"{right:.3f}")
+    if left_in_eval and not (sets_mode and sets_mode()):
+        return Finding(False, "after evaluating the model is still in eval mode: training goes on without dropout")
     drawn = "" if states[0][0] else ", but for the random numbers that it draws"
     return Finding(True, f"evaluating gives {losses[0]:.3f} twice, and leaves no trace{drawn}")
 
