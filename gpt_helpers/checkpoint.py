@@ -22,8 +22,11 @@ from torch.utils.data import DataLoader, RandomSampler
 from gpt_helpers.data import TokenWindows
 from gpt_helpers.files import write_atomically
 from gpt_helpers.model import plain_state, unwrap
+from gpt_helpers.parallel import rank
+from gpt_helpers.sharding import gathered, gathered_state, sharded_like, sharded_state
 from gpt_helpers.state import TrainState, deferred_interrupts, require_state, set_random_state
 from gpt_helpers.validate import require_file, require_finite_weights
+from gpt_helpers.weights import save_weights
 
 FORMAT, VERSION = "gpt_helpers checkpoint", 2
 NUMPY_SCALARS = [np.float64(0).__reduce__()[0], np.dtype, *(type(np.dtype(kind)) for kind in "fdilq?U")]      # for learning rates
@@ -33,15 +36,25 @@ def save_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, tr
                     data: dict | None = None) -> None:
     """Write model, optimizer and `training`, a dict that says how far training has come, to path, atomically.
 
-    A compiled or wrapped model is saved as the model inside. data: what `describe_data` says of the training data, to be
-    compared when loading. Raises OSError when the file cannot be written, ValueError when a weight is nan or infinite; an
-    existing file then stays as it was.
+    A compiled or wrapped model is saved as the model inside; of several processes all take part, and the first writes.
+    data: what `describe_data` says of the training data, to be compared when loading. Raises OSError when the file cannot be
+    written, ValueError when a weight is nan or infinite; an existing file then stays as it was.
     """
+    model, optimizer_state = gathered(model), gathered_state(optimizer)
+    if rank() > 0:
+        return
     require_finite_weights(model)
-    content = {"format": FORMAT, "version": VERSION, "config": unwrap(model).cfg, "model": plain_state(model),
-               "training": training, "optimizer": optimizer.state_dict(),
+    content = {"format": FORMAT, "version": VERSION, "config": model.cfg, "model": plain_state(model),
+               "training": training, "optimizer": optimizer_state,
                "optimizer_class": type(optimizer).__name__, "data": data}
     write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+
+def save_best(path: str | Path, model: nn.Module) -> None:
+    """`save_weights`; of several processes all take part, and the first writes."""
+    model = gathered(model)
+    if rank() == 0:
+        save_weights(path, model)
 
 
 def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, *, data: dict | None = None,
@@ -58,9 +71,11 @@ def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, *,
         accept(saved.get("training"))
     except ValueError as error:
         raise ValueError(f"{name} does not fit: {error}") from None
+    weights, state = (saved["model"][name] for name in plain_state(model)), sharded_state(saved["optimizer"], optimizer)
+    weights = {name: sharded_like(ours, theirs) for (name, ours), theirs in zip(model.state_dict().items(), weights, strict=True)}
     with deferred_interrupts():
-        model.load_state_dict(dict(zip(model.state_dict(), (saved["model"][name] for name in plain_state(model)), strict=True)))
-        optimizer.load_state_dict(saved["optimizer"])
+        model.load_state_dict(weights)
+        optimizer.load_state_dict(state)
     return saved["training"]
 
 

@@ -1,12 +1,14 @@
 """The training state: how far training has come, and the random states with it."""
 import contextlib
+import copy
+import math
 import random
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -14,6 +16,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from gpt_helpers.data import independent
+from gpt_helpers.exchange import from_first
+from gpt_helpers.parallel import rank, size, together
 
 
 @dataclass
@@ -44,23 +48,40 @@ class TrainState:
             self.rng = random_state(loader)
 
     def batches(self, loader: DataLoader, num_epochs: int, accumulate: int) -> Iterator[list]:
-        """All remaining batches, in lists of up to `accumulate`; an epoch under way is drawn again in the same order."""
+        """All remaining batches, in lists of up to `accumulate`; an epoch under way is drawn again in the same order.
+
+        With several processes, each list is this one's share of an update's batches, and has None where one is missing.
+        """
         while self.epoch < num_epochs:
             done = self.batch
             if done:
                 set_random_state(self.rng_epoch, loader)
             else:
                 with self.commit(loader):
-                    self.rng_epoch = random_state(loader)
-            batches = iter(independent(loader))
-            for _ in range(done):
-                next(batches)
+                    self.rng_epoch = same_random_state(loader)
+            batches = remaining(independent(loader), done)
             if done:
                 set_random_state(self.rng, loader)
-            while micro_batches := list(islice(batches, accumulate)):
+            while micro_batches := list(islice(batches, accumulate // size())):
                 yield micro_batches
             with self.commit(loader):
                 self.epoch, self.batch = self.epoch + 1, 0
+
+
+def remaining(loader: DataLoader, done: int) -> Iterator:
+    """The batches that follow the first `done`, whose order is drawn at once; with several processes, this one's share of them.
+
+    A process loads its own batches only. Where it has one less than others, None comes last.
+    """
+    if not together():
+        batches = iter(loader)
+        for _ in range(done):
+            next(batches)
+        return batches
+    share, own = copy.copy(loader), range(done + rank(), len(loader), size())
+    vars(share).update(batch_sampler=islice(loader.batch_sampler, own.start, None, own.step))
+    batches, most = iter(share), math.ceil((len(loader) - done) / size())
+    return chain(list(islice(batches, 1)), batches, [None] * (most - len(own)))      # the first makes the sampler draw
 
 
 def require_state(training: Any, loader: DataLoader) -> None:
@@ -108,6 +129,14 @@ def set_random_state(state: dict, loader: DataLoader | None = None) -> None:
         numpy.random.set_state(state["numpy"])
     if "loader" in state:
         own_generator(loader).set_state(state["loader"])
+
+
+def same_random_state(loader: DataLoader) -> dict:
+    """`random_state`, with several processes the first one's, which all of them take over: they draw the same order."""
+    state = from_first(random_state(loader))
+    if together():
+        set_random_state(state, loader)
+    return state
 
 
 @contextlib.contextmanager

@@ -12,13 +12,16 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
-from gpt_helpers.checkpoint import describe_data, require_storable, resume_training, save_checkpoint, settings
+from gpt_helpers.checkpoint import describe_data, require_storable, resume_training, save_best, save_checkpoint, settings
 from gpt_helpers.diagnose import require_sound
 from gpt_helpers.evaluate import History, evaluate_model, generate_and_print_sample
+from gpt_helpers.exchange import exchange, from_first, no_loss, one_stop_button, tell, turn
 from gpt_helpers.files import save_or_say
 from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import unwrap
-from gpt_helpers.state import TrainState, deferred_interrupts, isolated, random_state, set_random_state
+from gpt_helpers.parallel import rank, require_processes, size
+from gpt_helpers.sharding import whole
+from gpt_helpers.state import TrainState, deferred_interrupts, isolated, same_random_state, set_random_state
 from gpt_helpers.text import text_to_token_ids
 from gpt_helpers.validate import (
     PADDING,
@@ -32,7 +35,6 @@ from gpt_helpers.validate import (
     require_prompt,
     require_trainable,
 )
-from gpt_helpers.weights import save_weights
 
 
 def train_model_simple(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, optimizer: Optimizer,
@@ -66,19 +68,21 @@ def train_model_simple(model: nn.Module, train_loader: DataLoader, val_loader: D
     return history
 
 
-def accumulate_gradients(micro_batches: list, model: nn.Module, device: torch.device | str) -> tuple[float, int]:
+def accumulate_gradients(micro_batches: list, model: nn.Module, device: torch.device | str, first: int = 0) -> tuple[float, int]:
     """Backward through every micro-batch: gradients of the mean over all their tokens, not of the mean of their means.
 
-    Returns that mean loss, and how many tokens it counts. Raises FloatingPointError before a nan or infinite loss reaches
-    the gradients.
+    Returns that mean loss, and how many tokens it counts, over all processes. first: how many micro-batches came before.
+    Raises FloatingPointError when the loss is nan or infinite: its gradients must not reach the weights.
     """
-    counts = [(targets != PADDING).sum().item() for _, targets in micro_batches]
-    tokens, mean = sum(counts), 0.0
-    for (inputs, targets), count in zip(micro_batches, counts, strict=True):
-        loss = calc_loss_batch(inputs, targets, model, device) * (count / tokens)
-        require_finite(loss.item(), what="training loss")
-        loss.backward()
-        mean += loss.item()
+    counts = [(batch[1] != PADDING).sum().item() if batch else 0 for batch in micro_batches]
+    tokens, losses = int(sum(exchange(counts))), []
+    for i, (batch, count) in enumerate(zip(micro_batches, counts, strict=True)):
+        with turn(model, first + i * size() + rank(), last=i == len(counts) - 1):
+            loss = calc_loss_batch(*batch, model, device) * (count / tokens) if batch else no_loss(model, device)
+            (loss * size()).backward()                       # DDP and FSDP2 take the mean over processes
+        losses.append(loss.detach())
+    mean = sum(exchange([loss.item() for loss in losses]))
+    require_finite(mean, what="training loss")
     return mean, tokens
 
 
@@ -91,15 +95,15 @@ def updates(model: nn.Module, loader: DataLoader, optimizer: Optimizer, device: 
             return
         model.train()
         optimizer.zero_grad()
-        loss, tokens = accumulate_gradients(micro_batches, model, device)
+        loss, tokens = accumulate_gradients(micro_batches, model, device, first=state.step * accumulate)
         if max_grad_norm is not None:
             updated = [p for group in optimizer.param_groups for p in group["params"]]
-            norm = nn.utils.clip_grad_norm_(updated, max_grad_norm)
+            norm = whole(nn.utils.clip_grad_norm_(updated, max_grad_norm))
             require_finite(norm.item(), what="gradient norm")
         with state.commit(loader):
             optimizer.step()
             state.step += 1
-            state.batch += len(micro_batches)
+            state.batch = min(state.batch + accumulate, len(loader))
             state.tokens_seen += tokens
             if scheduler:
                 scheduler.step()
@@ -114,10 +118,10 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
                 checkpoint_path: str | Path | None = None, checkpoint_freq: int | None = None, resume: bool = False,
                 best_path: str | Path | None = None, eval_ends: bool = True, share_rng: bool = False,
                 preflight: bool = False, callbacks: Sequence[Any] = ()) -> History:
-    """`train_model_simple` for real work: evaluation leaves no trace, and a stopped run resumes bit for bit.
+    """`train_model_simple` for real work, on one process or several: evaluation leaves no trace, a stopped run resumes exactly.
 
     scheduler: stepped after each update. max_grad_norm: gradients are scaled down to this norm. accumulate: batches per
-    update. max_steps, max_tokens: stop there, counting updates, and tokens without padding, from the start.
+    update, over all processes. max_steps, max_tokens: stop there, counting updates, and tokens without padding, from the start.
     checkpoint_path: where training is saved, every checkpoint_freq steps, at the end and when it is stopped by hand.
     resume: continue from that file, or start if there is none yet. best_path: where the weights with the lowest validation
     loss are saved, as safetensors. eval_ends: also evaluate before the first update and after the last. share_rng: let
@@ -129,6 +133,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
     require_batches(train_loader)
     require_batches(val_loader, eval_iter)
     require_positive(num_epochs=num_epochs, eval_freq=eval_freq, accumulate=accumulate)
+    require_processes(model, train_loader, accumulate, preflight)
     require_device(device)
     require_trainable(model, optimizer)
     steps = math.ceil(len(train_loader) / accumulate) * num_epochs
@@ -137,12 +142,12 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
     require_callbacks(callbacks)
     require_checkpointing(checkpoint_path, checkpoint_freq, resume, best_path)
 
-    if resume and Path(checkpoint_path).exists():
+    if from_first(resume and Path(checkpoint_path).exists()):
         state = resume_training(checkpoint_path, model, optimizer, scheduler, train_loader)
         for epoch, text in enumerate(state.samples, start=1):
             tell(callbacks, "on_sample", epoch, text)
     else:
-        state = TrainState(rng=random_state(train_loader), given=settings(optimizer, scheduler),
+        state = TrainState(rng=same_random_state(train_loader), given=settings(optimizer, scheduler),
                            scheduler=scheduler and scheduler.state_dict())
         if preflight:
             require_sound(model, (train_loader, val_loader), optimizer, tokenizer, scheduler=scheduler, steps=steps)
@@ -155,14 +160,13 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
         with isolate():
             losses = evaluate_model(model, train_loader, val_loader, device, eval_iter)
         require_finite(*losses, what="evaluated losses")
-        if best_path and (losses[1] < min(history.val_losses, default=math.inf) or not Path(best_path).exists()):
-            save_or_say(save_weights, best_path, model)
+        if best_path and from_first(losses[1] < min(history.val_losses, default=math.inf) or not Path(best_path).exists()):
+            save_or_say(save_best, best_path, model)
         with state.commit(train_loader):
             for row, value in zip(history, (*losses, state.tokens_seen), strict=True):
                 row.append(value)
         tell(callbacks, "on_eval", history)
-        epoch = state.epoch + (state.batch > 0)
-        where = f"Ep {epoch} (Step {state.step - 1:06d})" if state.step else "Before step 000000"
+        where = f"Ep {state.epoch + (state.batch > 0)} (Step {state.step - 1:06d})" if state.step else "Before step 000000"
         print(f"{where}: Train loss {losses[0]:.3f}, Val loss {losses[1]:.3f}")
 
     def sample() -> None:
@@ -189,32 +193,28 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
         if state.step and checkpoint_freq and state.step % checkpoint_freq == 0:
             save()
 
-    try:
-        do_what_is_due()                                     # before the first update, or what an interrupt left undone
-        for loss in updates(model, train_loader, optimizer, device, state, num_epochs=num_epochs, accumulate=accumulate,
-                            max_grad_norm=max_grad_norm, scheduler=scheduler, max_steps=max_steps, max_tokens=max_tokens):
-            tell(callbacks, "on_step", state.step - 1, loss)
-            do_what_is_due()
-        save()
-        if eval_ends and state.tokens_seen not in history.tokens_seen[-1:]:
-            history = History(*map(list, history))           # not in the checkpoint: a resumed run would have one too many
-            evaluate(history)
-    except KeyboardInterrupt:
-        with contextlib.suppress(KeyboardInterrupt), deferred_interrupts():      # pressed twice, it is one stop
-            set_random_state(state.rng, train_loader)
+    with one_stop_button():
+        try:
+            do_what_is_due()                                     # before the first update, or what an interrupt left undone
+            for loss in updates(model, train_loader, optimizer, device, state, num_epochs=num_epochs, accumulate=accumulate,
+                                max_grad_norm=max_grad_norm, scheduler=scheduler, max_steps=max_steps, max_tokens=max_tokens):
+                tell(callbacks, "on_step", state.step - 1, loss)
+                do_what_is_due()
             save()
-        print(f"Stopped at step {state.step}: by hand.")
-    except ValueError:                                       # a batch that cannot be scored: nothing before it is lost
-        save()
-        raise
-    except FloatingPointError as error:
-        print(f"Stopped at step {state.step}: {error}. No later step can mend that; "
-              "most often a smaller learning rate prevents it.")
+            if eval_ends and state.tokens_seen not in history.tokens_seen[-1:]:
+                history = History(*map(list, history))           # not in the checkpoint: a resumed run would have one too many
+                evaluate(history)
+        except KeyboardInterrupt:
+            with contextlib.suppress(KeyboardInterrupt), deferred_interrupts():      # pressed twice, it is one stop
+                set_random_state(state.rng, train_loader)
+                save()
+            print(f"Stopped at step {state.step}: by hand.")
+        except ValueError:                                       # a batch that cannot be scored: nothing before it is lost
+            if size() == 1:                                      # the other processes know nothing of it
+                save()
+            raise
+        except FloatingPointError as error:
+            print(f"Stopped at step {state.step}: {error}. No later step can mend that; "
+                  "most often a smaller learning rate prevents it.")
     model.train()
     return history
-
-
-def tell(callbacks: Sequence[Any], method: str, *args: Any) -> None:
-    """Call a method of every callback."""
-    for callback in callbacks:
-        getattr(callback, method)(*args)
