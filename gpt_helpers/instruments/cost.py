@@ -43,9 +43,12 @@ def kept_and_computed(model: nn.Module, inputs: torch.Tensor, targets: torch.Ten
 
 def output_types(model: nn.Module, inputs: torch.Tensor) -> dict[str, torch.dtype]:
     """What each kind of layer gives in a forward pass: {class: dtype}."""
-    types, layers = {}, [module for module in model.modules() if not list(module.children())]
-    hooks = [layer.register_forward_hook(lambda layer, _, output: types.setdefault(type(layer).__name__, output.dtype))
-             for layer in layers]
+    types = {}
+
+    def note(layer: nn.Module, _: tuple, output: torch.Tensor) -> None:
+        types[type(layer).__name__] = output.dtype
+
+    hooks = [layer.register_forward_hook(note) for layer in model.modules() if not list(layer.children())]
     model(inputs)
     for hook in hooks:
         hook.remove()
