@@ -19,7 +19,7 @@ from gpt_helpers.instruments.data import (
     validation_is_new,
 )
 from gpt_helpers.instruments.finding import Finding, in_a_line
-from gpt_helpers.instruments.given import Together, as_one, cut, first_batches, padded, require_weights, rows
+from gpt_helpers.instruments.given import Together, as_one, cut, first_batches, padded, require_weights, rows, short_window
 from gpt_helpers.instruments.loop import evaluation_is_quiet, sets_train_mode, step_is_classic
 from gpt_helpers.instruments.model import first_loss, parameters_are_sound, past_is_safe, same_twice, takes
 from gpt_helpers.instruments.optimizer import (
@@ -34,7 +34,7 @@ from gpt_helpers.instruments.optimizer import (
 from gpt_helpers.state import isolated
 from gpt_helpers.validate import require_device, require_positive
 
-ROWS, WINDOWS = 256, 4096      # about how many tokens of a batch the model is tested with, and the loop
+ROWS, WINDOWS = 256, 1024      # about how many tokens of a batch the model is tested with, and the loop
 
 
 class Report(dict):
@@ -75,8 +75,9 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], o
     if steps is not None:
         require_positive(steps=steps)
     train_loader, val_loader = loaders
+    there = [loader for loader in loaders if loader is not None]
     report = Report()
-    with unchanged(model, optimizer, scheduler), isolated(model, *(loader for loader in loaders if loader is not None)):
+    with unchanged(model, optimizer, scheduler) as restore, isolated(model, *there):
         torch.manual_seed(0)
         given = first_batches(train_loader, "training")
         batches, again = padded(given), padded(first_batches(train_loader, "training"))
@@ -85,10 +86,10 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], o
         model.eval()
         if not report.run("model", takes, model, *(rows(batches + val_batches, part) for part in (0, 1))).sound:
             return report
-        train, batch = rows(batches), cut(batches[0], device, ROWS)
-        report.run("tokenizer", tokens_fit, train[:4].to(device), model, tokenizer)
+        length = short_window(model, batches[0][0])
+        batch = cut(batches[0], device, ROWS, length)
+        report.run("tokenizer", tokens_fit, batch[0], model, tokenizer)
         report.run("first loss", first_loss, model, batch)
-        report.run("past", past_is_safe, model, batch[0])
         report.run("eval mode", same_twice, model, batch[0])
         held = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
         report.run("weights", parameters_are_sound, model, held)
@@ -98,24 +99,24 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], o
         rates = report.run("schedule", peak_rates, optimizer, scheduler if counts else None, left or 10_000)
         rates = rates if isinstance(rates, list) else None
         report.run("settings", settings_fit, model, optimizer, batch, rates)
-        with unchanged(model, optimizer):
-            trial = report.run("trial", run_trial, model, optimizer, batch, rates=rates)
-            report.run("past", past_is_safe, model, batch[0])      # what begins at 0 hides a missing mask
-        if not isinstance(trial, Finding):
+        trial = report.run("trial", run_trial, model, optimizer, batch, rates=rates)
+        report.run("past", past_is_safe, model, batch[0])          # now: weights that begin at 0 would hide a missing mask
+        restore()
+        if not isinstance(trial, Finding):                         # else it could not be run, and the line is there
             report.run("trial", learns, trial, steps)
             report.run("gradients", gradients_reach, trial)
         if counts and steps:
             report.run("schedule", schedule_fits, scheduler, left)
         sets_mode = False
         if step:
-            few = [cut(each, device, WINDOWS) for each in (given * 3)[: min(3, left or 3)]]
-            with unchanged(model, optimizer, scheduler):
-                began = scheduler.last_epoch if counts else 0
-                report.run("step", step_is_classic, model, optimizer, step, few)
-                if counts and steps:
-                    report.run("schedule", schedule_moves, scheduler, steps, scheduler.last_epoch - began, len(few))
-            with unchanged(model, optimizer, scheduler):
-                sets_mode = report.run("step", sets_train_mode, model, step, few[0]) is True
+            few = [cut(each, device, WINDOWS, length) for each in (given * 3)[: min(3, left or 3)]]
+            began = scheduler.last_epoch if counts else 0
+            report.run("step", step_is_classic, model, optimizer, step, few)
+            if counts and steps:
+                report.run("schedule", schedule_moves, scheduler, steps, scheduler.last_epoch - began, len(few))
+            restore()
+            sets_mode = report.run("step", sets_train_mode, model, step, few[0]) is True
+            restore()
         if evaluate:
             report.run("evaluation", evaluation_is_quiet, model, evaluate, [cut(each, device, 2**30) for each in val_batches],
                        may_leave_eval=sets_mode)
@@ -155,22 +156,30 @@ def require_sound(*args: Any, **kwargs: Any) -> None:
 
 
 @contextlib.contextmanager
-def unchanged(model: nn.Module, optimizer: Optimizer | Together, scheduler: Any = None) -> Iterator[None]:
-    """Whatever the body trains, weights, gradients, optimizer and scheduler are as before when it ends."""
+def unchanged(model: nn.Module, optimizer: Optimizer | Together, scheduler: Any = None) -> Iterator[Callable]:
+    """Whatever the body trains, weights, gradients, optimizer and scheduler are as before when it ends.
+
+    Yields a function that puts them back earlier.
+    """
     weights, gradients = copy.deepcopy(model.state_dict()), [weight.grad for weight in model.parameters()]
     parts = [(part, copy.deepcopy(part.state_dict())) for part in (optimizer, scheduler) if part]
     modes = [(module, module.training) for module in model.modules()]
-    for weight in model.parameters():
-        weight.grad = None
-    try:
-        yield
-    finally:
+
+    def restore() -> None:
         for name, value in model.state_dict().items():
             if name in weights:
                 value.copy_(weights[name])
         for part, state in parts:
             part.load_state_dict(state)
-        for weight, gradient in zip(model.parameters(), gradients, strict=True):
-            weight.grad = gradient
+        for weight in model.parameters():
+            weight.grad = None
         for module, mode in modes:
             module.training = mode
+
+    restore()
+    try:
+        yield restore
+    finally:
+        restore()
+        for weight, gradient in zip(model.parameters(), gradients, strict=True):
+            weight.grad = gradient

@@ -320,10 +320,10 @@ def require_levels(top: Any, **levels: Any) -> None:
 
 # Files.
 
-def require_file(path: str | Path) -> None:
-    """FileNotFoundError when there is no such file."""
+def require_file(path: str | Path, otherwise: str = "start a new training run") -> None:
+    """FileNotFoundError when there is no such file; `otherwise` is what else to do."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}: check its name and folder, or start a new training run")
+        raise FileNotFoundError(f"there is no file {str(path)!r}: check its name and folder, or {otherwise}")
 
 
 def require_writable(path: str | Path) -> None:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lesson_runner import code_cells, run_cell
 from torch import nn
 
 from gpt_helpers import broken
@@ -254,3 +255,15 @@ def test_a_trial_leaves_no_trace():
     assert trial.losses[-1] < trial.losses[0] and torch.equal(before, training.model.out_head.weight)
     assert 0 < trial.ratio < 0.1 and trial.norms.keys() == dict(training.model.named_parameters()).keys()
     assert not training.optimizer.state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("lesson", "cell"), [("05_training_loop", "fresh"), ("06_stop_and_resume", "from-seed"),
+                                              ("07_gpt2_124m", "model")])
+def test_the_trainings_of_the_lessons_are_sound(lesson, cell, monkeypatch):
+    monkeypatch.chdir(ROOT / "notebooks")
+    cells, found = code_cells(f"{lesson}.ipynb"), {}
+    for _, source in cells[: [name for name, _ in cells].index(cell) + 1]:
+        run_cell(source, found)
+    report = preflight(found["model"], (found["train_loader"], found["val_loader"]), found["optimizer"], get_tokenizer())
+    assert report.faults == [], report

@@ -7,10 +7,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from gpt_helpers.data import independent
-from gpt_helpers.instruments.finding import Batch
+from gpt_helpers.instruments.finding import Batch, logits_of
 from gpt_helpers.validate import PADDING
 
 TOKENS = 200_000      # of each loader that are looked at
+LENGTH = 128          # of a window that the model is tested with, if it can be cut
 
 
 class Together:
@@ -89,7 +90,20 @@ def rows(batches: list[Batch], part: int = 0) -> torch.Tensor:
     return torch.cat([batch[part][:, :width] for batch in batches]).cpu()
 
 
-def cut(batch: Batch, device: torch.device | str, tokens: int) -> Batch:
-    """The first rows of a batch that have targets, at least two if there are, with about so many tokens, on a device."""
-    scored = (batch[1] != PADDING).any(dim=1).nonzero().flatten()[: max(2, tokens // batch[0].shape[1])]
-    return batch[0][scored].to(device), batch[1][scored].to(device)
+def short_window(model: nn.Module, inputs: torch.Tensor) -> int:
+    """How many tokens of a window the tests can do with: LENGTH, if the model takes windows that short, or else all."""
+    try:
+        logits_of(model, inputs[:1, :LENGTH].to(next(model.parameters()).device))
+        return LENGTH
+    except Exception:      # made for one length alone
+        return inputs.shape[1]
+
+
+def cut(batch: Batch, device: torch.device | str, tokens: int, length: int | None = None) -> Batch:
+    """The first rows of a batch that have targets, at least two if there are, with about so many tokens, on a device.
+
+    length: of each window, so many tokens at most.
+    """
+    inputs, targets = (part[:, :length] for part in batch)
+    scored = (targets != PADDING).any(dim=1).nonzero().flatten()[: max(2, tokens // inputs.shape[1])]
+    return inputs[scored].to(device), targets[scored].to(device)

@@ -12,46 +12,36 @@ from gpt_helpers.instruments.finding import Batch, Finding, gradient_of, mean_lo
 from gpt_helpers.validate import PADDING
 
 
-def step_is_classic(model: nn.Module, optimizer: Optimizer, step: Callable, batches: list[Batch]) -> Finding:
-    """Does each step follow the gradient of its own batch? What the optimizer gets is compared with what it should get."""
-    got, right, kept, before, modes = [], [], False, weights_of(model), []
-    hook = optimizer.register_step_pre_hook(lambda *_: got.append(gradient_of(model)))
-    try:
+def step_is_classic(model: nn.Module, optimizer: Optimizer, step: Callable, batches: list[Batch],
+                    seconds: float = 4.0) -> Finding:
+    """Does each step follow the gradient of its own batch? What the optimizer gets is compared with what it should get.
+
+    seconds: after two steps no other is begun when so many have passed.
+    """
+    seed, before = torch.randint(2**31, ()).item(), weights_of(model)
+    right, other = (gradient_with(model, batches[0], draw) for draw in (seed, seed + 1))
+    if right.norm() == 0:
+        return Finding(False, "the gradient of the loss is 0 everywhere: no step can change that")
+    usual = F.cosine_similarity(other, right, dim=0).item()      # 1 without dropout
+    got, modes, kept, calls, began = [], [], False, 0, time.monotonic()
+    with (optimizer.register_step_pre_hook(lambda *_: got.append(gradient_of(model))),
+          model.register_forward_pre_hook(lambda *_: modes.append(model.training))):
+        model.zero_grad()
+        torch.manual_seed(seed)                                  # the same dropout as in `right`
         for batch in batches:
-            seed = torch.randint(2**31, ()).item()
-            left = [weight.grad for weight in model.parameters()]
-            model.zero_grad()
-            torch.manual_seed(seed)
-            mean_loss(model.train(), batch).backward()
-            right.append(gradient_of(model))
-            if len(right) == 1:
-                model.zero_grad()
-                torch.manual_seed(seed + 1)
-                mean_loss(model, batch).backward()
-                usual = F.cosine_similarity(gradient_of(model), right[0], dim=0).item()      # 1 without dropout
-            if right[-1].norm() == 0:
-                return Finding(False, "the gradient of the loss is 0 everywhere: no step can change that")
-            stepped = len(got) == len(right) - 1 > 0     # else gradients may be accumulated, and kept on purpose
-            noise = left if not stepped else [None if old is None or not old.any() else 1000 * torch.randn_like(old)
-                                              for old in left]
-            for weight, new in zip(model.parameters(), noise, strict=True):
-                weight.grad = new                        # in place of what the last step left: a sound step forgets it
-            torch.manual_seed(seed)                      # the same dropout
-            with model.register_forward_pre_hook(lambda *_: modes.append(model.training)):
-                step(*batch)
-            if stepped and any(new is not None for new in noise):
-                marks = torch.cat([(torch.zeros_like(p) if new is None else new).flatten().float()
-                                   for p, new in zip(model.parameters(), noise, strict=True)])
-                kept |= F.cosine_similarity(got[-1], marks, dim=0).item() > 0.5
+            noise = noise_for(model, optimizer) if len(got) == calls > 0 else None      # else gradients may be accumulated, and kept
+            step(*batch)
+            calls += 1
+            kept |= noise is not None and F.cosine_similarity(got[-1], noise, dim=0).item() > 0.5
             if not weights_of(model).isfinite().all():
-                return Finding(False, f"after {len(right)} steps a weight is nan or infinite")
-    finally:
-        hook.remove()
+                return Finding(False, f"after {calls} steps a weight is nan or infinite")
+            if calls >= 2 and time.monotonic() - began > seconds:
+                break
     if got and not got[0].any():
-        return Finding(False, "the optimizer steps without the gradient of the batch: zero_grad, loss, backward, step; and is the "
+        return Finding(False, "the optimizer steps without the gradient of the batch: zero_grad, loss, backward, step; is the "
                               "loss still attached to its graph?")
     if not got:
-        return Finding(None, f"{len(batches)} calls of step never stepped this optimizer: it is another one, or gradients are "
+        return Finding(None, f"{calls} calls of step never stepped this optimizer: it is another one, or gradients are "
                              "accumulated")
     if torch.equal(before, weights_of(model)):
         return Finding(False, "a step does not change the weights")
@@ -59,11 +49,28 @@ def step_is_classic(model: nn.Module, optimizer: Optimizer, step: Callable, batc
         return Finding(False, "a step computes its loss in eval mode, without dropout: model.train() is missing")
     if kept:
         return Finding(False, "what an earlier step left in the gradients is still there: zero_grad is missing")
-    if len(got) > len(batches):
-        return Finding(False, f"{len(batches)} calls of step make {len(got)} updates: does the optimizer step twice?")
-    if len(got) != len(batches):
-        return Finding(None, f"{len(batches)} calls of step make {len(got)} updates: are gradients accumulated?")
-    return compare_gradients(got[0], right[0], usual)
+    if len(got) > calls:
+        return Finding(False, f"{calls} calls of step make {len(got)} updates: does the optimizer step twice?")
+    if len(got) != calls:
+        return Finding(None, f"{calls} calls of step make {len(got)} updates: are gradients accumulated?")
+    return compare_gradients(got[0], right, usual)
+
+
+def gradient_with(model: nn.Module, batch: Batch, seed: int) -> torch.Tensor:
+    """The gradient of the mean loss in train mode, with the dropout of this seed, as one long row."""
+    model.zero_grad()
+    torch.manual_seed(seed)
+    mean_loss(model.train(), batch).backward()
+    return gradient_of(model)
+
+
+def noise_for(model: nn.Module, optimizer: Optimizer) -> torch.Tensor | None:
+    """Put noise in place of the gradients that a step has left, and return it as one row: a sound step forgets it."""
+    held = [weight for group in optimizer.param_groups for weight in group["params"]]
+    left = [weight for weight in held if weight.grad is not None and weight.grad.any()]
+    for weight in left:
+        weight.grad = 1000 * torch.randn_like(weight)
+    return gradient_of(model) if left else None
 
 
 def compare_gradients(got: torch.Tensor, right: torch.Tensor, usual: float = 1.0) -> Finding:
