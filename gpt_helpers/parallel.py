@@ -32,14 +32,14 @@ def processes(device: torch.device | str = "cpu", timeout: float = 60) -> Iterat
     """Join the processes that torchrun started; yields this one's device. Without torchrun it yields `device`, and that is all.
 
     Only the first process prints. One that fails says so in a line on stderr, and torchrun ends the others. timeout: seconds
-    to wait for another process before giving up; the others wait, too, while the first one saves.
+    to wait for another process before giving up; give more where the first one needs longer than that to save.
     """
     device = torch.device(device)
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
         yield device
         return
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
     with open(os.devnull, "w") as nowhere:

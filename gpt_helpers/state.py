@@ -90,7 +90,7 @@ def require_state(training: Any, loader: DataLoader) -> None:
         raise ValueError("it does not say how far training had come: give a file that train_model wrote")
     there = len(training["rng"].get("cuda", []))
     here = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if 0 < here < there:
+    if 0 < here < there and not together():
         raise ValueError(f"it was written on a machine with {there} GPUs, and this one has {here}: continue where there "
                          "are as many, or on the CPU (CUDA_VISIBLE_DEVICES=-1)")
     if ("loader" in training["rng"]) != (own_generator(loader) is not None):
@@ -103,9 +103,12 @@ def own_generator(loader: DataLoader | None) -> torch.Generator | None:
 
 
 def random_state(loader: DataLoader | None = None) -> dict:
-    """Every random state that training can draw from, in a form that a checkpoint can hold."""
+    """Every random state that training can draw from, in a form that a checkpoint can hold.
+
+    GPUs of several processes are left out: what they draw comes from a micro-batch's own seed, see `exchange.turn`.
+    """
     state = {"torch": torch.get_rng_state(), "python": random.getstate()}
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized() and not together():
         state["cuda"] = torch.cuda.get_rng_state_all()
     if torch.backends.mps.is_available():
         state["mps"] = torch.mps.get_rng_state()
@@ -121,7 +124,7 @@ def set_random_state(state: dict, loader: DataLoader | None = None) -> None:
     """Put back what `random_state` returned."""
     torch.set_rng_state(state["torch"])
     random.setstate(state["python"])
-    if "cuda" in state and torch.cuda.is_available():
+    if "cuda" in state and torch.cuda.is_available() and not together():
         torch.cuda.set_rng_state_all(state["cuda"])
     if "mps" in state and torch.backends.mps.is_available():
         torch.mps.set_rng_state(state["mps"])

@@ -22,7 +22,7 @@ BATCHES = 7      # an epoch's; two of them make an update, so the last update of
 EPOCHS = 2
 STEPS = 8
 
-Outcome = namedtuple("Outcome", "weights moments history losses trained_on loaded")
+Outcome = namedtuple("Outcome", "weights moments history losses trained_on seeds loaded")
 
 
 class Windows(torch.utils.data.Dataset):
@@ -48,21 +48,22 @@ def warmup(optimizer):
 
 
 def train(engine="ddp", drop_rate=0.1, padding=False, schedule=False, accumulate=2, num_epochs=EPOCHS, seed=1, noisy=False,
-          fault=None, device="cpu", **options):
+          num_workers=0, fault=None, device="cpu", **options):
     """Train the smallest of models, alone or with other processes; the Outcome.
 
     noisy: a callback, which only the first process calls, draws random numbers. fault: [what, process, number]: what happens
     to this process in the forward of its micro-batch of this number, from 0.
     """
     torch.manual_seed(seed + rank())      # the others shall take over the first one's weights and random numbers
-    windows, losses, trained_on = Windows(padding), [], []
-    train_loader = torch.utils.data.DataLoader(windows, batch_size=4, shuffle=True)
+    windows, losses, trained_on, seeds = Windows(padding), [], [], []
+    train_loader = torch.utils.data.DataLoader(windows, batch_size=4, shuffle=True, num_workers=num_workers)
     val_loader = create_dataloader(windows.ids.flatten()[:50], 2, 8)
     model = GPTModel(CFG | {"drop_rate": drop_rate}).to(device)
 
     def watch(module, inputs):
         if module.training and inputs[0].shape[1] == 8:      # not the forward of a process that has no micro-batch
             trained_on.append([(windows.ids[:, :8] == row).all(dim=1).nonzero().item() for row in inputs[0]])
+            seeds.append(torch.initial_seed())
             if fault and fault[1:] == [rank(), len(trained_on) - 1]:
                 FAULTS[fault[0]](module)
 
@@ -77,17 +78,15 @@ def train(engine="ddp", drop_rate=0.1, padding=False, schedule=False, accumulate
                           scheduler=warmup(optimizer) if schedule else None, accumulate=accumulate,
                           callbacks=[Watch(on_step=on_step)], **options)
     return Outcome(gathered(model).state_dict(), gathered_state(optimizer)["state"], tuple(history), losses, trained_on,
-                   windows.loaded)
+                   seeds, windows.loaded)
 
 
 def lose_the_loss(module):
     handle = module.register_forward_hook(lambda module, inputs, logits: (handle.remove(), logits * float("nan"))[1])
 
 
-def die_once(module):
-    """Not again when torchrun has started all processes anew."""
-    if os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
-        os.kill(os.getpid(), signal.SIGKILL)
+def die(module):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def fail(module):
@@ -98,7 +97,7 @@ def press_stop(module):
     signal.raise_signal(signal.SIGINT)
 
 
-FAULTS = {"nan": lose_the_loss, "stop": press_stop, "death": die_once, "error": fail}
+FAULTS = {"nan": lose_the_loss, "stop": press_stop, "death": die, "error": fail}
 
 
 if __name__ == "__main__":

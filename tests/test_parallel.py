@@ -15,8 +15,10 @@ from processes import BATCHES, EPOCHS, STEPS, Outcome
 from small import CFG, quiet, training, with_parts
 
 from gpt_helpers.checkpoint import read_checkpoint
+from gpt_helpers.exchange import turn
 from gpt_helpers.model import GPTModel
 from gpt_helpers.parallel import processes, rank, ring_bytes, size, together, wrap
+from gpt_helpers.state import TrainState, random_state, require_state, set_random_state
 from gpt_helpers.train import accumulate_gradients, train_model
 from gpt_helpers.weights import load_weights
 
@@ -27,15 +29,16 @@ CASES = {
     "padding": {"padding": True},
     "schedule": {"schedule": True},
     "clipping": {"max_grad_norm": 0.05},
+    "workers": {"num_workers": 1},
     "all": {"padding": True, "schedule": True, "max_grad_norm": 10.0, "noisy": True},
 }
 CHAINS = {"chain": {"padding": True, "schedule": True}, "plain": {"drop_rate": 0.0}}      # stopped runs, and their settings
 
 
-def torchrun(folder, runs, *options, program=runner.__file__, count=2):
+def torchrun(folder, runs, program=runner.__file__, count=2):
     """Have processes of their own do these runs; what became of it, as `subprocess.run` tells."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), *options,
-               program, str(folder), json.dumps(runs)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), program,
+               str(folder), json.dumps(runs)]
     return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=200, cwd=Path(runner.__file__).parent,
                           env=os.environ | {"OMP_NUM_THREADS": "1"})
 
@@ -79,9 +82,10 @@ def two(one_thread, tmp_path_factory):
     """The folder with what two processes made of each case, with each engine."""
     folder = tmp_path_factory.mktemp("two")
     runs = {f"{engine} {name}": {"engine": engine, **case} for engine in ENGINES for name, case in CASES.items()}
+    # process 1 has a micro-batch in three of an epoch's four updates, so its micro-batch 3 is in update 4, and 5 in 6
     runs |= {"four": {"accumulate": 4}, "nan": {"fault": ["nan", 1, 3]}}
     runs["stop"] = {"engine": "fsdp", "fault": ["stop", 1, 5], "checkpoint_path": str(folder / "stop.pt"),
-                    "best_path": str(folder / "best.safetensors")}      # process 1 has three micro-batches in an epoch's four updates
+                    "best_path": str(folder / "best.safetensors")}
     for name, (first, second, third) in {"chain": (3, 5, 7), "plain": (2, 4, 6)}.items():
         settings = CHAINS[name] | {"checkpoint_path": str(folder / f"{name}.pt"), "resume": True}
         with group_of_one() if name == "chain" else contextlib.nullcontext():
@@ -125,7 +129,7 @@ def test_without_dropout_they_end_at_the_bits_of_a_process_that_knows_of_no_othe
 def test_the_cases_differ(alone):
     """Otherwise the tests above would prove little."""
     ends = [torch.cat([weight.flatten() for weight in came.weights.values()]) for came in alone.values()]
-    assert sum(torch.equal(a, b) for a in ends for b in ends) == len(ends) + 2      # "plain" is "without dropout"
+    assert sum(torch.equal(a, b) for a in ends for b in ends) == len(ends) + 2 * 2      # "plain" and "workers" are as others
 
 
 @pytest.mark.slow
@@ -164,6 +168,33 @@ def test_only_the_first_process_prints_and_calls_back(two):
     fresh = len(ENGINES) * len(CASES) + 3
     assert sum(line.startswith("Before step") for line in lines) == fresh
     assert [bool(came.losses) for came in outcomes(two, "ddp all")] == [True, False]
+
+
+@pytest.mark.slow
+def test_every_micro_batch_of_a_run_draws_dropout_from_a_seed_of_its_own(two, alone):
+    first, second = (came.seeds for came in outcomes(two, "ddp dropout"))
+    assert len({*first, *second}) == len(first + second) == EPOCHS * BATCHES
+    assert {*first, *second} == {*alone["dropout"].seeds}
+
+
+def test_a_seed_belongs_to_the_run_and_to_the_number_of_the_micro_batch():
+    def drawn(number):
+        with turn(model, number, last=True):
+            return torch.rand(4).tolist()
+
+    model = GPTModel(CFG)
+    with group_of_one():
+        torch.manual_seed(1)
+        before = torch.get_rng_state()
+        draws = [drawn(number) for number in (0, 1, 2, 1)]
+        assert torch.equal(torch.get_rng_state(), before)
+        torch.manual_seed(2)
+        draws.append(drawn(1))
+    assert [draws.index(draw) for draw in draws] == [0, 1, 2, 1, 4]
+    torch.manual_seed(1)
+    alone = drawn(0) + drawn(0)      # without a process group: the one stream of random numbers
+    torch.manual_seed(1)
+    assert alone == torch.rand(4).tolist() + torch.rand(4).tolist()
 
 
 # A run goes on with another number of processes.
@@ -206,13 +237,15 @@ def test_a_loss_of_nan_on_one_process_stops_all_before_it_reaches_the_weights(tw
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("engine", "which"), [("ddp", 0), ("fsdp", 1)])
-def test_after_a_process_was_killed_torchrun_starts_all_again_and_they_go_on_to_the_same_bits(engine, which, tmp_path, alone):
-    """The error is told; without --max-restarts the run would end with it."""
-    run = {"engine": engine, "fault": ["death", which, 3 + which], "checkpoint_path": str(tmp_path / "run.pt"),
-           "checkpoint_freq": 1, "resume": True}
-    done = torchrun(tmp_path, {"run": run}, "--max-restarts", "1")
-    assert done.returncode == 0, done.stderr
+def test_when_a_process_is_killed_torchrun_says_which_ends_the_others_and_goes_on_later_to_the_same_bits(
+        engine, which, tmp_path, alone):
+    run = {"engine": engine, "checkpoint_path": str(tmp_path / "run.pt"), "checkpoint_freq": 1, "resume": True}
+    done = torchrun(tmp_path, {"run": run | {"fault": ["death", which, 3 + which]}})
+    assert done.returncode != 0
     assert re.search(rf"exitcode: -9\) local_rank: {which} ", done.stderr)
+    assert read_checkpoint(tmp_path / "run.pt")["training"]["step"] == {0: 3, 1: 5}[which]
+    done = torchrun(tmp_path, {"run": run})
+    assert done.returncode == 0, done.stderr
     assert_same(outcomes(tmp_path, "run")[0], alone["dropout"])
 
 
@@ -311,6 +344,21 @@ def test_what_processes_could_not_share_is_refused():
             train_model(*with_parts(parts, train_loader=rows))
         with pytest.raises(ValueError, match="got preflight=True under torchrun: call"):
             train_model(*parts, preflight=True)
+
+
+def test_several_processes_go_on_where_there_are_fewer_gpus(monkeypatch):
+    """What they draw on a GPU is seeded for each micro-batch, so no state of a GPU is needed."""
+    loader, state = training()[1], random_state() | {"cuda": [torch.get_rng_state()] * 4}
+    with group_of_one():
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        require_state(vars(TrainState(rng=state)), loader)
+        set_random_state(state)
+        monkeypatch.undo()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match="a machine with 4 GPUs, and this one has 1"):
+        require_state(vars(TrainState(rng=state)), loader)
 
 
 def test_an_engine_that_is_none_is_refused():

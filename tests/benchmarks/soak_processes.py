@@ -29,7 +29,7 @@ MINUTE = 60
 
 def train(engine, path, done):
     """Train or go on training; the first process writes a digest of all that came of it to `done`."""
-    with processes(timeout=30):
+    with processes(timeout=10):
         came = runner.train(engine, num_epochs=EPOCHS, seed=os.getpid() if path.exists() else 1, checkpoint_path=path,
                             checkpoint_freq=2, resume=True)
         if rank() == 0:
