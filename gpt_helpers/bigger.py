@@ -47,7 +47,7 @@ def windows(tokens: int, seed: int) -> Dataset:
 
 
 def batches(seed: int, steps: int = STEPS, batch_size: int = BATCH_SIZE) -> Iterator[list[torch.Tensor]]:
-    """So many batches (inputs, targets) of windows, drawn from the text of a seed."""
+    """So many batches (inputs, targets) of windows from the text of a seed, drawn with PyTorch's random numbers."""
     text = windows(100_000, seed)
     return iter(DataLoader(text, batch_size, sampler=RandomSampler(text, replacement=True, num_samples=steps * batch_size)))
 
