@@ -141,8 +141,11 @@ def describe_data(loader: DataLoader) -> dict:
     facts = {"batches": len(loader), "batch_size": getattr(loader, "batch_size", None),
              "shuffle": isinstance(getattr(loader, "sampler", None), RandomSampler)}
     if isinstance(windows, TokenWindows):
+        digest = hashlib.sha256()
+        for piece in windows.ids.split(2**22):      # ids on disk may be more than fits into memory
+            digest.update(piece.cpu().contiguous().numpy())
         facts |= {"context_length": windows.context_length, "stride": windows.stride, "tokens": len(windows.ids),
-                  "sha256": hashlib.sha256(windows.ids.cpu().contiguous().numpy()).hexdigest()}
+                  "sha256": digest.hexdigest()}
     return facts
 
 

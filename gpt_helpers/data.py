@@ -19,9 +19,11 @@ from gpt_helpers.validate import (
     require_window,
 )
 
+TOKEN_TYPES = (torch.int64, torch.uint16, torch.uint32)      # in memory, and on disk
+
 
 class Split(NamedTuple):
-    """Three consecutive parts of a text's token ids, each (N,) int64."""
+    """Three consecutive parts of a text's token ids, each (N,), of the type that was given."""
 
     train: torch.Tensor
     val: torch.Tensor
@@ -31,11 +33,12 @@ class Split(NamedTuple):
 def split_tokens(ids: torch.Tensor, train: float = 0.8, val: float = 0.1, *, context_length: int | None = None) -> Split:
     """Cut token ids, (N,) or (1, N), into consecutive train, val and test parts, each 1-D; test is the rest.
 
-    train, val: fractions of N, each from 0 to 1 and at most 1 together; the cuts fall on the nearest token.
+    ids: in memory, or from `open_tokens`. train, val: fractions of N, each from 0 to 1 and at most 1 together; the cuts
+    fall on the nearest token.
     context_length: when given, each part with a fraction above 0 must hold at least one window of it.
     The parts are views of ids: nothing is copied, shared or lost. Raises ValueError.
     """
-    require_row(ids)
+    require_row(ids, dtypes=TOKEN_TYPES)
     require_fractions(train, val)
     ids = ids.flatten()
     first, second = round(train * len(ids)), round((train + val) * len(ids))
@@ -44,16 +47,21 @@ def split_tokens(ids: torch.Tensor, train: float = 0.8, val: float = 0.1, *, con
     return split
 
 
+def as_int64(ids: torch.Tensor) -> torch.Tensor:
+    """Token ids of any type as int64: those in memory as they are, those on disk as a copy."""
+    return ids.long()
+
+
 class TokenWindows(Dataset):
     """Windows over token ids: item i is (inputs, targets), both (T,), the targets one token later.
 
-    ids: (N,) or (1, N) int64. stride: tokens from one window's start to the next (default: context_length,
-    so that no token is an input twice). A last piece shorter than T + 1 tokens is left out. Raises ValueError.
+    ids: (N,) or (1, N) int64, or those of `open_tokens`. stride: tokens from one window's start to the next (default:
+    context_length, so that no token is an input twice). A last piece shorter than T + 1 tokens is left out. Raises ValueError.
     """
 
     def __init__(self, ids: torch.Tensor, context_length: int, stride: int | None = None):
         stride = context_length if stride is None else stride
-        require_row(ids)
+        require_row(ids, dtypes=TOKEN_TYPES)
         require_positive(context_length=context_length, stride=stride)
         require_window(ids, context_length)
         self.ids, self.context_length, self.stride = ids.flatten(), context_length, stride
@@ -65,6 +73,7 @@ class TokenWindows(Dataset):
         require_index(i, len(self))
         start = i * self.stride
         window = self.ids[start : start + self.context_length + 1]
+        window = as_int64(window)
         return window[:-1], window[1:]
 
 

@@ -1,7 +1,5 @@
 """`preflight`: what can be known about a training before it starts, in seconds, a line for each test."""
-import contextlib
-import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,9 +17,27 @@ from gpt_helpers.instruments.data import (
     validation_is_new,
 )
 from gpt_helpers.instruments.finding import Finding, in_a_line
-from gpt_helpers.instruments.given import Together, as_one, cut, first_batches, padded, require_weights, rows, short_window
-from gpt_helpers.instruments.loop import evaluation_is_quiet, sets_train_mode, step_is_classic
-from gpt_helpers.instruments.model import first_loss, parameters_are_sound, past_is_safe, same_twice, takes
+from gpt_helpers.instruments.given import (
+    as_one,
+    cut,
+    first_batches,
+    padded,
+    require_schedule,
+    require_tokenizer,
+    require_weights,
+    rows,
+    short_window,
+    unchanged,
+)
+from gpt_helpers.instruments.loop import evaluation_is_quiet, own_steps_learn, rate_is_kept, sets_train_mode, step_is_classic
+from gpt_helpers.instruments.model import (
+    first_loss,
+    parameters_are_sound,
+    past_is_safe,
+    places_are_counted,
+    same_twice,
+    takes,
+)
 from gpt_helpers.instruments.optimizer import (
     gradients_reach,
     holds_the_model,
@@ -49,7 +65,8 @@ class Report(dict):
         try:
             found = instrument(*args, **kwargs)
         except Exception as error:      # a program of somebody else may raise anything
-            found = Finding(None, f"could not be tested: {in_a_line(error)}")
+            yours, what = test in ("step", "evaluation"), f"your {test} fails"
+            found = Finding(False if yours else None, f"{what if yours else 'could not be tested'}: {in_a_line(error)}")
         if isinstance(found, Finding) and (test not in self or found.rank < self[test].rank):
             self[test] = found
         return found
@@ -66,18 +83,23 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], o
 
     loaders: training and validation (None if there is none), of (inputs, targets), each (B, T). With these everything about
     data, model and optimizer is tested; the loop only if it is given, too. step(inputs, targets): one update by your own
-    loop, with its scheduler if it has one; called about four times. evaluate(): your validation loss, called twice; what
-    these keep elsewhere, such as averaged weights, moves on. scheduler: one that is stepped at each update; leave out one
-    that is stepped once an epoch. steps: how many updates the training has in all. Raises ValueError for what is no training.
+    loop, with its scheduler if it has one; called about six times. evaluate(): your validation loss, called twice. What both
+    keep elsewhere, such as averaged weights or a dataset's own random numbers, moves on. scheduler: one that is stepped at
+    each update; leave out one that is stepped once an epoch. steps: how many updates the training has in all. Raises
+    ValueError for what is no training.
     """
     device, optimizer = device or require_weights(model), as_one(optimizer)
     require_device(device)
+    require_tokenizer(tokenizer)
     if steps is not None:
         require_positive(steps=steps)
+    require_schedule(scheduler)
+    if not isinstance(loaders, list | tuple) or len(loaders) != 2:
+        raise ValueError(f"got loaders of type {type(loaders).__name__}, need a pair: (train_loader, val_loader)")
     train_loader, val_loader = loaders
     there = [loader for loader in loaders if loader is not None]
     report = Report()
-    with unchanged(model, optimizer, scheduler) as restore, isolated(model, *there):
+    with unchanged(model, optimizer, scheduler) as restore, isolated(model, *there), torch.enable_grad():
         torch.manual_seed(0)
         given = first_batches(train_loader, "training")
         batches, again = padded(given), padded(first_batches(train_loader, "training"))
@@ -95,28 +117,44 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], o
         report.run("weights", parameters_are_sound, model, held)
         report.run("optimizer", holds_the_model, model, optimizer)
         counts = scheduler is not None and not isinstance(scheduler, ReduceLROnPlateau)      # it needs no loss
-        left = steps - scheduler.last_epoch if counts and steps else steps
+        left = max(0, steps - scheduler.last_epoch) if counts and steps else steps
         rates = report.run("schedule", peak_rates, optimizer, scheduler if counts else None, left or 10_000)
         rates = rates if isinstance(rates, list) else None
         report.run("settings", settings_fit, model, optimizer, batch, rates)
         trial = report.run("trial", run_trial, model, optimizer, batch, rates=rates)
-        report.run("past", past_is_safe, model, batch[0])          # now: weights that begin at 0 would hide a missing mask
+        if report.run("past", past_is_safe, model, batch[0]).sound and report["eval mode"].sound:
+            report.run("past", places_are_counted, model, batch[0])      # after the trial: weights of 0 would hide a fault
         restore()
         if not isinstance(trial, Finding):                         # else it could not be run, and the line is there
             report.run("trial", learns, trial, steps)
             report.run("gradients", gradients_reach, trial)
-        if counts and steps:
-            report.run("schedule", schedule_fits, scheduler, left)
-        sets_mode = False
+        moves, sets_mode = None, False
         if step:
-            few = [cut(each, device, WINDOWS, length) for each in (given * 3)[: min(3, left or 3)]]
-            began = scheduler.last_epoch if counts else 0
-            report.run("step", step_is_classic, model, optimizer, step, few)
-            if counts and steps:
-                report.run("schedule", schedule_moves, scheduler, steps, scheduler.last_epoch - began, len(few))
+            few = [(given * 3)[i] for i in range(min(3, left or 3))]
+            short = [cut(each, device, WINDOWS, length) for each in few]
+            few = short if runs(step, short[0]) else [cut(each, device, 2**30) for each in few]
             restore()
+            began, updates = getattr(scheduler, "last_epoch", 0), []
+            with optimizer.register_step_pre_hook(lambda *_: updates.append(1)):
+                report.run("step", step_is_classic, model, optimizer, step, few)
+            report.run("step", rate_is_kept, optimizer, rates)
+            if counts and steps and updates:                       # without any, gradients are accumulated
+                moves = schedule_moves(scheduler, steps, scheduler.last_epoch - began, len(updates))
+            restore()
+            if report["trial"].sound is False and not counts and not trial.losses[-1] <= trial.losses[0]:
+                own = report.run("trial", own_steps_learn, model, step, few[0])
+                report["trial"] = own if own.sound else report["trial"]
+                restore()
             sets_mode = report.run("step", sets_train_mode, model, step, few[0]) is True
             restore()
+        if counts and steps:
+            if moves and moves.sound is None:                      # stepped once an epoch, perhaps
+                report["schedule"] = moves
+            else:
+                report.run("schedule", schedule_fits, scheduler, left)
+                report.run("schedule", lambda: moves or report["schedule"])
+        if counts and scheduler.optimizer not in getattr(optimizer, "optimizers", [optimizer]):
+            report["schedule"] = Finding(False, "the scheduler belongs to another optimizer, so this one's rate never changes")
         if evaluate:
             report.run("evaluation", evaluation_is_quiet, model, evaluate, [cut(each, device, 2**30) for each in val_batches],
                        may_leave_eval=sets_mode)
@@ -131,14 +169,23 @@ def look_at_data(report: Report, batches: list, again: list, val_batches: list) 
         train, val = rows(batches), rows(val_batches)
         report.run("targets", targets_follow, val_batches)
         report.run("windows", same_windows, batches, val_batches)
-        report.run("validation", validation_is_new, train, val)
+        report.run("validation", validation_is_new, batches, val_batches)
         report.run("text", same_kind_of_text, train, val)
 
 
-def schedule_moves(scheduler: Any, steps: int, moved: int, calls: int) -> Finding:
-    """Is a schedule stepped once by each step, or less often? moved: how far so many calls of step have taken it."""
-    if moved > calls:
-        return Finding(False, f"{calls} steps take the schedule {moved} steps on: is scheduler.step() called twice?")
+def runs(step: Callable, batch: tuple) -> bool:
+    """Does a step take this batch? One that was written for a fixed shape may not."""
+    try:
+        step(*batch)
+    except Exception:
+        return False
+    return True
+
+
+def schedule_moves(scheduler: Any, steps: int, moved: int, updates: int) -> Finding:
+    """Is a schedule stepped once at each update? moved: how far so many of them have taken it."""
+    if moved > updates:
+        return Finding(False, f"{updates} updates take the schedule {moved} steps on: is scheduler.step() called twice?")
     if moved == 0:
         per_step = steps in (getattr(scheduler, "total_steps", None), getattr(scheduler, "T_max", None))
         return Finding(False if per_step else None, "a step does not step the scheduler: the learning rate stays where it is, "
@@ -153,33 +200,3 @@ def require_sound(*args: Any, **kwargs: Any) -> None:
     if report.faults:
         raise ValueError(f"preflight found {len(report.faults)} fault{'s' * (len(report.faults) > 1)}, so training was not "
                          f"started: {'; '.join(report.faults)}. Mend that, or leave preflight out")
-
-
-@contextlib.contextmanager
-def unchanged(model: nn.Module, optimizer: Optimizer | Together, scheduler: Any = None) -> Iterator[Callable]:
-    """Whatever the body trains, weights, gradients, optimizer and scheduler are as before when it ends.
-
-    Yields a function that puts them back earlier.
-    """
-    weights, gradients = copy.deepcopy(model.state_dict()), [weight.grad for weight in model.parameters()]
-    parts = [(part, copy.deepcopy(part.state_dict())) for part in (optimizer, scheduler) if part]
-    modes = [(module, module.training) for module in model.modules()]
-
-    def restore() -> None:
-        for name, value in model.state_dict().items():
-            if name in weights:
-                value.copy_(weights[name])
-        for part, state in parts:
-            part.load_state_dict(state)
-        for weight in model.parameters():
-            weight.grad = None
-        for module, mode in modes:
-            module.training = mode
-
-    restore()
-    try:
-        yield restore
-    finally:
-        restore()
-        for weight, gradient in zip(model.parameters(), gradients, strict=True):
-            weight.grad = gradient

@@ -1,5 +1,6 @@
 """Text in, token ids out, and back. Nothing here needs a network."""
 import base64
+import codecs
 import functools
 import hashlib
 import re
@@ -18,6 +19,12 @@ STORY = DATA / "the_tide_house.txt"
 RANKS = DATA / "gpt2.tiktoken"
 RANKS_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
 END_OF_TEXT = "<|endoftext|>"
+SUFFIXES = (".txt", ".md")
+PIECE = 2**20      # bytes of a text that are read at once
+
+# GPT-2's tokenizer never joins what stands on both sides of such a place: a space or line end after something else, or a
+# mark after a letter or digit. So the tokens are those of the whole text.
+CUT = re.compile(r".*(?:\S(?=[ \r\n])|[^\W_](?=[.,;:!?，。、；：！？]))", re.DOTALL)
 
 
 def load_text(path: str | Path | None = None) -> str:
@@ -44,6 +51,48 @@ def load_text(path: str | Path | None = None) -> str:
     if not text.strip():
         raise ValueError(f"{path} has no text in it ({len(raw)} bytes): choose a file with at least a few thousand words")
     return text
+
+
+def find_texts(path: str | Path) -> list[Path]:
+    """A text file itself; of a folder its .txt and .md files and those of its subfolders, sorted, none that is hidden or empty.
+
+    Raises FileNotFoundError or ValueError when there is none.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no text at {path} (looked from {Path.cwd()}): check the name and the folder")
+    inside = [file for suffix in SUFFIXES for file in path.rglob(f"*{suffix}")
+              if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)]
+    found = [file for file in (inside if path.is_dir() else [path]) if file.stat().st_size]
+    if not found:
+        raise ValueError(f"there is no text in {path}: need a UTF-8 file that is not empty, or a folder with some "
+                         f"({' or '.join(SUFFIXES)})")
+    return sorted(found, key=lambda file: file.relative_to(path).as_posix())
+
+
+def read_piece(path: Path, start: int) -> tuple[str, int]:
+    """The text of a file from byte `start` on, as far as it is read at once and may be cut, and the byte after it.
+
+    Line ends become "\\n", as in `load_text`. A megabyte with no place to cut is cut at its end, which may cost a token.
+    """
+    with open(path, "rb") as file:
+        file.seek(start)
+        raw, ended = file.read(PIECE), not file.read(1)
+    if not raw:
+        raise OSError(f"{path} became shorter while it was read: run this again when nobody writes to it")
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(raw, final=ended)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: byte 0x{raw[error.start]:02x} at offset {start + error.start:,} fits no "
+                         "character; save the file as UTF-8 and encode it again") from None
+    if "\0" in text:
+        raise ValueError(f"{path} has NUL characters, as UTF-16 and binary files do: save it as UTF-8 text and encode it again")
+    if not ended:
+        found = CUT.match(text)
+        text = found.group() if found else text.removesuffix("\r")
+    end = start + len(text.encode())
+    text = text if start else text.removeprefix("\ufeff")
+    return text.replace("\r\n", "\n").replace("\r", "\n"), end
 
 
 @functools.cache

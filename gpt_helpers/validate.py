@@ -37,9 +37,9 @@ def require_known(what: str, name: Any, known: Iterable[str]) -> None:
 
 # Token ids, splits, windows and batches.
 
-def require_row(ids: torch.Tensor, name: str = "ids") -> None:
-    """ValueError when ids are not one row of int64 token ids."""
-    if not isinstance(ids, torch.Tensor) or ids.dtype != torch.int64:
+def require_row(ids: torch.Tensor, name: str = "ids", dtypes: Iterable[torch.dtype] = (torch.int64,)) -> None:
+    """ValueError when ids are not one row of token ids of one of these types."""
+    if not isinstance(ids, torch.Tensor) or ids.dtype not in dtypes:
         raise ValueError(f"got {name} of type {getattr(ids, 'dtype', type(ids).__name__)}, need a tensor of int64: "
                          "text_to_token_ids makes one")
     if ids.ndim not in (1, 2) or (ids.ndim == 2 and len(ids) != 1):

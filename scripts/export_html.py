@@ -1,7 +1,8 @@
 """Export the lessons and exercises as HTML pages: python scripts/export_html.py [FOLDER]   (default: html)
 
 A page contains all it needs, pictures, style and formulas, so it can be read offline and printed. Formulas become MathML,
-which browsers draw and screen readers read aloud. Links between notebooks become links between pages.
+which browsers draw and screen readers read aloud. Links between notebooks become links between pages. What is
+folded in JupyterLab, the answer to a prediction and code that only draws, is folded here, too, and open on paper.
 """
 import argparse
 import html
@@ -31,6 +32,7 @@ body { --jp-mirror-editor-comment-color: #356a6a; --jp-mirror-editor-keyword-col
        --jp-mirror-editor-operator-color: #8a00d4; --jp-mirror-editor-number-color: #006b00; --jp-content-link-color: #0060a0; }
 .jp-RenderedHTMLCommon a:link { text-decoration: underline; }
 main { max-width: 60rem; margin: 0 auto; }
+details.folded > summary { padding: 0.4em 0; cursor: pointer; font: var(--jp-content-font-size1) var(--jp-content-font-family); }
 .jp-Notebook img, .jp-Notebook svg { max-width: 100%; height: auto; }
 .highlight pre, .jp-RenderedText pre { white-space: pre-wrap !important; overflow-wrap: anywhere; word-break: normal !important; }
 @media (max-width: 480px) { .jp-RenderedHTMLCommon td, .jp-RenderedHTMLCommon th { padding: 0.3em !important; } }
@@ -40,12 +42,22 @@ math[display="block"] { margin: 0.8em 0; }
 @media print {
   .jp-RenderedImage, img, table, blockquote, math[display="block"] { break-inside: avoid; }
   h1, h2, h3 { break-after: avoid; }
-  details::details-content { content-visibility: visible; display: block; height: auto; }      /* hints do not unfold on paper */
+  details::details-content { content-visibility: visible; display: block; height: auto; }      /* paper does not unfold */
   body { font-size: 10.5pt; }
   .highlight pre, .jp-RenderedText pre { font-size: 7.5pt !important; orphans: 4; widows: 4; }
   .jp-Cell-outputWrapper { break-before: avoid; }
 }
 </style>{% endblock %}
+{% block input_group %}
+{%- if cell.metadata.get("jupyter", {}).source_hidden -%}
+<details class="folded"><summary>The code</summary>{{ super() }}</details>
+{%- else -%}{{ super() }}{%- endif -%}
+{% endblock %}
+{% block output_group %}
+{%- if cell.metadata.get("jupyter", {}).outputs_hidden -%}
+<details class="folded"><summary>The answer</summary>{{ super() }}</details>
+{%- else -%}{{ super() }}{%- endif -%}
+{% endblock %}
 {% block data_png scoped %}
 <div class="jp-RenderedImage jp-OutputArea-output">
 <img src="data:image/png;base64,{{ output.data['image/png'] }}"

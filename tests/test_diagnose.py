@@ -14,11 +14,12 @@ from torch import nn
 
 from gpt_helpers import broken
 from gpt_helpers.data import create_dataloader, split_tokens
-from gpt_helpers.diagnose import preflight, unchanged
+from gpt_helpers.diagnose import preflight
 from gpt_helpers.healthy import LOG, STEPS, Training
 from gpt_helpers.instruments.curve import losses_by_position, read_loss
 from gpt_helpers.instruments.data import order_is_mixed, targets_follow
 from gpt_helpers.instruments.finding import mean_loss
+from gpt_helpers.instruments.given import unchanged
 from gpt_helpers.instruments.model import past_is_safe, writing_loss
 from gpt_helpers.instruments.optimizer import run_trial
 from gpt_helpers.language import HarbourLog

@@ -1,11 +1,12 @@
 """Notebooks as pages: formulas are MathML, and a page is written wholly or not at all. What it looks like: tests/browser."""
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import export_html
 import nbformat
 import pytest
-from nbformat.v4 import new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 ONE = {"msup": 2, "msub": 2, "mfrac": 2, "munder": 2, "msubsup": 3, "munderover": 3}
 
@@ -36,6 +37,19 @@ def test_a_page_has_the_title_of_its_notebook_and_links_to_pages(tmp_path):
     page = (tmp_path / "new" / "one.html").read_text(encoding="utf-8")
     assert "<title>One &amp; only</title>" in page and 'href="two.html"' in page and 'href="two.html#part"' in page
     assert "src=" not in page and "@import" not in page      # nothing that would be fetched
+
+
+@pytest.mark.parametrize(("hidden", "word", "where"), [("outputs_hidden", "The answer", "42</pre>"),
+                                                       ("source_hidden", "The code", "draw</span>")])
+def test_what_a_cell_folds_is_folded_on_the_page(tmp_path, hidden, word, where):
+    answer = [new_output("execute_result", {"text/plain": "42"}, execution_count=1)]
+    cells = [new_code_cell("draw", id="folded", outputs=answer, metadata={"jupyter": {hidden: True}}),
+             new_code_cell("draw", id="open", outputs=answer)]
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# One", id="title"), *cells]), tmp_path / "one.ipynb")
+    page = export_html.page_of(tmp_path / "one.ipynb")
+    [folded] = re.findall(r"<details.*?</details>", page, flags=re.DOTALL)
+    assert f"<summary>{word}</summary>" in folded and where in folded
+    assert page.count("42</pre>") == page.count("draw</span>") == 2 and ("42</pre>" in folded) != ("draw</span>" in folded)
 
 
 def test_a_page_whose_picture_is_missing_is_named_and_nothing_is_written(tmp_path):

@@ -11,6 +11,7 @@ NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").rglob("*.ipynb") if ".i
 METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"}}
 TAGS = re.compile(r"device-dependent|nbval-ignore-output|nbval-(rtol|atol)=[\d.e-]+")
+FOLDED = [("code", {"outputs_hidden": True}), ("code", {"source_hidden": True})]      # the answer to a Predict; code that draws
 NBGRADER = {"grade", "grade_id", "locked", "points", "schema_version", "solution", "task"}
 MACHINE = re.compile(r"(?<![\w.])/(?:home|root|tmp|usr|Users|work|var|mnt|opt)/|\b[A-Z]:\\\\?\w"
                      r"|site-packages|\w*Warning\b|\bnan\b")
@@ -31,8 +32,12 @@ def faults(notebook, folder):
 def cell_faults(cell, count, levels, folder):
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", cell.id):
         yield "the id is not made of words"
-    if set(cell.metadata) - {"tags", "nbgrader"}:
+    if set(cell.metadata) - {"tags", "nbgrader", "jupyter"}:
         yield f"metadata {sorted(cell.metadata)}"
+    if "jupyter" in cell.metadata and (cell.cell_type, dict(cell.metadata.jupyter)) not in FOLDED:
+        yield f"folded by {dict(cell.metadata.jupyter)}"
+    if cell.metadata.get("jupyter", {}).get("outputs_hidden") and re.search(r"\d", first_line(cell.outputs)):
+        yield f"the fold would show {first_line(cell.outputs)!r}: print a line of words before the answer"
     if "nbgrader" in cell.metadata and (folder.name not in ("solutions", "exercises") or set(cell.metadata.nbgrader) - NBGRADER
                                         or cell.metadata.nbgrader.get("grade_id") != cell.id):
         yield f"nbgrader's metadata {dict(cell.metadata.nbgrader)}"
@@ -58,6 +63,13 @@ def cell_faults(cell, count, levels, folder):
             yield f"picture {target} is not in the project"
     if re.search(r"<img|<script|<iframe", text):
         yield "HTML where Markdown would do"
+
+
+def first_line(outputs):
+    """What JupyterLab shows of folded outputs: the first line of the first one."""
+    data = outputs[0].get("data", outputs[0]) if outputs else {}
+    kinds = ("text/html", "image/svg+xml", "text/markdown", "text/plain", "text")
+    return next((data[kind].strip().partition("\n")[0] for kind in kinds if kind in data), "")
 
 
 def output_faults(outputs):
@@ -125,6 +137,10 @@ def test_a_clean_notebook_has_no_faults(tmp_path):
     (lambda nb: nb.cells[2].update(execution_count=3), "execution count 3, expected 2"),
     (lambda nb: nb.cells[2].update(execution_count=None), "execution count None"),
     (lambda nb: nb.cells[2].metadata.update(collapsed=True), "metadata ['collapsed']"),
+    (lambda nb: nb.cells[2].metadata.update(jupyter=nbformat.from_dict({"outputs_hidden": False})), "folded by"),
+    (lambda nb: nb.cells[2].metadata.update(jupyter=nbformat.from_dict({"outputs_hidden": True})), "the fold would show '1'"),
+    (lambda nb: nb.cells[1].metadata.update(jupyter=nbformat.from_dict({"outputs_hidden": True})), "would show 'A line"),
+    (lambda nb: nb.cells[0].metadata.update(jupyter=nbformat.from_dict({"source_hidden": True})), "folded by"),
     (lambda nb: nb.cells[2].metadata.update(tags=["skip-me"]), "unknown tag 'skip-me'"),
     (lambda nb: nb.cells[2].outputs[0].update(name="stderr"), "stderr"),
     (lambda nb: nb.cells[2].outputs[0].update(text="in /root/.venv/lib"), "output with '/root/'"),

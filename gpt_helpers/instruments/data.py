@@ -17,26 +17,37 @@ def targets_follow(batches: Sequence[Batch]) -> Finding:
     if not any((targets != PADDING).any() for _, targets in batches):
         return Finding(False, f"all targets are {PADDING}, which marks padding: no loss counts any of them")
 
-    def agree(shift: int) -> float:
-        """The share of targets that are the input so many places to the right; nan where none can be compared."""
-        pairs = [(inputs[:, shift:], targets[:, : max(0, inputs.shape[1] - shift)]) for inputs, targets in batches]
-        counted = sum((there != PADDING).sum().item() for _, there in pairs)
-        return sum((ahead == there).sum().item() for ahead, there in pairs) / counted if counted else math.nan
+    def agree(shift: int, part: slice = slice(None)) -> float:
+        """The share of targets that are the input so many places to the right; nan where none can be compared.
 
-    share = agree(1)
+        A target before padding is left out: what follows it in the inputs may be padding. part: of each window.
+        """
+        same = counted = 0
+        for inputs, targets in batches:
+            ahead, there = inputs[:, shift:][:, part], targets[:, : max(0, inputs.shape[1] - shift)][:, part]
+            scored = (there != PADDING) & (targets[:, shift:][:, part] != PADDING)
+            same, counted = same + ((ahead == there) & scored).sum().item(), counted + scored.sum().item()
+        return same / counted if counted else math.nan
+
+    inputs, share = batches[0][0], agree(1)
     if math.isnan(share):
         return Finding(None, "only the last target of each window is scored, so its input cannot be seen")
     if share < 0.99:
         for shift, what in ((0, "the inputs themselves: nothing is left to predict"), (2, "two tokens later, not one")):
             if agree(shift) > 0.9:
-                return Finding(False, f"the targets are {what}; need inputs = ids[:-1], targets = ids[1:]")
+                return Finding(False, f"the targets are {what}; need inputs = ids[:-1], targets = ids[1:], "
+                                      "also for a model that shifts its labels itself")
         return Finding(False, f"only {share:.0%} of the targets are the input one place to the right: "
                               "were inputs and targets shuffled or cut separately?")
-    tails = [(inputs[:, 1:] == inputs[:, -1:]).flip(1).cumprod(1).sum(1) * (targets[:, -1] != PADDING)
-             for inputs, targets in batches]                       # how long the run of one scored token is at each end
-    if (same := agree(0)) > 0.1 and (torch.cat(tails) > 2).float().mean() > 0.3:
-        return Finding(False, f"{same:.0%} of the targets repeat their input, most at the ends of windows: padding is scored "
-                              "like text; give its targets the value -100")
+    halves = [agree(0, slice(0, inputs.shape[1] // 2)), agree(0, slice(inputs.shape[1] // 2, None))]
+    same, end = agree(0), halves[1] > halves[0]
+    runs = [run_of_one_token(part.flip(1) if end else part) for part in (inputs for inputs, _ in batches)]
+    if inputs.shape[1] >= 16 and same > 0.1 and max(halves) > 2 * min(halves) and (torch.cat(runs) > 2).float().mean() > 0.3:
+        return Finding(False, f"{same:.0%} of the targets repeat their input, most at the {'ends' if end else 'beginnings'} of "
+                              f"windows: padding is scored like text; give its targets the value {PADDING}")
+    counts = torch.cat([targets[targets != PADDING] for _, targets in batches]).bincount()
+    if (counts > 0).sum() > 8 and counts.max() > 0.5 * counts.sum():
+        return Finding(None, f"{counts.max() / counts.sum():.0%} of the targets are token {counts.argmax()}: unknown words?")
     first, last = torch.cat([inputs[:, 0] for inputs, _ in batches]), torch.cat([targets[:, -1] for _, targets in batches])
     if len(last) >= 8 and torch.equal(first, last) and len(first.unique()) > 1:
         return Finding(False, "the last target of each window is its first token: roll() brings it round; cut windows of "
@@ -44,6 +55,11 @@ def targets_follow(batches: Sequence[Batch]) -> Finding:
     if len(last) >= 8 and last[0] != PADDING and len(last.unique()) == 1:
         return Finding(None, f"the last target of every window is token {last[0]}: do all texts end there, or was it filled in?")
     return Finding(True, "each target is the next token")
+
+
+def run_of_one_token(inputs: torch.Tensor) -> torch.Tensor:
+    """How often each window, (B, T), repeats its first token at once, (B,)."""
+    return (inputs[:, 1:] == inputs[:, :1]).cumprod(1).sum(1)
 
 
 def order_is_mixed(first: Sequence[Batch], again: Sequence[Batch]) -> Finding:
@@ -73,11 +89,13 @@ def order_is_mixed(first: Sequence[Batch], again: Sequence[Batch]) -> Finding:
     return Finding(None, "the batches come in the same order in each epoch; shuffle=True unless that is meant")
 
 
-def validation_is_new(train: torch.Tensor, val: torch.Tensor, length: int = 24) -> Finding:
-    """Do validation's stretches of so many tokens stand in the training text? train, val: windows, (R, T) and (S, T)."""
-    train, length = train.unique(dim=0), min(length, train.shape[1], val.shape[1])
-    if length < 12:
-        return Finding(None, f"windows of {length} tokens are too short to tell whether validation is new text")
+def validation_is_new(train: Sequence[Batch], val: Sequence[Batch], length: int = 24) -> Finding:
+    """Do the words with which validation's windows begin, so many tokens, stand in the training text? train, val: batches."""
+    length = min(length, rows(train).shape[1], rows(val).shape[1])
+    train, val = (rows(part)[(rows(part, 1)[:, :length] != PADDING).all(1)] for part in (train, val))
+    if length < 12 or not len(train) or not len(val):
+        return Finding(None, f"windows of {length} tokens, or of much padding, do not tell whether validation is new text")
+    train = train.unique(dim=0)
     factors = torch.randint(2**62, (length,), generator=torch.Generator().manual_seed(0)) | 1
 
     def stretches(windows: torch.Tensor) -> torch.Tensor:
@@ -105,7 +123,12 @@ def same_kind_of_text(train: torch.Tensor, val: torch.Tensor) -> Finding:
     if found < 0.65 * expected:
         return Finding(False, f"the {len(common)} commonest tokens of training are {expected:.0%} of it, and {found:.0%} of "
                               "validation: is that another kind of text, or encoded with another tokenizer?")
-    return Finding(True, "validation uses the same tokens as training")
+    pairs = [part[:, :-1] * len(counts.values) + part[:, 1:] for part in (seen, rest, val)]
+    expected, found = (torch.isin(part, pairs[0]).float().mean().item() for part in pairs[1:])
+    if found < 0.4 * expected:
+        return Finding(False, f"of the pairs of neighbouring tokens {expected:.0%} are known in the rest of training, and "
+                              f"{found:.0%} in validation: is one of them reversed, or shuffled?")
+    return Finding(True, "validation uses the same tokens as training, in the same order")
 
 
 def tokens_fit(windows: torch.Tensor, model: nn.Module, tokenizer: Any) -> Finding:
@@ -118,6 +141,8 @@ def tokens_fit(windows: torch.Tensor, model: nn.Module, tokenizer: Any) -> Findi
     outputs = logits_of(model, windows[:1]).shape[-1]
     if known and known > outputs:
         return Finding(False, f"the tokenizer has {known:,} tokens, and the model {outputs:,}")
+    if known and outputs > 2 * known:
+        return Finding(None, f"the model has {outputs:,} tokens, and the tokenizer only {known:,}")
     try:
         ids = windows[:8].flatten().tolist()
         again = tokenizer.encode(tokenizer.decode(ids))
@@ -135,4 +160,7 @@ def same_windows(train: Sequence[Batch], val: Sequence[Batch]) -> Finding:
     if longest < needed:
         return Finding(False, f"training has windows of {longest} tokens, and validation of {needed}: the later positions are "
                               "never trained")
-    return Finding(True, f"{sum(len(inputs) for inputs, _ in train):,} windows of {longest} tokens were looked at")
+    windows = rows(train)
+    if (different := len(windows.unique(dim=0))) < len(windows) / 2:
+        return Finding(None, f"of {len(windows):,} windows only {different:,} are different")
+    return Finding(True, f"{len(windows):,} windows of {longest} tokens were looked at")

@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
+from gpt_helpers.model import unwrap
+from gpt_helpers.validate import PADDING
+
 Batch = tuple[torch.Tensor, torch.Tensor]      # inputs and targets, each (B, T)
 
 
@@ -33,12 +36,12 @@ def logits_of(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
 
     A model that scores only the last position, unless it is given targets, is given some. ValueError when there are no logits.
     """
-    given = []
+    model, given = unwrap(model), []                               # a compiled one would be compiled again for every shape
     for asked in ((inputs,), (inputs, inputs)):
         try:
             out = model(*asked)
         except TypeError:
-            if given:                                              # it takes no targets
+            if len(asked) > 1:                                     # it takes no targets
                 break
             raise
         out = getattr(out, "logits", out)
@@ -46,12 +49,17 @@ def logits_of(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
             given.append(getattr(part, "shape", type(part).__name__))
             if isinstance(part, torch.Tensor) and part.ndim in (2, 3) and part.shape[:-1].numel() == inputs.numel():
                 return part.reshape(*inputs.shape, -1)
-    raise ValueError(f"the model gives {given[0]} for ids of shape {tuple(inputs.shape)}, need logits (B, T, V)")
+    raise ValueError(f"the model gives {given[0] if given else 'nothing'} for ids of shape {tuple(inputs.shape)}, need logits "
+                     "(B, T, V)")
 
 
 def mean_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """What training should minimise: the mean of -ln p over all targets that are no padding, attached to its graph."""
+    """What training should minimise: the mean of -ln p over all targets that are no padding, attached to its graph.
+
+    Every negative target is padding, such as the -1 that some programs use.
+    """
     inputs, targets = batch
+    targets = targets.masked_fill(targets < 0, PADDING)
     return F.cross_entropy(logits_of(model, inputs).flatten(0, 1).float(), targets.flatten())
 
 

@@ -1,13 +1,17 @@
-"""What a training is given as, brought to the form that all instruments take, or refused in a line."""
+"""What a training is given as: brought to the form that all instruments take, or refused in a line, and put back as it was."""
+import contextlib
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
 from gpt_helpers.data import independent
-from gpt_helpers.instruments.finding import Batch, logits_of
+from gpt_helpers.instruments.finding import Batch, in_a_line, logits_of
 from gpt_helpers.validate import PADDING
 
 TOKENS = 200_000      # of each loader that are looked at
@@ -52,9 +56,25 @@ def require_weights(model: nn.Module) -> torch.device:
     weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     if weight is None:
         raise ValueError(f"got a model of type {type(model).__name__} without weights, need an nn.Module that can be trained")
+    if any(isinstance(weight, UninitializedParameter) for weight in model.parameters()):
+        raise ValueError("got a model with lazy layers that have no weights yet: call it once with a batch")
     if weight.is_meta:
         raise ValueError("got a model on the meta device, which has shapes and no numbers: make it on the CPU or a GPU")
     return weight.device
+
+
+def require_tokenizer(tokenizer: Any) -> None:
+    """ValueError when a tokenizer cannot encode and decode."""
+    if (tokenizer is not None and not all(callable(getattr(tokenizer, name, None)) for name in ("encode", "decode"))) or (
+            isinstance(tokenizer, str)):
+        raise ValueError(f"got a tokenizer of type {type(tokenizer).__name__}, need one with encode and decode, or None")
+
+
+def require_schedule(scheduler: Any) -> None:
+    """ValueError when a scheduler is none."""
+    known = all(hasattr(scheduler, name) for name in ("optimizer", "last_epoch", "state_dict"))
+    if scheduler is not None and (not known or isinstance(scheduler, type)):
+        raise ValueError(f"got a scheduler of type {type(scheduler).__name__}, need one of torch.optim.lr_scheduler, or None")
 
 
 def first_batches(loader: Iterable, name: str) -> list[Batch]:
@@ -63,7 +83,7 @@ def first_batches(loader: Iterable, name: str) -> list[Batch]:
         raise ValueError(f"got a {type(loader).__name__} as the {name} loader, need one that can be gone through again: a "
                          "DataLoader, or a list of batches")
     batches, tokens = [], 0
-    for batch in islice(independent(loader), 1000):
+    for batch in islice(safely(independent(loader), name), 1000):
         pair = isinstance(batch, list | tuple) and len(batch) == 2
         if not pair or [getattr(part, "dtype", None) for part in batch] != [torch.int64] * 2 or (
                 batch[0].ndim != 2 or batch[0].shape != batch[1].shape or batch[0].numel() == 0):
@@ -77,6 +97,14 @@ def first_batches(loader: Iterable, name: str) -> list[Batch]:
     if not batches:
         raise ValueError(f"the {name} loader gives no batch, need at least one: is it empty, or used up?")
     return batches
+
+
+def safely(loader: Iterable, name: str) -> Iterator:
+    """The batches of a loader; whatever it raises becomes a ValueError in a line."""
+    try:
+        yield from loader
+    except Exception as error:
+        raise ValueError(f"the {name} loader fails: {in_a_line(error)}") from None
 
 
 def padded(batches: list[Batch]) -> list[Batch]:
@@ -107,3 +135,43 @@ def cut(batch: Batch, device: torch.device | str, tokens: int, length: int | Non
     inputs, targets = (part[:, :length] for part in batch)
     scored = (targets != PADDING).any(dim=1).nonzero().flatten()[: max(2, tokens // inputs.shape[1])]
     return inputs[scored].to(device), targets[scored].to(device)
+
+
+@contextlib.contextmanager
+def unchanged(model: nn.Module, optimizer: Optimizer | Together, scheduler: Any = None) -> Iterator[Callable]:
+    """Whatever the body trains, weights, gradients, optimizer and scheduler are as before when it ends.
+
+    Yields a function that puts them back earlier, and leaves no gradients.
+    """
+    tensors = [(tensor, tensor.detach().clone()) for tensor in (*model.parameters(), *model.buffers())]
+    gradients = [(weight, weight.grad, weight.requires_grad) for weight in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
+    optimizers = getattr(optimizer, "optimizers", [optimizer])
+    states = [(each.state, {weight: copy.deepcopy(state) for weight, state in each.state.items()}) for each in optimizers]
+    groups = [(group, copy.deepcopy({key: value for key, value in group.items() if key != "params"}))
+              for group in optimizer.param_groups]
+    schedule = copy.deepcopy(scheduler.state_dict()) if scheduler else None
+
+    def restore() -> None:
+        with torch.no_grad():
+            for tensor, value in tensors:
+                tensor.copy_(value)
+        for weight, _, free in gradients:
+            weight.requires_grad_(free).grad = None
+        for module, mode in modes:
+            module.training = mode
+        for state, before in states:
+            state.clear()
+            state.update({weight: copy.deepcopy(value) for weight, value in before.items()})
+        for group, before in groups:
+            group.update(copy.deepcopy(before))
+        if scheduler:
+            scheduler.load_state_dict(copy.deepcopy(schedule))
+
+    restore()
+    try:
+        yield restore
+    finally:
+        restore()
+        for weight, gradient, _ in gradients:
+            weight.grad = gradient

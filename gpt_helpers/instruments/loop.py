@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from gpt_helpers.instruments.finding import Batch, Finding, gradient_of, mean_loss, weights_of
+from gpt_helpers.instruments.optimizer import peak_rates
 from gpt_helpers.validate import PADDING
 
 
@@ -23,23 +24,31 @@ def step_is_classic(model: nn.Module, optimizer: Optimizer, step: Callable, batc
     if right.norm() == 0:
         return Finding(False, "the gradient of the loss is 0 everywhere: no step can change that")
     usual = F.cosine_similarity(other, right, dim=0).item()      # 1 without dropout
-    got, modes, kept, calls, began = [], [], False, 0, time.monotonic()
-    with (optimizer.register_step_pre_hook(lambda *_: got.append(gradient_of(model))),
+    got, modes, states, kept, calls, began = [], [], [], False, 0, time.monotonic()
+    closures = []
+    with (optimizer.register_step_pre_hook(lambda _, args, kwargs: got.append(gradient_of(model)) or closures.extend(
+              [*args[1:], *kwargs.values()])),
           model.register_forward_pre_hook(lambda *_: modes.append(model.training))):
         model.zero_grad()
         torch.manual_seed(seed)                                  # the same dropout as in `right`
+        states.append(torch.get_rng_state())
         for batch in batches:
-            noise = noise_for(model, optimizer) if len(got) == calls > 0 else None      # else gradients may be accumulated, and kept
+            noise = noise_for(model, optimizer) if len(got) == calls > 0 else None      # else they may be accumulated
             step(*batch)
             calls += 1
+            states.append(torch.get_rng_state())
             kept |= noise is not None and F.cosine_similarity(got[-1], noise, dim=0).item() > 0.5
             if not weights_of(model).isfinite().all():
                 return Finding(False, f"after {calls} steps a weight is nan or infinite")
             if calls >= 2 and time.monotonic() - began > seconds:
                 break
+    if any(map(callable, closures)):
+        return Finding(None, "the optimizer calls a closure for its gradients, which this test does not look into")
     if got and not got[0].any():
         return Finding(False, "the optimizer steps without the gradient of the batch: zero_grad, loss, backward, step; is the "
                               "loss still attached to its graph?")
+    if not got and not torch.equal(before, weights_of(model)):
+        return Finding(False, "the weights move, and not by this optimizer: is a new one made in each step?")
     if not got:
         return Finding(None, f"{calls} calls of step never stepped this optimizer: it is another one, or gradients are "
                              "accumulated")
@@ -47,6 +56,8 @@ def step_is_classic(model: nn.Module, optimizer: Optimizer, step: Callable, batc
         return Finding(False, "a step does not change the weights")
     if modes and not any(modes) and usual < 0.9999:
         return Finding(False, "a step computes its loss in eval mode, without dropout: model.train() is missing")
+    if calls > 1 and torch.equal(states[1], states[2]) and not torch.equal(states[0], states[1]):
+        return Finding(False, "a step sets the random seed: dropout repeats itself")
     if kept:
         return Finding(False, "what an earlier step left in the gradients is still there: zero_grad is missing")
     if len(got) > calls:
@@ -81,7 +92,10 @@ def compare_gradients(got: torch.Tensor, right: torch.Tensor, usual: float = 1.0
     alike, scale = F.cosine_similarity(got, right, dim=0).item(), (got.norm() / right.norm()).item()
     if alike < -0.5:
         return Finding(False, "the optimizer gets the gradient with its sign flipped: it climbs the loss")
-    if alike < 0.95 * min(1.0, usual + 0.02):
+    limit = got.abs().max().item()
+    if alike < 0.95 and F.cosine_similarity(got, right.clamp(-limit, limit), dim=0) > 0.99:
+        return Finding(None, f"each value of the gradient is clipped at {limit:.2g}, which changes its direction")
+    if alike < 0.95 * usual - 0.03:
         return Finding(False, f"the optimizer gets another gradient than that of the mean cross-entropy (cosine {alike:.2f}): "
                               "another loss, or parts of the model left out")
     if scale > 1.5:
@@ -89,6 +103,28 @@ def compare_gradients(got: torch.Tensor, right: torch.Tensor, usual: float = 1.0
     if scale < 0.02:
         return Finding(False, f"the gradient is only {scale:.2%} of what it should be: clipped too hard, or divided twice?")
     return Finding(True, "each step follows the gradient of its own batch" + (f", scaled to {scale:.0%}" if scale < 0.98 else ""))
+
+
+def rate_is_kept(optimizer: Optimizer, rates: list[float] | None = None) -> Finding:
+    """After a few steps, is the learning rate as it was meant? rates: the highest of each group."""
+    for group, rate in zip(optimizer.param_groups, rates or peak_rates(optimizer), strict=True):
+        if group["lr"] > 3 * max(rate, group.get("initial_lr", 0)):
+            return Finding(False, f"a step sets the learning rate to {float(group['lr']):.2g}, and the optimizer was made with "
+                                  f"{rate:.2g}")
+    return Finding(True, "each step keeps the learning rate")
+
+
+def own_steps_learn(model: nn.Module, step: Callable, batch: Batch, steps: int = 12, seconds: float = 4.0) -> Finding:
+    """Does the loss of one batch fall by one's own steps? They may clip gradients, which `run_trial` does not."""
+    losses, began = [], time.monotonic()
+    for _ in range(steps):
+        with torch.no_grad():
+            losses.append(mean_loss(model.eval(), batch).item())
+        if len(losses) > 3 and time.monotonic() - began > seconds:
+            break
+        step(*batch)
+    words = f"{len(losses) - 1} of your own steps on one batch take its loss from {losses[0]:.2f} to {losses[-1]:.2f}"
+    return Finding(losses[-1] < 0.99 * losses[0], words)
 
 
 def sets_train_mode(model: nn.Module, step: Callable, batch: Batch) -> bool:
@@ -125,6 +161,8 @@ def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batc
         return Finding(False, "evaluating changes the weights")
     if any(trains) and abs(losses[0] - losses[1]) > 1e-5 * abs(losses[0]):
         return Finding(False, f"two evaluations of the same model give {losses[0]:.4f} and {losses[1]:.4f}: is eval() missing?")
+    if not torch.is_grad_enabled() or not any(weight.requires_grad for weight in model.parameters()):
+        return Finding(False, "evaluating leaves gradients switched off: training would change nothing")
     if not math.isfinite(losses[0]):
         return Finding(False, f"evaluating gives {losses[0]}")
     if not model.training and not may_leave_eval:

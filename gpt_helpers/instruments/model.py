@@ -18,8 +18,9 @@ def first_loss(model: nn.Module, batch: Batch) -> Finding:
     uniform = math.log(logits.shape[-1])
     if not math.isfinite(loss):
         return Finding(False, f"the first loss is {loss}: look for a division by 0 or an overflow")
-    if logits.min() >= 0 and torch.allclose(logits.sum(-1), torch.ones(()), atol=1e-3):
-        return Finding(False, "the model returns probabilities: cross_entropy takes the softmax itself, and needs logits")
+    if logits.min() > 0 and logits.max() <= 1:
+        return Finding(False, "the model returns numbers from 0 to 1, such as probabilities: cross_entropy takes the softmax "
+                              "itself, and needs logits")
     if loss > uniform + 1:
         return Finding(False, f"the first loss is {loss:.2f}, far above ln V = {uniform:.2f}: the model is sure of what it "
                               "cannot know; are the first weights too large?")
@@ -43,7 +44,7 @@ def takes(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> Find
     except Exception as error:
         return Finding(False, f"the model cannot take a window of {window.shape[1]} tokens: {in_a_line(error)}")
     for name, module in model.named_modules():
-        padding = getattr(module, "padding_idx", None)
+        padding = module.padding_idx if isinstance(module, nn.Embedding) else None
         if padding is not None and (targets == padding).any():
             return Finding(False, f"token {padding} is scored, and is the padding_idx of {name}, whose row for it never learns: "
                                   f"leave padding_idx out, or give padding the target {PADDING}")
@@ -66,7 +67,8 @@ def past_is_safe(model: nn.Module, inputs: torch.Tensor) -> Finding:
         before, after = both
         if not (before.isfinite().all() and after.isfinite().all()):
             return Finding(None, "after a few updates the logits are nan or infinite, so the past cannot be tested")
-        allowed, where = 1e-3 * before.std() + 1e-6, " in train mode" if training else ""
+        exact = logits_of(model, inputs[:1, :1]).dtype in (torch.float32, torch.float64)
+        allowed, where = (1e-5 if exact else 1e-2) * before.std() + 1e-7, " in train mode" if training else ""
         if (before[0, :half] - after[0, :half]).abs().max() > allowed:
             return Finding(False, f"a later token changes what is predicted before it{where}: the causal mask is missing, or "
                                   "positions are mixed")
@@ -76,13 +78,26 @@ def past_is_safe(model: nn.Module, inputs: torch.Tensor) -> Finding:
 
 
 @torch.no_grad()
+def places_are_counted(model: nn.Module, inputs: torch.Tensor) -> Finding:
+    """In eval mode, is a prediction the same in a shorter window, and in another row of the batch? inputs: (B, T)."""
+    half, whole = (inputs.shape[1] + 1) // 2, logits_of(model.eval(), inputs).float()
+    allowed = 0.05 * whole.std() + 1e-6
+    if (logits_of(model, inputs[:, :half]).float() - whole[:, :half]).abs().max() > allowed:
+        return Finding(False, "the same tokens are predicted otherwise in a shorter window: are positions counted from the end?")
+    if (logits_of(model, inputs.flip(0)).float().flip(0) - whole).abs().max() > allowed:
+        return Finding(False, "a window is predicted otherwise in another row of the batch: are positions counted over rows?")
+    return Finding(True, "a prediction depends on the tokens before it alone")
+
+
+@torch.no_grad()
 def same_twice(model: nn.Module, inputs: torch.Tensor) -> Finding:
     """In eval mode, does the model give the same twice? And in train mode, is no logit dropped?"""
     first, second = logits_of(model.eval(), inputs), logits_of(model, inputs)
     dropped, always = ((logits == 0).float().mean().item() for logits in (logits_of(model.train(), inputs), first))
     model.eval()
     if not torch.allclose(first, second, atol=1e-5, equal_nan=True):
-        return Finding(False, "in eval mode the model gives two answers: dropout that does not know of it (pass self.training)")
+        return Finding(False, "in eval mode the model gives two answers: dropout that does not know of it (pass self.training), "
+                              "or something kept from the batch before")
     if 0.005 < always < 1:
         return Finding(False, f"{always:.0%} of the logits are exactly 0: is there an activation after the head?")
     if 0.005 < dropped < 1:
@@ -123,7 +138,10 @@ def parameters_are_sound(model: nn.Module, held: Container[int] = ()) -> Finding
     frozen = {name: id(weight) for name, weight in model.named_parameters() if not weight.requires_grad}
     if frozen:
         meant = not any(key in held for key in frozen.values())
+        then = "the optimizer leaves them out" if meant else "if that is meant, leave them out of the optimizer"
         return Finding(None if meant else False, f"{len(frozen)} of {len(names)} weight tensors are frozen "
-                       f"({next(iter(frozen))}, …): requires_grad is off{', and the optimizer leaves them out' if meant else ''}")
+                       f"({next(iter(frozen))}, …): requires_grad is off; {then}")
+    if high := next((module.p for module in model.modules() if isinstance(module, nn.Dropout) and module.p > 0.6), None):
+        return Finding(None, f"dropout drops {high:.0%}: is that the share to keep?")
     kinds = " and ".join(sorted({str(weight.dtype).removeprefix("torch.") for weight in model.parameters()}))
     return Finding(True, f"all weights are {kinds} and free to move" + (f"; shared: {' = '.join(shared[0])}" if shared else ""))

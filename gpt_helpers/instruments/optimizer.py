@@ -10,15 +10,20 @@ import torch
 from torch import nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from gpt_helpers.instruments.finding import Batch, Finding, mean_loss
 from gpt_helpers.model import unwrap
+
+MOST = 100_000      # steps of a schedule that are looked at
 
 
 def holds_the_model(model: nn.Module, optimizer: Optimizer) -> Finding:
     """Does the optimizer hold exactly this model's weights?"""
     own = {id(weight): name for name, weight in model.named_parameters() if weight.requires_grad}
     held = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+    if not own:
+        return Finding(False, "all weights are frozen: requires_grad is off")
     if not own.keys() & held:
         return Finding(False, "the optimizer holds none of this model's weights: it was made with another model")
     if missing := [name for key, name in own.items() if key not in held]:
@@ -46,9 +51,12 @@ def settings_fit(model: nn.Module, optimizer: Optimizer, batch: Batch, rates: li
             return Finding(False, f"eps = {eps:g} is larger than {small:.0%} of the gradients: updates shrink with them")
         if 0 < eps < 6e-8 and any(p.dtype == torch.float16 for p in group["params"]):
             return Finding(False, f"eps = {eps:g} is 0 in float16: the first division by it gives nan")
-        if (decay := rate * group.get("weight_decay", 0)) > 0.01:
+        if (decay := rate * group.get("weight_decay", 0)) > 0.02:
             return Finding(False, f"learning rate times weight decay takes {decay:.0%} of each weight at every step: one of them "
                                   "is too large")
+    rates = rates or peak_rates(optimizer)
+    if min(rates) < 1e-4 * max(rates):
+        return Finding(None, f"the groups of the optimizer have learning rates from {min(rates):g} to {max(rates):g}")
     return Finding(True, "eps and weight decay fit the gradients and the learning rate")
 
 
@@ -58,7 +66,7 @@ def rates_of(scheduler: Any, steps: int) -> list[list[float]]:
     rates = []
     with warnings.catch_warnings(), contextlib.suppress(ValueError):
         warnings.simplefilter("ignore")                            # a copied scheduler does not know its optimizer's steps
-        for _ in range(steps):
+        for _ in range(min(steps, MOST)):
             rates.append([float(group["lr"]) for group in scheduler.optimizer.param_groups])
             scheduler.step()
     return rates
@@ -73,11 +81,13 @@ def peak_rates(optimizer: Optimizer, scheduler: Any = None, steps: int = 10_000)
 
 class Trial(NamedTuple):
     """A few updates on one batch. losses: before each, and after the last. moved: {weight: the share of its rows that
-    got a gradient}. ratio: the size of the first update over that of the weights. norms: {weight: its first gradient's norm}.
+    got a gradient}. rows: {embedding: how many did}. ratio: the size of the first update over that of the weights. norms:
+    {weight: its first gradient's norm}.
     """
 
     losses: list
     moved: dict
+    rows: dict
     ratio: float
     norms: dict
 
@@ -119,17 +129,30 @@ def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int =
     linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     moved = {name: reached[name].any(dim=-1).float().mean().item() if name in linear else float(reached[name].any())
              for name, weight in model.named_parameters() if weight.requires_grad}
-    return Trial(losses, moved, ratio, norms)
+    rows = {f"{name}.weight": int(reached[f"{name}.weight"].any(dim=-1).sum()) for name, module in model.named_modules()
+            if isinstance(module, nn.Embedding) and f"{name}.weight" in reached}
+    return Trial(losses, moved, rows, ratio, norms)
 
 
 def schedule_fits(scheduler: Any, steps: int) -> Finding:
     """Does the learning rate's schedule, stepped at each update, last as long as the training?"""
+    if steps < 1:
+        return Finding(None, f"the schedule has made {scheduler.last_epoch:,} steps, as many as the training has, or more")
     rates = [each[0] for each in rates_of(scheduler, steps)]
-    if len(rates) < steps:
+    if len(rates) < min(steps, MOST):
         return Finding(False, f"the schedule ends after {len(rates):,} of {steps:,} steps: it was made for a shorter training")
+    whole = scheduler.last_epoch + steps
+    if isinstance(scheduler, CosineAnnealingLR) and scheduler.T_max < 0.9 * whole:
+        return Finding(False, f"after T_max = {scheduler.T_max:,} of {whole:,} steps the cosine rises again: was it made "
+                              "for epochs?")
+    if steps > MOST:
+        return Finding(None, f"the learning rate goes from {rates[0]:.2g} to {rates[-1]:.2g} in the first {MOST:,} of {steps:,} "
+                             "steps; the others were not looked at")
     idle = sum(rate < 0.01 * max(rates) for rate in rates) / steps
     if idle > 0.3:
         return Finding(False, f"for {idle:.0%} of the {steps:,} steps the learning rate is below a hundredth of its highest")
+    if len(set(rates)) > 1 and rates == sorted(rates) and rates[-1] > 1.5 * rates[steps // 2]:
+        return Finding(None, f"the learning rate rises to the very end, from {rates[0]:.2g} to {rates[-1]:.2g}")
     return Finding(True, f"the learning rate goes from {rates[0]:.2g} over {max(rates):.2g} to {rates[-1]:.2g}")
 
 
@@ -140,7 +163,7 @@ def learns(trial: Trial, steps: int | None = None) -> Finding:
         return Finding(False, f"within {updates} updates the loss of one batch becomes {last}")
     if trial.ratio == 0:
         return Finding(False, "an update does not change the weights at all")
-    if trial.ratio > 0.5 or last > first + 0.5:
+    if trial.ratio > 1 or last > first + 0.5 or (trial.ratio > 0.5 and last > 0.9 * first):
         return Finding(False, f"one update changes the weights by {trial.ratio:.0%}, and {updates} take the loss of one batch "
                               f"from {first:.2f} to {last:.2f}: the learning rate is too large")
     if steps and trial.ratio * steps < 0.2:
@@ -158,9 +181,13 @@ def gradients_reach(trial: Trial) -> Finding:
     """Does every weight get a gradient, and every row of a Linear? Rows of an embedding are those of tokens."""
     names = list(trial.moved)
     if never := [name for name in names if trial.moved[name] == 0]:
-        return Finding(False, f"{len(never)} of {len(names)} weight tensors get no gradient at all ({', '.join(never[:2])}"
+        experts = all("expert" in name for name in never)          # of many, some get no token of a batch
+        return Finding(None if experts else False,
+                       f"{len(never)} of {len(names)} weight tensors get no gradient at all ({', '.join(never[:2])}"
                               f"{', …' if len(never) > 2 else ''}): they take no part in the loss")
-    dead = {name: share for name, share in trial.moved.items() if share < 0.5}
+    if fixed := [name for name, rows in trial.rows.items() if rows == 1]:
+        return Finding(False, f"only one row of {fixed[0]} ever gets a gradient: are all positions the same?")
+    dead = {name: share for name, share in trial.moved.items() if share < 0.7}
     if dead:
         name = min(dead, key=dead.get)
         return Finding(False, f"{1 - dead[name]:.0%} of the rows of {name} never get a gradient: dead units")

@@ -12,6 +12,7 @@ import time
 from datetime import date
 from pathlib import Path
 
+from large_text import rows as large_text_rows
 from limit import bytes_read, flops
 from loading import compare_loading
 from matplotlib.figure import Figure
@@ -169,6 +170,15 @@ def loading(megabytes):
                    table(("", "MB a second", "MB more at the peak", "bytes a token"), *compare_loading(megabytes)))
 
 
+def large_text(megabytes):
+    """A large text to shards on disk, and a training on them."""
+    return section("A large text", f"{megabytes:,} MB of text to token shards, then 100 updates of a tiny model on windows of "
+                   "256 from all over it. Memory before is that of the imports. Pages of the token file count at the peak, and "
+                   "the system takes them back when it needs them.",
+                   table(("", "seconds", "MB a second", "MB before", "MB at the peak", "of which token file"),
+                         *large_text_rows(megabytes)))
+
+
 def importing(rounds):
     """`import gpt_helpers.train` in fresh processes, against torch and tiktoken alone, in turn."""
     times = {"torch, tiktoken": [], "gpt_helpers.train": []}
@@ -194,7 +204,8 @@ def main():
     else:
         sections = [lambda: steps(PEERS, 7, options.peak_tflops), lambda: evaluating(5),
                     lambda: sampling(("GPTModel", "GPTModelFast", "transformers"), 3, [50, 200]), lambda: training(10),
-                    lambda: growth(3), lambda: loading(100), lambda: importing(7)]
+                    lambda: growth(3), lambda: loading(100), lambda: large_text(1000),
+                    lambda: importing(7)]
     texts = [f"# Results\n\n{date.today()}, {machine()}.\n\n"
              "Made by `run.py`. Everything is measured in turn, A B A B, each in a process of its own; numbers in bold are "
              "medians of the rounds' ratios, those behind them the least and the most."]

@@ -32,16 +32,23 @@ def pytest_itemcollected(item):
 
 
 @pytest.fixture(scope="session")
-def chromium():
-    """Chromium without a window."""
+def launch():
+    """Chromium without a window, as a function of more options."""
     if CHROMIUM is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("needs Chromium, on Debian: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET + ["--no-sandbox"] * IS_ROOT)
-        yield browser
-        browser.close()
+        args = QUIET + ["--no-sandbox"] * IS_ROOT
+        yield lambda *more: playwright.chromium.launch(executable_path=CHROMIUM, args=[*args, *more])
+
+
+@pytest.fixture(scope="session")
+def chromium(launch):
+    """Chromium, for all tests that want no option of their own."""
+    browser = launch()
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

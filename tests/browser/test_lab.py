@@ -6,7 +6,7 @@ import pytest
 from nbformat.v4 import new_code_cell
 from opened import SCREENSHOTS, Opened
 
-LESSONS = ["00_start_here", "01_split", "02_loss", "03_backprop", "04_adamw", "05_training_loop"]
+LESSONS = ["00_start_here", "00b_gpt_sheet", "01_split", "02_loss", "03_backprop", "04_adamw", "05_training_loop"]
 EXERCISES = ["01_split", "02_loss", "03_backprop", "04_adamw", "05_training_loop", "09_diagnosis"]
 
 
@@ -41,6 +41,21 @@ def test_a_lesson_runs_and_everything_on_it_is_there(page, lab, name):
         assert list(opened.faults()) == []
         assert outline(opened) == headings(opened)
         assert list(opened.take_pictures()) == []
+
+
+def test_the_answer_to_a_prediction_shows_once_it_is_clicked_or_run(page, lab):
+    """Folded, JupyterLab shows the first line of an output, which must not be the answer."""
+    with Opened(page, lab, "notebooks/00_start_here.ipynb") as opened:
+        cell = opened.cell("whole-turn")
+        told, fold = cell.locator(".jp-Cell-outputWrapper"), cell.locator(".jp-OutputPlaceholder")
+        fold.wait_for()
+        assert "red ink, guess by guess, in feet" in told.inner_text() and not re.search(r"\d", told.inner_text())
+        fold.click()
+        told.filter(has_text="'-10'").wait_for()
+    with Opened(page, lab, "notebooks/00_start_here.ipynb") as opened:
+        opened.run_all()
+        opened.wait_until_run()
+        assert "'-10'" in opened.cell("whole-turn").locator(".jp-Cell-outputWrapper").inner_text()
 
 
 def test_lesson_06_is_a_pleasure_to_watch_and_gives_the_same_numbers_again(page, lab):

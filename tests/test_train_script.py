@@ -1,0 +1,349 @@
+"""`scripts/train.py`, as people call it: it trains, goes on to the same bits, and says in one line what is wrong."""
+import csv
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpt_helpers.checkpoint import read_checkpoint
+from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
+from gpt_helpers.text import load_text, text_to_token_ids
+from gpt_helpers.weights import load_weights
+
+sys.path.append(str(Path(__file__).parent.parent / "scripts"))
+import train as script
+
+ROOT = Path(__file__).parent.parent
+SMALL = ["emb_dim=8", "n_heads=2", "n_layers=1", "context_length=16", "batch_size=4", "eval_iter=1", "test_iter=2",
+         "max_steps=12", "eval_freq=4", "checkpoint_freq=2"]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "GPT_HELPERS_DEVICE": "cpu", "PYTHONPATH": str(ROOT)}
+FILES = {"checkpoint.pt", "best.safetensors", "curve.csv", "curve.png", "settings.json", "tokens.bin", "tokens.json"}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with my.txt, in which the script runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GPT_HELPERS_DEVICE", "cpu")
+    (tmp_path / "my.txt").write_text(load_text()[:8000], encoding="utf-8")
+    threads, before = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGTERM, before)
+
+
+def run(capsys, *arguments):
+    """The script in this process: exit status, what it printed, what it complained about."""
+    status = script.main([*map(str, arguments)])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def weights(path="runs/my/best.safetensors"):
+    return torch.cat([p.flatten() for p in load_weights(path).state_dict().values()])
+
+
+def everything(path="runs/my/checkpoint.pt"):
+    """All that a checkpoint holds, in a form that can be compared: tensors by their digests.
+
+    Without the random states of Python and NumPy, which differ from process to process, and which nothing draws from.
+    """
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(part) for key, part in value.items() if key not in ("python", "numpy")}
+        if isinstance(value, list | tuple):
+            return [plain(part) for part in value]
+        return hashlib.sha256(value.numpy().tobytes()).hexdigest() if isinstance(value, torch.Tensor) else value
+    return plain(read_checkpoint(path))
+
+
+# It trains.
+
+def test_one_command_trains_and_leaves_everything_in_a_folder_named_from_the_text(folder, capsys):
+    status, out, err = run(capsys, "--text", "my.txt", *SMALL)
+    assert (status, err) == (0, "")
+    assert {path.name for path in (folder / "runs/my").iterdir()} == FILES
+    rows = list(csv.DictReader((folder / "runs/my/curve.csv").open()))
+    assert [int(row["tokens_seen"]) for row in rows] == [0, 64, 320, 576, 768]
+    assert float(rows[-1]["val_loss"]) < float(rows[0]["val_loss"])
+    assert (folder / "runs/my/curve.png").read_bytes().startswith(b"\x89PNG")
+    printed = re.findall(r"Val loss ([\d.]+)", out)
+    assert printed == [f"{float(row['val_loss']):.3f}" for row in rows]      # a row in the terminal for a row in the table
+    assert "✔ targets" in out                                              # preflight
+    test_loss = float(re.search(r"Test loss of the best weights: ([\d.]+) ± [\d.]+ nats", out).group(1))
+    assert abs(test_loss - float(rows[-1]["val_loss"])) < 0.5
+    assert len(set(weights().tolist())) > 100
+
+
+@pytest.mark.slow
+def test_a_folder_of_texts_and_a_prompt(folder, capsys):
+    (folder / "texts").mkdir()
+    for name in "ab":
+        (folder / "texts" / f"{name}.md").write_text(load_text()[:4000], encoding="utf-8")
+    status, out, _ = run(capsys, "--text", "texts", "--out", "here", "--prompt", "Every effort", "--no-preflight", *SMALL)
+    assert status == 0 and "✔" not in out and out.splitlines()[-1].startswith("Every effort")
+    about = json.loads((folder / "here/tokens.json").read_text())
+    assert [source["name"] for source in about["sources"]] == ["a.md", "b.md"] and not (folder / "runs").exists()
+
+
+def test_the_settings_reach_what_they_are_for(folder, capsys, monkeypatch):
+    """The parts with which train_model is called are those that the settings describe."""
+    got = {}
+
+    def watch(model, train_loader, val_loader, optimizer, device, *args, **kwargs):
+        got.update(locals())
+        kwargs["scheduler"].last_epoch = 10**9      # as if finished
+        Path("runs/my/best.safetensors").touch()
+
+    monkeypatch.setattr(script, "train_model", watch)
+    monkeypatch.setattr(script, "test", lambda *args: None)
+    settings = ("emb_dim=12 n_heads=3 drop_rate=0 qkv_bias=true lr=0.01 min_lr=0.002 warmup=4 weight_decay=0.3 beta2=0.9 "
+                "max_grad_norm=0.5 accumulate=2 epochs=6 batch_size=5 seed=7 train=0.6 val=0.2 eval_freq=3 eval_iter=2 "
+                "checkpoint_freq=6 max_steps=9")
+    status, *_ = run(capsys, "--text", "my.txt", "--config", "tiny", "--no-preflight", *settings.split())
+    assert status == 0
+    assert got["model"].cfg == GPT_CONFIG_TINY | {"emb_dim": 12, "n_heads": 3, "drop_rate": 0.0, "qkv_bias": True}
+    torch.manual_seed(7)
+    assert torch.equal(GPTModel(got["model"].cfg).tok_emb.weight, got["model"].tok_emb.weight)
+    total = text_to_token_ids(load_text()[:8000], script.get_tokenizer()).numel()
+    assert len(got["train_loader"].dataset.ids) == round(0.6 * total) and got["train_loader"].batch_size == 5
+    assert len(got["val_loader"].dataset.ids) == pytest.approx(0.2 * total, abs=1)
+    matrices, others = got["optimizer"].param_groups
+    assert {p.ndim for p in matrices["params"]} == {2} and {p.ndim for p in others["params"]} == {1}
+    assert (matrices["weight_decay"], others["weight_decay"], matrices["betas"]) == (0.3, 0.0, (0.9, 0.9))
+    kwargs = got["kwargs"]
+    assert (kwargs["max_grad_norm"], kwargs["accumulate"], kwargs["max_steps"], kwargs["checkpoint_freq"]) == (0.5, 2, 9, 6)
+    assert got["args"][:3] == (6, 3, 2)
+
+
+def rates(**changed):
+    """The learning rate of each update of a training with these settings."""
+    settings = script.DEFAULTS | {"lr": 1.0, "min_lr": 0.1, "steps": 20, "warmup": 4} | changed
+    optimizer, scheduler = script.new_optimizer(torch.nn.Linear(2, 2), settings)
+    for _ in range(settings["steps"]):
+        yield optimizer.param_groups[0]["lr"]
+        optimizer.step()
+        scheduler.step()
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_along_half_a_cosine():
+    found = list(rates())
+    assert found[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert found[12] == pytest.approx(0.55) and found[-1] == pytest.approx(0.1, abs=0.01)      # the middle, and the end
+    assert sorted(found[4:], reverse=True) == found[4:]
+    assert list(rates(schedule="constant"))[4:] == [1.0] * 16
+    assert next(rates(warmup=0)) == 1.0 and list(rates(warmup=0, schedule="constant")) == [1.0] * 20
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_weights_and_logits_in_float32():
+    torch.manual_seed(1)
+    model, kinds = GPTModel(GPT_CONFIG_TINY | {"vocab_size": 50, "emb_dim": 16, "drop_rate": 0.0}), []
+    ids = torch.arange(20)[None]
+    plain = model(ids)
+    model.trf_blocks[0].ff.fc_in.register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
+    assert script.compute_in("float32", model, torch.device("cpu")) is model and torch.equal(model(ids), plain)
+    logits = script.compute_in("bfloat16", model, torch.device("cpu"))(ids)
+    assert kinds == [torch.float32, torch.bfloat16] and logits.dtype == torch.float32
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert 0 < (logits - plain).abs().max() < 0.05
+    logits.sum().backward()
+    assert {p.grad.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["precision=bfloat16", "schedule=constant", "accumulate=2", "engine=fsdp", "compile=true",
+                                     "max_tokens=300"])
+def test_it_trains_with_each_extra(setting, folder, capsys):
+    status, out, err = run(capsys, "--text", "my.txt", *SMALL, setting, "max_steps=5")
+    assert (status, err) == (0, "") and "Test loss of the best weights" in out
+
+
+# It goes on.
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_goes_on_to_the_same_bits_with_its_own_settings(folder, capsys):
+    run(capsys, "--text", "my.txt", *SMALL, "--out", "whole")
+    run(capsys, "--text", "my.txt", *SMALL, "--out", "stopped", "max_steps=5", "warmup=0", "schedule=constant")
+    run(capsys, "--text", "my.txt", *SMALL, "--out", "other", "warmup=0", "schedule=constant")
+    status, out, _ = run(capsys, "--out", "stopped", "max_steps=12")      # everything else as it was
+    assert status == 0 and "✔" not in out
+    assert everything("stopped/checkpoint.pt")["model"] == everything("other/checkpoint.pt")["model"]
+    assert everything("stopped/checkpoint.pt")["model"] != everything("whole/checkpoint.pt")["model"]
+
+
+def press(when):
+    """A callback that presses Ctrl-C, or sends another signal, at a step."""
+    step, number = when
+
+    class Press(script.Progress):
+        def on_step(self, at, loss):
+            if at == step:
+                signal.raise_signal(number)
+    return Press
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_ctrl_c_saves_and_says_how_to_go_on(number, folder, capsys, monkeypatch):
+    run(capsys, "--text", "my.txt", *SMALL, "--out", "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(script, "Progress", press((6, number)))
+        status, out, _ = run(capsys, "--text", "my.txt", *SMALL)
+    assert status == 1 and "Stopped at step 7: by hand." in out and "Test loss" not in out
+    line = out.splitlines()[-1]
+    assert line.startswith("To go on from the last checkpoint: python ") and line.endswith(" --out runs/my")
+    assert run(capsys, *line.split()[-2:])[0] == 0
+    assert everything("runs/my/checkpoint.pt") == everything("whole/checkpoint.pt")
+    assert torch.equal(weights(), weights("whole/best.safetensors"))
+    assert Path("runs/my/curve.csv").read_text() == Path("whole/curve.csv").read_text()
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_ends_with_the_same_bits(folder):
+    def start(out):
+        command = [sys.executable, ROOT / "scripts/train.py", "--text", "my.txt", "--out", out, *SMALL, "max_steps=60"]
+        return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+
+    out, err = start("whole").communicate()
+    assert err == "" and "Test loss" in out
+    kills = 0
+    for step in (0, 13, 30, 50):
+        process = start("killed")
+        for line in process.stdout:
+            if (at := re.search(r"\(Step (\d+)\)", line)) and int(at.group(1)) >= step:
+                break
+        time.sleep(0.05 * (step % 7))
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+        process.stdout.close(), process.stderr.close()
+    out, err = start("killed").communicate()
+    assert kills == 4 and err == "" and "Test loss" in out
+    assert everything("killed/checkpoint.pt") == everything("whole/checkpoint.pt")
+    assert torch.equal(weights("killed/best.safetensors"), weights("whole/best.safetensors"))
+    assert Path("killed/curve.csv").read_text() == Path("whole/curve.csv").read_text()
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_is_stopped_and_one_process_goes_on(folder):
+    """Ctrl-C reaches torchrun and all processes; nothing is printed twice."""
+    def start(out, *settings):
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        command = [*torchrun, ROOT / "scripts/train.py", "--text", "my.txt", "--out", out, *SMALL, "accumulate=2", *settings]
+        return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+                                start_new_session=True)
+
+    out, _ = start("whole", "drop_rate=0").communicate()
+    assert all(out.count(words) == 1 for words in ("Device:", "✔ targets", "Before step", "Test loss of the best weights"))
+    process = start("stopped", "drop_rate=0", "eval_freq=1", "epochs=200", "max_steps=10000", "schedule=constant", "warmup=0")
+    for line in process.stdout:
+        if "(Step 000003)" in line:
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    out, _ = process.communicate()
+    stopped = int(re.search(r"Stopped at step (\d+): by hand", out).group(1))
+    assert "To go on from the last checkpoint: torchrun --nproc-per-node 2 " in out and stopped >= 4
+    saved = read_checkpoint("stopped/checkpoint.pt")
+    assert saved["training"]["step"] == stopped
+    done = subprocess.run([sys.executable, ROOT / "scripts/train.py", "--out", "stopped", f"max_steps={stopped + 2}"],
+                          env=ENVIRONMENT, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0 and read_checkpoint("stopped/checkpoint.pt")["training"]["step"] == stopped + 2
+
+
+@pytest.mark.slow
+def test_a_restart_keeps_the_run_that_was_there(folder, capsys):
+    run(capsys, "--text", "my.txt", *SMALL)
+    first = everything()
+    for n in (1, 2):
+        status, out, _ = run(capsys, "--text", "my.txt", "--restart", *SMALL, "seed=5")
+        assert status == 0 and f"The run that was here is now in runs/my/before-{n}" in out.replace("\\", "/")
+    assert everything("runs/my/before-1/checkpoint.pt") == first != everything()
+    assert {path.name for path in Path("runs/my/before-1").iterdir()} == set(script.RUN)
+
+
+@pytest.mark.slow
+def test_a_damaged_token_file_is_mended(folder, capsys):
+    run(capsys, "--text", "my.txt", *SMALL, "max_steps=4")
+    before = Path("runs/my/tokens.bin").read_bytes()
+    Path("runs/my/tokens.bin").write_bytes(before[:-7])
+    status, _, err = run(capsys, "--out", "runs/my", "max_steps=6")
+    assert (status, err) == (0, "") and Path("runs/my/tokens.bin").read_bytes() == before
+
+
+# It says in one line what is wrong.
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ([], "name a text to train on, --text my.txt"),
+    (["--text", "gone.txt"], r"no text at .*gone\.txt"),
+    (["--text", "empty.txt"], r"there is no text in .*empty\.txt"),
+    (["--text", "binary.txt"], r"binary\.txt is not UTF-8: byte 0xff at offset 2"),
+    (["--text", "short.txt"], "too few for one window"),
+    (["--txt", "my.txt"], "got option '--txt', need one of: --text"),
+    (["--text"], "--text: expected one argument"),
+    (["my.txt"], "got 'my.txt', need --text FILE"),
+    (["--text", "my.txt", "more.txt"], r"got 'more\.txt', need --text FILE, another option, or setting=value"),
+    (["--text", "my.txt", "batchsize=8"], "got setting 'batchsize', need one of: batch_size"),
+    (["--text", "my.txt", "--learning_rate=8"], "got option '--learning_rate', need one of:"),
+    (["--text", "my.txt", "emb_dim=7"], "emb_dim must be a multiple of n_heads"),
+    (["--text", "my.txt", "lr=fast"], "--lr: got 'fast', need a number above 0"),
+    (["--text", "my.txt", "lr=-1"], "--lr: got '-1', need a number above 0"),
+    (["--text", "my.txt", "lr=nan"], "--lr: got 'nan', need a number above 0"),
+    (["--text", "my.txt", "batch_size=0"], "--batch_size: got '0', need a whole number of at least 1"),
+    (["--text", "my.txt", "batch_size=2.5"], "--batch_size: got '2.5', need a whole number"),
+    (["--text", "my.txt", "batch_size=inf"], "--batch_size: got 'inf', need a whole number"),
+    (["--text", "my.txt", "compile=maybe"], "--compile: got 'maybe', need true or false"),
+    (["--text", "my.txt", "precision=float16"], "--precision: got 'float16', need one of: float32, bfloat16"),
+    (["--text", "my.txt", "--config", "125M"], "--config: got '125M', need one of: tiny, small, 124M, 355M, 774M, 1558M"),
+    (["--text", "my.txt", "warmup=50"], "got warmup=50, need fewer updates than the 12 of the training"),
+    (["--text", "my.txt", "min_lr=1"], "got min_lr=1 above lr=0.002"),
+    (["--text", "my.txt", "train=0.9", "val=0.1"], "need something left for each part"),
+    (["--text", "my.txt", "train=0.9", "val=0.3"], "fractions must not be negative, and together at most 1"),
+    (["--text", "my.txt", "--device", "gpu"], "got the device 'gpu'"),
+    (["--text", "my.txt", "--resume"], r"there is no run to resume in runs.my"),
+    (["--text", "my.txt", "--resume", "--restart"], "not allowed with argument"),
+    (["--text", "my.txt", "--out", "my.txt"], r"got --out my\.txt, which is a file: name a folder"),
+    (["--out", "nothing"], "name a text to train on"),
+    (["--text", "my.txt", "--prompt", ""], "got start_context=''"),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_what_is_wrong_is_said_in_one_line_and_the_exit_status_is_2(arguments, words, folder, capsys):
+    (folder / "empty.txt").touch()
+    (folder / "binary.txt").write_bytes(b"ab\xff\xfe")
+    (folder / "short.txt").write_text("Too short for anything.")
+    status, out, err = run(capsys, *SMALL, *arguments)
+    assert status == 2 and re.search(words, err), err
+    assert err.startswith("train.py: ") and err.count("\n") == 1
+    assert not list(folder.rglob("checkpoint.pt")) and "Traceback" not in out
+
+
+def test_a_run_is_not_mixed_up_with_another(folder, capsys):
+    run(capsys, "--text", "my.txt", *SMALL, "max_steps=2")
+    before = {path.name: path.read_bytes() for path in Path("runs/my").iterdir()}
+    (folder / "my.txt").write_text("Another text. " * 500)
+    assert "holds the tokens of another text, or it has changed since: use another folder" in run(capsys, "--text", "my.txt")[2]
+    (folder / "my.txt").write_text(load_text()[:8000], encoding="utf-8")
+    assert "another model configuration (emb_dim was 8, and is now 16)" in run(capsys, "--text", "my.txt", "emb_dim=16")[2]
+    assert before.keys() == {path.name for path in Path("runs/my").iterdir()}
+    assert before["checkpoint.pt"] == Path("runs/my/checkpoint.pt").read_bytes()
+    for damage in ("", "[1]", '{"lr": 1, "colour": "red"}'):
+        Path("runs/my/settings.json").write_text(damage)
+        assert "is missing or damaged: begin anew with --restart" in run(capsys, "--text", "my.txt")[2]
+
+
+def test_preflight_stops_a_training_that_cannot_work(folder, capsys):
+    status, _, err = run(capsys, "--text", "my.txt", *SMALL, "lr=30", "warmup=0")
+    assert status == 2 and "preflight found" in err and err.count("\n") == 1
+
+
+def test_help_names_every_setting_with_its_default(capsys):
+    with pytest.raises(SystemExit):
+        script.main(["--help"])
+    shown = capsys.readouterr().out
+    assert all(f"--{name} …" in shown for name in script.DEFAULTS)
+    assert "(16)" in shown and "(cosine)" in shown and max(map(len, shown.splitlines())) <= 130
