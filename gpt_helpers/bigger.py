@@ -69,7 +69,7 @@ def decay_groups(model: nn.Module) -> list[dict]:
             {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0}]
 
 
-def train(cfg: dict, seed: int, lr: float, share: Callable[[int], float] = constant, *, max_grad_norm: float = math.inf,
+def learn(cfg: dict, seed: int, lr: float, share: Callable[[int], float] = constant, *, max_grad_norm: float = math.inf,
           spoil: dict[int, Callable] | None = None, groups: Callable = nn.Module.parameters,
           bfloat16: bool = False) -> tuple[nn.Module, list[float]]:
     """Train a new model for STEPS updates; the model, and the training loss before each update.

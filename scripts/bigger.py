@@ -15,7 +15,7 @@ from gpt_helpers.bigger import (
     constant,
     damaged,
     decay_groups,
-    train,
+    learn,
     validation_loss,
     warm_up,
     warm_up_and_decay,
@@ -38,7 +38,7 @@ WANTED = [(*setting, seed) for seed in range(1, 11) for setting, (cfg, _) in SET
 def one_line(setting, rate, seed):
     """Train with a setting from a seed; a line of the table."""
     cfg, options = SETTINGS[setting, rate]
-    model, _ = train(cfg, seed, rate, **options)
+    model, _ = learn(cfg, seed, rate, **options)
     return {"setting": setting, "rate": rate, "seed": seed, "loss": f"{validation_loss(model):.4f}"}
 
 

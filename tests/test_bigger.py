@@ -16,11 +16,11 @@ from gpt_helpers.bigger import (
     constant,
     damaged,
     decay_groups,
+    learn,
     new_model,
     plot_rates,
     read_losses,
     smooth,
-    train,
     validation_loss,
     warm_up,
     warm_up_and_decay,
@@ -54,7 +54,7 @@ def test_matrices_decay_and_every_parameter_is_in_one_group():
 
 
 def first_batch(seed):
-    """As `train` draws it: a new model sets PyTorch's random numbers."""
+    """As `learn` draws it: a new model sets PyTorch's random numbers."""
     new_model(TINY, seed)
     return next(batches(seed))
 
@@ -70,12 +70,12 @@ def test_a_seed_gives_the_same_batches_every_time_and_a_damaged_one_has_no_right
 @pytest.mark.slow
 def test_each_option_changes_the_training_where_it_should_and_only_there():
     torch.set_num_threads(1)
-    model, plain = train(TINY, 1, 0.01, warm_up_and_decay)
-    assert train(TINY, 1, 0.01, warm_up_and_decay)[1] == plain and len(plain) == STEPS
-    _, spoiled = train(TINY, 1, 0.01, warm_up_and_decay, spoil={100: damaged})
+    model, plain = learn(TINY, 1, 0.01, warm_up_and_decay)
+    assert learn(TINY, 1, 0.01, warm_up_and_decay)[1] == plain and len(plain) == STEPS
+    _, spoiled = learn(TINY, 1, 0.01, warm_up_and_decay, spoil={100: damaged})
     assert spoiled[:100] == plain[:100] and spoiled[100] > 2 * plain[100] and spoiled[101] != plain[101]
     for options in ({"max_grad_norm": 0.01}, {"groups": decay_groups}, {"bfloat16": True}):
-        _, losses = train(TINY, 1, 0.01, warm_up_and_decay, **options)
+        _, losses = learn(TINY, 1, 0.01, warm_up_and_decay, **options)
         assert losses != plain and losses[-1] == pytest.approx(plain[-1], rel=0.2)
     assert validation_loss(model) == pytest.approx(plain[-1], rel=0.2)
 
@@ -167,7 +167,7 @@ def test_the_script_keeps_the_lines_that_are_there_and_runs_what_is_missing(tmp_
     monkeypatch.setattr(bigger, "PATH", tmp_path / "table.csv")
     monkeypatch.setattr(bigger, "WANTED", [("plain", 0.01, 1), ("plain", 0.01, 2)])
     ran = []
-    monkeypatch.setattr(bigger, "train", lambda cfg, seed, lr, **options: (ran.append(seed), []))
+    monkeypatch.setattr(bigger, "learn", lambda cfg, seed, lr, **options: (ran.append(seed), []))
     monkeypatch.setattr(bigger, "validation_loss", lambda model: 1 / (2 - len(ran)))
     with pytest.raises(ZeroDivisionError):      # stopped in the second run
         bigger.main()
