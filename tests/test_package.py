@@ -256,7 +256,8 @@ def test_the_readme_has_the_two_commands_for_every_system():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"```(?:bash|powershell)\n(.*?)\n```", readme, flags=re.DOTALL)
     for python, end in (("python3 -m venv", ""), ('cmd /c "py -m venv', '"')):
-        for file, program in (("requirements", "jupyter lab --config=jupyter_lab/config.json"), ("requirements-test", "pytest -n 2 --dist loadfile")):
+        for file, program in (("requirements", "jupyter lab --config=jupyter_lab/config.json"),
+                              ("requirements-test", "pytest -n 2 --dist loadfile")):
             assert any(re.fullmatch(f"{python} .venv && .* install -r {file}.txt && .*{program}{end}", command)
                        for command in commands)
 
