@@ -2,10 +2,12 @@
 import platform
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
 from small import SMALL, live_tensors
+from torch.utils.checkpoint import checkpoint
 
 from gpt_helpers.data import create_dataloader
 from gpt_helpers.device import pick_device, prepare_device, rough_duration, step_seconds, step_shares, training_memory
@@ -40,6 +42,24 @@ def test_a_loader_feeds_a_model_that_lives_elsewhere(elsewhere):
     loss = calc_loss_batch(x, y, elsewhere, torch.device("meta"))
     loss.backward()
     assert loss.is_meta and all(p.grad.is_meta for p in elsewhere.parameters())
+
+
+def test_an_update_with_all_that_a_large_training_adds_runs_elsewhere(elsewhere):
+    """Ids of 16 bits, micro-batches, recomputed blocks, clipping, groups and a schedule."""
+    ids = torch.arange(65).to(torch.uint16)
+    groups = [{"params": [p for p in elsewhere.parameters() if p.ndim > 1]},
+              {"params": [p for p in elsewhere.parameters() if p.ndim < 2], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    for block in elsewhere.trf_blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    for x, y in create_dataloader(ids, batch_size=2, context_length=16):
+        (calc_loss_batch(x, y, elsewhere, "meta") / 2).backward()
+    norm = torch.nn.utils.clip_grad_norm_(elsewhere.parameters(), 1.0)
+    optimizer.step()
+    schedule.step()
+    assert norm.is_meta and schedule.get_last_lr() == [5e-4, 5e-4]
+    assert all(t.is_meta for state in optimizer.state.values() for name, t in state.items() if name != "step")
 
 
 def test_a_model_that_lives_elsewhere_generates_there(elsewhere):

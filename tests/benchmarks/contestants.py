@@ -33,6 +33,22 @@ def ours():
     return Contestant(GPTModel, calc_loss_batch, fused, generate_text_simple)
 
 
+def in_bfloat16():
+    """This project, with the matrix products of the forward pass in bfloat16."""
+    def loss(inputs, targets, model, device):
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            return plain.loss(inputs, targets, model, device)
+
+    plain = ours()
+    return plain._replace(loss=loss)
+
+
+def compiled():
+    """This project, with `torch.compile`."""
+    plain = ours()
+    return plain._replace(build=lambda cfg: torch.compile(plain.build(cfg)))
+
+
 def chapter(name, optimizer):
     """PyPI's llms-from-scratch, the package of the book's chapters 4 and 5; name: which of its two models."""
     from llms_from_scratch import ch04, ch05
@@ -67,6 +83,8 @@ def fused(parameters, **options):
 
 CONTESTANTS = {
     "ours": ours,
+    "ours, bfloat16": in_bfloat16,
+    "ours, compiled": compiled,
     "GPTModel": lambda: chapter("GPTModel", torch.optim.AdamW),
     "GPTModelFast": lambda: chapter("GPTModelFast", torch.optim.AdamW),
     "GPTModel, fused": lambda: chapter("GPTModel", fused),
@@ -99,20 +117,22 @@ class Turns:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (MEMORY if sys.platform == "darwin" else 1024)
 
 
-def step(turns, contestant, cfg, batch_size):
-    """One training step a turn; gives its loss."""
+def step(turns, contestant, cfg, batch_size, accumulate=1):
+    """One training step a turn, from so many micro-batches of so many windows; gives its loss."""
     torch.manual_seed(123)
     model = contestant.build(cfg).to(turns.device).train()
     optimizer = contestant.optimizer(model.parameters(), lr=4e-4, weight_decay=0.1)
-    inputs, targets = torch.randint(cfg["vocab_size"], (2, batch_size, cfg["context_length"]))
-    loss = None
+    inputs, targets = torch.randint(cfg["vocab_size"], (2, accumulate * batch_size, cfg["context_length"]))
+    total = None
     while True:
-        turns.next(loss)
+        turns.next(total)
         optimizer.zero_grad()
-        loss = contestant.loss(inputs, targets, model, turns.device)
-        loss.backward()
+        total = 0.0
+        for x, y in zip(inputs.chunk(accumulate), targets.chunk(accumulate), strict=True):
+            loss = contestant.loss(x, y, model, turns.device) / accumulate
+            loss.backward()
+            total += loss.item()
         optimizer.step()
-        loss = loss.item()
         if turns.device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -189,7 +209,7 @@ def main(name, task, options):
     reports = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)      # what a contestant prints must not look like a report
     plain = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    turns = Turns(prepare_device(pick_device()) if name == "ours" else plain, reports)
+    turns = Turns(prepare_device(pick_device()) if name.startswith("ours") else plain, reports)
     if name == "the limit":
         from limit import products_of_sample, products_of_step
         {"step": products_of_step, "sample": products_of_sample}[task](turns, **options)

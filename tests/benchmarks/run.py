@@ -6,6 +6,7 @@ First: pip install -r tests/benchmarks/requirements.txt && pip install --no-deps
 """
 import argparse
 import math
+import os
 import subprocess
 import sys
 import time
@@ -63,6 +64,38 @@ def steps(peers, rounds, peak_tflops):
         speed += f" That is {rate / 1e3 / peak_tflops:.0%} of the {peak_tflops:g} TFLOP/s that the chip was said to reach."
     return section("One training step", "GPT-2's smallest size, context 256, batch 2, dropout 0.1, float32. *The limit*: the "
                    "matrix multiplication of the same step alone, each into memory that is there.", table(*rows), speed)
+
+
+def other_ways(rounds):
+    """The same step in bfloat16 and compiled, a batch in parts, and an update on two processes."""
+    rows = [("", "seconds a step", "times plain", "peak memory")]
+    for way in ("ours, bfloat16", "ours, compiled"):
+        with Worker("ours", "step", cfg=CFG, batch_size=2) as plain, Worker(way, "step", cfg=CFG, batch_size=2) as other:
+            reports, others = in_turn(plain, other, rounds)
+        rows.append((way, f"{seconds(others):.2f}", spread(ratios(reports, others)), peak_memory(others)))
+    with (Worker("ours", "step", cfg=CFG, batch_size=8) as whole,
+          Worker("ours", "step", cfg=CFG, batch_size=2, accumulate=4) as parts):
+        reports, others = in_turn(whole, parts, rounds)
+    rows += [("batch of 8", f"{seconds(reports):.2f}", "1", peak_memory(reports)),
+             ("four of 2, accumulated", f"{seconds(others):.2f}", spread(ratios(reports, others)), peak_memory(others))]
+    times = {(1, 1): [], (1, 2): [], (2, 1): []}                  # processes, and threads of each
+    for _ in range(rounds):
+        for number, threads in times:
+            times[number, threads].append({"seconds": update_on(number, threads)})
+    updates = [(number, threads, f"{seconds(taken):.3f}", spread(ratios(times[1, 1], taken)))
+               for (number, threads), taken in times.items()]
+    return section("In other ways", "The step of the first table. *Plain* is ours in float32, or the batch at once.",
+                   table(*rows), "An update of four micro-batches of a small model (256 wide, context 128) by `train_model`, "
+                   "alone and under DistributedDataParallel:",
+                   table(("processes", "threads of each", "seconds an update", "times the first"), *updates))
+
+
+def update_on(number, threads):
+    """Seconds of an update on so many processes with so many threads each."""
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}",
+                           str(HERE / "together.py")], env=os.environ | {"OMP_NUM_THREADS": str(threads)}, check=True,
+                          capture_output=True, text=True)
+    return float(done.stdout.split("seconds ")[1].split()[0])
 
 
 def evaluating(rounds):
@@ -202,7 +235,7 @@ def main():
         print(machine())
         sections = [lambda: steps(["GPTModel"], 2, options.peak_tflops), lambda: sampling(["GPTModel"], 1, [50])]
     else:
-        sections = [lambda: steps(PEERS, 7, options.peak_tflops), lambda: evaluating(5),
+        sections = [lambda: steps(PEERS, 7, options.peak_tflops), lambda: other_ways(5), lambda: evaluating(5),
                     lambda: sampling(("GPTModel", "GPTModelFast", "transformers"), 3, [50, 200]), lambda: training(10),
                     lambda: growth(3), lambda: loading(100), lambda: large_text(1000),
                     lambda: importing(7)]
