@@ -40,7 +40,7 @@ def read_gauge(hours: torch.Tensor) -> torch.Tensor:
 def plot_tide(hours: torch.Tensor, sea: torch.Tensor, lines: Mapping[str, torch.Tensor]) -> DescribedFigure:
     """The sea as dots, and up to four lines of the Clerk, {name: feet}, the last one strong; each (N,), as `hours` is.
 
-    The description tells each line's typical error, the root of the mean square.
+    The description tells each line's typical error, the root of the mean squared error.
     """
     title = "What the Clerk foretells, and what the sea does"
     figure, axes = new_axes(title, "hours from now", "feet above the middle of the stair", height=3.4)
