@@ -1,6 +1,7 @@
 """The trainings and instruments of lesson 10: each option does what its name says, and the stored table is whole."""
 import csv
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from gpt_helpers.bigger import (
     warm_up_and_decay,
 )
 from gpt_helpers.healthy import END_ID
-from gpt_helpers.instruments.cost import BytesSent, bfloat16_speed, kept_and_computed, output_types
+from gpt_helpers.instruments.cost import BytesHeld, BytesSent, bfloat16_speed, output_types, step_cost
 
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 import bigger
@@ -91,23 +92,30 @@ def test_the_figure_says_where_each_way_is_lowest_and_how_it_ends():
                             "at 1, and ends at 2.00; both is lowest, 2.000, at 0.1, and ends at 2.20; the floor is 1.500.")
 
 
-def test_recomputing_keeps_less_and_computes_more():
-    class Recompute(nn.Module):
-        def __init__(self, block):
-            super().__init__()
-            self.block = block
-
-        def forward(self, x, layer_cache=None):
-            return checkpoint(self.block, x, layer_cache, use_reentrant=False)
-
+def test_recomputing_holds_less_and_computes_more():
     inputs, targets = next(batches(seed=1, steps=1, batch_size=2))
     model = new_model(TINY | {"n_layers": 4}, seed=1)
-    kept, computed = kept_and_computed(model, inputs, targets)
-    gradient = [p.grad.clone() for p in model.parameters()]
-    model.trf_blocks = nn.Sequential(*map(Recompute, model.trf_blocks))
-    kept_again, computed_again = kept_and_computed(model, inputs, targets)
-    assert 0 < kept_again < kept / 2 and computed < computed_again <= computed * 4 / 3
-    assert all(torch.equal(p.grad, before) for p, before in zip(model.parameters(), gradient, strict=True))
+    plain = step_cost(model, inputs, targets)
+    gradients = [p.grad for p in model.parameters()]
+    for block in model.trf_blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    again = step_cost(model, inputs, targets)
+    block = (plain.kept - again.kept) / 4                 # what one block keeps beside its input
+    assert 0 < again.kept < plain.kept / 2 and plain.operations < again.operations <= plain.operations * 4 / 3
+    assert plain.kept <= plain.peak and again.kept + block / 2 < again.peak < again.kept + 2 * block
+    assert all(map(torch.equal, gradients, (p.grad for p in model.parameters())))
+
+
+def test_bytes_are_held_as_long_as_a_tensor_lives_and_only_once():
+    known = torch.zeros(1000)
+    with BytesHeld([known]) as held:
+        tensor = known + 1
+        assert held.now == 4000
+        tensor = tensor + 1                               # for a moment there are two
+        views = tensor[:10], known[:10]
+        assert (held.now, held.peak) == (4000, 8000)
+        del tensor, views
+        assert (held.now, held.peak) == (0, 8000)
 
 
 def test_what_a_linear_layer_keeps_and_computes_is_what_one_works_out_by_hand():
@@ -120,10 +128,11 @@ def test_what_a_linear_layer_keeps_and_computes_is_what_one_works_out_by_hand():
             return self.head(self.rows(ids))
 
     inputs = targets = torch.arange(6).reshape(2, 3)      # 6 tokens
-    kept, computed = kept_and_computed(Logits(), inputs, targets)
-    assert computed == 3 * 2 * 6 * 4 * 10                 # forward, gradient of the input, gradient of the weights
-    least = 6 * 8 + 6 * 4 * 4 + 6 * 10 * 4                # ids, the layer's input, log-probabilities
-    assert least <= kept < least + 200                    # and the targets, and what the loss counted
+    cost = step_cost(Logits(), inputs, targets)
+    assert cost.operations == 3 * 2 * 6 * 4 * 10          # forward, gradient of the input, gradient of the weights
+    least = 6 * 4 * 4 + 6 * 10 * 4                        # the layer's input, log-probabilities
+    assert least <= cost.kept < least + 100               # and the loss, and what it counted
+    assert cost.peak >= least + 6 * 10 * 4                # beside the gradient of the logits
 
 
 def test_autocast_leaves_norms_and_embeddings_in_float32_and_no_hook_behind():

@@ -1,11 +1,16 @@
-"""What a training step costs: memory kept, operations, bits, bytes sent. For lesson 10."""
+"""What a training step costs: memory held, operations, bits, bytes sent. For lesson 10."""
 import os
 import subprocess
 import sys
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from gpt_helpers.loss import calc_loss_batch
@@ -21,24 +26,53 @@ print("faster" if half < full / 1.5 else "slower" if half > 1.5 * full else "abo
 """
 
 
-def kept_and_computed(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[int, int]:
-    """A step's cost: bytes that forward keeps for backward, without the weights; operations in matrix products, as counted.
+class BytesHeld(TorchDispatchMode):
+    """Within it, `now` counts the bytes of the tensors made there that still live, and `peak` says how many it was at most.
+
+    known: tensors from before, which do not count, nor do views of them.
+    """
+
+    def __init__(self, known: Iterable[torch.Tensor] = ()):
+        super().__init__()
+        self.sizes, self.peak = {tensor.untyped_storage().data_ptr(): 0 for tensor in known}, 0
+
+    @property
+    def now(self) -> int:
+        return sum(self.sizes.values())
+
+    def __torch_dispatch__(self, operation: Callable, types: Sequence, args: tuple = (), kwargs: dict | None = None) -> Any:
+        outputs = operation(*args, **(kwargs or {}))
+        for tensor in filter(torch.is_tensor, tree_leaves(outputs)):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in self.sizes:
+                self.sizes[storage.data_ptr()] = storage.nbytes()
+                weakref.finalize(storage, self.sizes.pop, storage.data_ptr())
+        self.peak = max(self.peak, self.now)
+        return outputs
+
+
+class StepCost(NamedTuple):
+    """What a training step costs: bytes kept between forward and backward, bytes held at the peak, operations as counted."""
+    kept: int
+    peak: int
+    operations: int
+
+
+def step_cost(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> StepCost:
+    """The cost of forward and backward: bytes beside the batch, the weights and their gradients; operations in matrix products.
 
     inputs, targets: (B, T), on the model's device. The gradients of the step are left in the model.
     """
-    kept, weights = {}, {p.untyped_storage().data_ptr() for p in model.parameters()}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.untyped_storage().data_ptr() not in weights:
-            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
     model.zero_grad()
     with FlopCounterMode(display=False) as counter:
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = calc_loss_batch(inputs, targets, model, inputs.device)
+        calc_loss_batch(inputs, targets, model, inputs.device).backward()
+    model.zero_grad(set_to_none=False)      # and once more, since the counter keeps tensors longer than the step does
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    with BytesHeld([inputs, targets, *model.buffers(), *model.parameters(), *gradients]) as held:
+        loss = calc_loss_batch(inputs, targets, model, inputs.device)
+        kept = held.now
         loss.backward()
-    return sum(kept.values()), counter.get_total_flops()
+    return StepCost(kept, held.peak, counter.get_total_flops())
 
 
 def output_types(model: nn.Module, inputs: torch.Tensor) -> dict[str, torch.dtype]:
