@@ -38,7 +38,10 @@ def read_gauge(hours: torch.Tensor) -> torch.Tensor:
 
 
 def plot_tide(hours: torch.Tensor, sea: torch.Tensor, lines: Mapping[str, torch.Tensor]) -> DescribedFigure:
-    """The sea as dots, and up to four lines of the Clerk, {name: feet}, the last one strong; each (N,), as `hours` is."""
+    """The sea as dots, and up to four lines of the Clerk, {name: feet}, the last one strong; each (N,), as `hours` is.
+
+    The description tells each line's typical error, the root of the mean squared error.
+    """
     title = "What the Clerk foretells, and what the sea does"
     figure, axes = new_axes(title, "hours from now", "feet above the middle of the stair", height=3.4)
     axes.plot(hours, sea, ".", color=PALETTE["floor"], markersize=4)
@@ -48,6 +51,6 @@ def plot_tide(hours: torch.Tensor, sea: torch.Tensor, lines: Mapping[str, torch.
     axes.set(xlim=(0, float(hours[-1])), ylim=(-11, 11))
     label_lines(axes, [(float(sea[-1]), "the sea", PALETTE["floor"]),
                        *((float(line[-1]), name, shade) for (name, line), shade in zip(lines.items(), shades, strict=True))])
-    wrong = ", ".join(f"{(line - sea).square().mean().sqrt():.2f} {name}" for name, line in lines.items())
+    errors = ", ".join(f"{(line - sea).square().mean().sqrt():.2f} {name}" for name, line in lines.items())
     return DescribedFigure(figure, title, f"Over {hours[-1] - hours[0]:.0f} hours the sea moves between {sea.min():.1f} and "
-                           f"{sea.max():.1f} feet. The Clerk's line is wrong, on the whole, by this many feet: {wrong}.")
+                           f"{sea.max():.1f} feet. Typical error of the Clerk's line, in feet: {errors}.")

@@ -25,7 +25,7 @@ class GraphNode(Protocol):
 
 
 def draw_graph(end: GraphNode, title: str, names: Mapping[str, GraphNode]) -> DescribedFigure:
-    """All nodes that `end` was made from, left to right, each with its value in blue and its gradient in rust.
+    """All nodes that `end` was made from, left to right, each with its value in blue and its gradient in orange-red.
 
     names: {name: node}; nodes without a name are called after the function that made them. A tensor of more than six numbers is
     shown by its shape.
@@ -128,11 +128,11 @@ def plot_pulls(tokens: list[str], models: Mapping[str, Iterable[float]]) -> Desc
 def show_witnesses(found: Mapping[str, list[tuple[float, float, float]]], rows: Iterable[str], agreement: str) -> None:
     """A table of gradients found in three ways, for some of the tensors.
 
-    found: {tensor: [(by hand, by autograd, wiggled), ...]}, of which the first is shown. rows: the tensors to show.
+    found: {tensor: [(by hand, by autograd, wiggled), ...]}, largest first, which is the one shown. rows: the tensors to show.
     agreement: how closely all of them agree, in words.
     """
-    lines = ["| tensor | by hand | autograd | wiggled |", "|---|--:|--:|--:|"]
+    lines = ["| largest gradient of | by hand | autograd | wiggled |", "|---|--:|--:|--:|"]
     lines += [f"| {name} | " + " | ".join(f"{slope:.6f}" for slope in found[name][0]) + " |" for name in rows]
-    lines.append(f"\n{len(lines) - 2} of {len(found)} tensors. All agree {agreement}.")
+    lines.append(f"\n{len(lines) - 2} of {len(found)} tensors are shown. All {len(found)} agree {agreement}.")
     table = "\n".join(lines)
     display({"text/markdown": table, "text/plain": table}, raw=True)

@@ -360,6 +360,7 @@ def complain(words: object) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run the program; its exit status: 0 when all is done, 1 when training stopped before, 2 when something was wrong."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)      # a shell may have switched it off: nohup … &
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))      # a cluster's way to press Ctrl-C
     try:
         settings = all_settings(parse(arguments))

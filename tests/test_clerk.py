@@ -42,7 +42,7 @@ def test_a_whole_turn_diverges():
     assert ledger[-1].abs() > 1000 * ledger[0].abs()
 
 
-def test_the_figure_says_how_wrong_each_line_is():
+def test_the_figure_tells_the_typical_error_of_each_line():
     soon = torch.arange(0, 24.0)
     figure = plot_tide(soon, torch.zeros(24), {"after 0": torch.ones(24), "after 9": torch.full((24,), 0.5)})
-    assert repr(figure).endswith("wrong, on the whole, by this many feet: 1.00 after 0, 0.50 after 9.")
+    assert repr(figure).endswith("Typical error of the Clerk's line, in feet: 1.00 after 0, 0.50 after 9.")

@@ -81,8 +81,8 @@ def test_the_witnesses_are_shown_for_some_tensors_and_counted_for_all(monkeypatc
     shown = []
     monkeypatch.setattr(graph, "display", lambda data, raw: shown.append(data["text/plain"]))
     show_witnesses({"a": [(1.0, 1.0, 1.5), (9.0, 9.0, 9.0)], "b": [(2.0, 2.0, 2.0)]}, ["a"], "closely")
-    assert shown == ["| tensor | by hand | autograd | wiggled |\n|---|--:|--:|--:|\n| a | 1.000000 | 1.000000 | 1.500000 |\n\n"
-                     "1 of 2 tensors. All agree closely."]
+    assert shown == ["| largest gradient of | by hand | autograd | wiggled |\n|---|--:|--:|--:|\n"
+                     "| a | 1.000000 | 1.000000 | 1.500000 |\n\n1 of 2 tensors are shown. All 2 agree closely."]
 
 
 def test_the_numbers_in_the_drawing_of_the_chain_rule_are_those_of_autograd():

@@ -29,8 +29,9 @@ def test_a_drawing_is_described_and_fetches_nothing(path):
 
 CODE = {      # what stands in the lines of model.py that the sheet names
     "1": "self.tok_emb(in_idx) + self.pos_emb(positions)", "2": "for block, layer_cache in", "3": "x + self.drop(self.att(",
-    "4": "nn.LayerNorm(", "5": "self.qkv(x).chunk(3", "6": "F.scaled_dot_product_attention(q, k, v", "7": "is_causal=",
-    "8": "self.out_proj(heads.", "9": "self.fc_out(F.gelu(self.fc_in(x)", "10": "self.out_head(self.final_norm(x))",
+    "4": "(self.norm1(x)", "5": "self.qkv(x).chunk(3", "6": "part.unflatten(-1, (self.n_heads",
+    "7": "F.scaled_dot_product_attention(q, k, v", "8": "is_causal=", "9": "self.out_proj(heads.",
+    "10": "self.fc_out(F.gelu(self.fc_in(x)", "11": "self.out_head(self.final_norm(x))",
 }
 
 

@@ -262,6 +262,18 @@ def test_the_readme_has_the_two_commands_for_every_system():
                        for command in commands)
 
 
+def test_each_lesson_says_how_long_it_takes_as_the_readme_does():
+    row = re.compile(r"\]\(notebooks/(\w+\.ipynb)\)[^|]*\| (\d+) minutes \| (?:(\d+|a) minutes?)?")
+    words = {"one": "1", "two": "2", "three": "3", "four": "4", "a": "1"}
+    told = row.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(told) >= 11
+    for name, reading, running in told:
+        opening = nbformat.read(ROOT / "notebooks" / name, 4).cells[0].source.replace("\n", " ")
+        assert f"{reading} minutes" in opening, name
+        if says := re.search(r"minutes to read, (\w+) to run", opening):
+            assert words[says[1]] == words.get(running, running), name
+
+
 def test_jupyterlab_asks_nobody_for_news_or_updates():
     lab = json.loads((ROOT / "jupyter_lab/config.json").read_text(encoding="utf-8"))["LabApp"]
     assert lab["news_url"] is None and lab["check_for_updates_class"] == "jupyterlab.NeverCheckForUpdate"

@@ -276,7 +276,7 @@ def test_a_checkpoint_knows_the_ids_on_disk(small, story, tmp_path):
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
-    """SIGKILL, after a random time, again and again until it is done."""
+    """SIGKILL, after a random time, a few times; then once without."""
     path, chance = tmp_path / "a.txt", random.Random(1)
     path.write_text(load_text() * 100, encoding="utf-8")
     code = ("import sys; from gpt_helpers import shards, text; shards.SHARD, text.PIECE = 20_000, 5_000; "
@@ -289,7 +289,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
     start = time.perf_counter()
     process.wait()
     seconds, kills = time.perf_counter() - start, 0
-    while True:
+    while kills < 8:
         process = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.PIPE)
         process.stdout.readline()
         try:
@@ -299,7 +299,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
             process.send_signal(signal.SIGKILL)
             process.wait()
             kills += 1
-    assert kills >= 2 and process.returncode == 0
+    assert kills >= 2
+    subprocess.run([*command, str(tmp_path / "killed")], check=True, stdout=subprocess.DEVNULL)
     killed = {name: raw for name, raw in files(tmp_path / "killed").items() if not name.endswith(".tmp")}
     assert killed == files(tmp_path / "whole")
 

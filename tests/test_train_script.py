@@ -194,6 +194,7 @@ def press(when):
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_ctrl_c_saves_and_says_how_to_go_on(number, folder, capsys, monkeypatch):
     run(capsys, "--text", "my.txt", *SMALL, "--out", "whole")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)      # as for a program that a shell runs in the background
     with monkeypatch.context() as patch:
         patch.setattr(script, "Progress", press((6, number)))
         status, out, _ = run(capsys, "--text", "my.txt", *SMALL)

@@ -95,7 +95,7 @@ def compare_gradients(got: torch.Tensor, right: torch.Tensor, usual: float = 1.0
     limit = got.abs().max().item()
     if alike < 0.95 and F.cosine_similarity(got, right.clamp(-limit, limit), dim=0) > 0.99:
         return Finding(None, f"each value of the gradient is clipped at {limit:.2g}, which changes its direction")
-    if alike < 0.95 * usual - 0.03:
+    if alike < 0.97 * usual - 0.02:
         return Finding(False, f"the optimizer gets another gradient than that of the mean cross-entropy (cosine {alike:.2f}): "
                               "another loss, or parts of the model left out")
     if scale > 1.5:

@@ -140,7 +140,8 @@ def schedule_fits(scheduler: Any, steps: int) -> Finding:
         return Finding(None, f"the schedule has made {scheduler.last_epoch:,} steps, as many as the training has, or more")
     rates = [each[0] for each in rates_of(scheduler, steps)]
     if len(rates) < min(steps, MOST):
-        return Finding(False, f"the schedule ends after {len(rates):,} of {steps:,} steps: it was made for a shorter training")
+        return Finding(False, f"the schedule ends after {len(rates) - 1:,} of {steps:,} steps: it was made for a shorter "
+                              "training")
     whole = scheduler.last_epoch + steps
     if isinstance(scheduler, CosineAnnealingLR) and scheduler.T_max < 0.9 * whole:
         return Finding(False, f"after T_max = {scheduler.T_max:,} of {whole:,} steps the cosine rises again: was it made "

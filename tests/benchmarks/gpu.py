@@ -7,6 +7,7 @@ github.com/karpathy/nanoGPT. --device cpu with a small --width shows that it run
 """
 import argparse
 import contextlib
+import importlib
 import statistics
 import sys
 import time
@@ -32,10 +33,9 @@ def ours(cfg: dict, device: torch.device) -> tuple:
 
 def nanogpt(cfg: dict, device: torch.device) -> tuple:
     """nanoGPT's model of the same size, its own optimizer, and the loss of a batch, as its train.py uses them."""
-    from model import GPT, GPTConfig
-
-    model = GPT(GPTConfig(block_size=cfg["context_length"], vocab_size=cfg["vocab_size"], n_layer=cfg["n_layers"],
-                          n_head=cfg["n_heads"], n_embd=cfg["emb_dim"], dropout=0.0, bias=False)).to(device)
+    source = importlib.import_module("model")                    # of the clone
+    model = source.GPT(source.GPTConfig(block_size=cfg["context_length"], vocab_size=cfg["vocab_size"], n_layer=cfg["n_layers"],
+                                        n_head=cfg["n_heads"], n_embd=cfg["emb_dim"], dropout=0.0, bias=False)).to(device)
     optimizer = model.configure_optimizers(0.1, 6e-4, (0.9, 0.95), device.type)
     return model, optimizer, lambda model, inputs, targets: model(inputs, targets)[1]
 

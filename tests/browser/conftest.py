@@ -69,7 +69,7 @@ def lab(tmp_path_factory):
     """JupyterLab as the README starts it, on a copy of the project's pages, with nobody's settings: its address."""
     root, own = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("jupyter")
     for name in ("notebooks", "images", "jupyter_lab"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "my_*", "*.pt"))
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "my_*", "*.pt", "*.tmp"))
     (own / "config" / "labconfig").mkdir(parents=True)
     (own / "config" / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(SETTINGS))
     folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime",
