@@ -77,8 +77,12 @@ class Opened:
         last.filter(has_text=f"[{len(cells)}]:").wait_for(timeout=1000 * seconds)
         self.notebook.locator(".jp-CodeCell .jp-InputPrompt", has_text="[*]").first.wait_for(state="detached")
 
+    def unfold(self):
+        """Show the folded answers, as a reader does by a click."""
+        self.page.evaluate("window.jupyterapp.commands.execute('notebook:show-all-cell-outputs')")
+
     def faults(self):
-        """What a reader should not meet, after all has run."""
+        """What a reader should not meet, after all has run or is unfolded."""
         outputs = [output for cell in self.stored.cells for output in cell.get("outputs", [])]
         pictures = sum("image/png" in output.get("data", {}) for output in outputs)
         pictures += sum(len(re.findall(r"!\[", cell.source)) for cell in self.stored.cells if cell.cell_type == "markdown")

@@ -194,6 +194,7 @@ def test_an_exercise_is_answered_with_the_keyboard_alone_first_wrong_then_right(
     ("10_bigger", "first-step", "'wide':")])
 def test_a_long_lesson_opens_with_its_results_and_its_first_cells_run(page, lab, name, cell, words):
     with Opened(page, lab, f"notebooks/{name}.ipynb") as opened:
+        opened.unfold()
         assert list(opened.faults()) == []
         assert list(opened.take_pictures()) == []
         page.keyboard.press("Escape")
