@@ -157,7 +157,8 @@ def test_exercises_run_with_every_hint_folded(page, lab, name):
         assert list(opened.faults()) == []
         hints = sum("<details" in cell.source for cell in opened.stored.cells)
         assert hints >= 6 and opened.notebook.locator("details").evaluate_all("all => all.map(d => d.open)") == [False] * hints
-        assert all("to do" in told for told in opened.texts() if told), opened.texts()
+        told = [text for text in opened.texts() if text and not text.startswith("def ")]      # a program to repair is shown, too
+        assert len(told) >= 6 and all("to do" in text for text in told), told
         assert list(opened.take_pictures()) == []
 
 
