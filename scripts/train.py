@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from gpt_helpers.model import GPT_CONFIG_124M, GPT_CONFIG_TINY, GPTModel
 from gpt_helpers.parallel import processes, size, wrap
 from gpt_helpers.plot import plot_losses
 from gpt_helpers.progress import Callback, Progress
-from gpt_helpers.shards import encode_texts, open_tokens
+from gpt_helpers.shards import ABOUT, TOKENS, encode_texts, open_tokens
 from gpt_helpers.text import get_tokenizer
 from gpt_helpers.train import train_model
 from gpt_helpers.validate import require_known
@@ -195,10 +196,8 @@ def all_settings(given: dict) -> dict:
     stored, there = {}, (out / "checkpoint.pt").exists()
     if there and not given.get("restart"):
         try:
-            stored = json.loads((out / "settings.json").read_text(encoding="utf-8"))
-            if unknown := [name for name in stored if name not in {*DEFAULTS, "text", "prompt"}]:
-                raise ValueError(unknown)
-        except (OSError, ValueError, TypeError):
+            stored = read_settings(out / "settings.json")
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, argparse.ArgumentTypeError):
             raise ValueError(f"{out / 'settings.json'} is missing or damaged: begin anew with --restart") from None
     if given.get("resume") and not there:
         raise ValueError(f"there is no run to resume in {out}: leave --resume out to begin one")
@@ -206,6 +205,16 @@ def all_settings(given: dict) -> dict:
     if "text" not in settings:
         raise ValueError("name a text to train on: --text my.txt")
     return settings | {"text": Path(settings["text"]).resolve()}
+
+
+def read_settings(path: Path) -> dict:
+    """The settings of a run. Raises what a damaged file makes of them."""
+    kinds = {name: convert for group in SETTINGS.values() for name, (convert, _, _) in group.items()}
+    kinds |= {"text": Path, "prompt": str}
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if not all(isinstance(stored[name], str) for name in ("text", "prompt")):
+        raise ValueError("text and prompt")
+    return {name: value if value is None else kinds[name](str(value)) for name, value in stored.items()}
 
 
 # The parts of a training.
@@ -219,8 +228,16 @@ def tokens_of(settings: dict) -> torch.Tensor:
         except (ValueError, OSError):
             time.sleep(1)
     out.mkdir(parents=True, exist_ok=True)
-    return encode_texts(text, out, get_tokenizer(), progress=lambda done, total: print(
-        f"Encoded {done:,} of {total:,} bytes", flush=True))
+    encode = partial(encode_texts, text, out, get_tokenizer(),
+                     progress=lambda done, total: print(f"Encoded {done:,} of {total:,} bytes", flush=True))
+    try:
+        return encode()
+    except ValueError:
+        if not (out / ABOUT).exists() or ((out / "checkpoint.pt").exists() and not settings.get("restart")):
+            raise
+        for name in (ABOUT, TOKENS):                  # of another text, and no run needs them
+            (out / name).unlink(missing_ok=True)
+        return encode()
 
 
 def configuration(settings: dict, vocab_size: int) -> dict:
@@ -264,10 +281,16 @@ def compute_in(precision: str, model: nn.Module, device: torch.device) -> nn.Mod
 
 
 class Curve(Callback):
-    """Saves the losses as a table and a picture at each evaluation."""
+    """Saves the losses as a table and a picture at each evaluation; and, once a first step was possible, the settings."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, settings: dict):
+        self.folder, self.settings = folder, settings
+
+    def on_step(self, step: int, loss: float) -> None:
+        if self.settings:
+            words = json.dumps(self.settings, indent=1, ensure_ascii=False)
+            write_atomically(self.folder / "settings.json", lambda temporary: temporary.write_text(words, encoding="utf-8"))
+            self.settings = None
 
     def on_eval(self, history: History) -> None:
         if sys.stderr.isatty():
@@ -307,7 +330,7 @@ def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
     out, tokenizer = settings["out"], get_tokenizer()
     settings["config"] = settings["config"] or ("124M" if device.type == "cuda" else "tiny")
     settings["lr"] = settings["lr"] or CONFIGS[settings["config"]][1]
-    settings["accumulate"] = settings["accumulate"] or size()
+    accumulate = settings["accumulate"] or size()
     cfg = configuration(settings, tokenizer.n_vocab)
     settings["context_length"] = context = cfg["context_length"]
     split = split_tokens(ids, settings["train"], settings["val"], context_length=context)
@@ -319,8 +342,8 @@ def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
     torch.manual_seed(settings["seed"])
     loaders = (create_dataloader(split.train, settings["batch_size"], context, shuffle=True),
                part_loader(split.val, settings["eval_iter"], settings))
-    tokens = settings["batch_size"] * settings["accumulate"] * context
-    steps = min(math.ceil(len(loaders[0]) / settings["accumulate"]) * settings["epochs"], settings["max_steps"])
+    tokens = settings["batch_size"] * accumulate * context
+    steps = min(math.ceil(len(loaders[0]) / accumulate) * settings["epochs"], settings["max_steps"])
     if settings["max_tokens"]:
         steps = min(steps, math.ceil(settings["max_tokens"] / tokens))
     lr, eval_freq = settings["lr"], settings["eval_freq"] or max(1, steps // 40)
@@ -338,14 +361,11 @@ def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
         require_sound(model, loaders, optimizer, tokenizer, scheduler=scheduler, steps=steps)
     model = wrap(torch.compile(model) if settings["compile"] else model, settings["engine"])
     optimizer, scheduler = new_optimizer(model, plan)
-    if FIRST:
-        kept = {name: settings[name] for name in (*DEFAULTS, "text", "prompt")}
-        words = json.dumps(kept | {"text": str(kept["text"])}, indent=1, ensure_ascii=False)
-        write_atomically(out / "settings.json", lambda temporary: temporary.write_text(words, encoding="utf-8"))
+    kept = {name: settings[name] for name in (*DEFAULTS, "prompt")} | {"text": str(settings["text"])}
     train_model(model, *loaders, optimizer, device, settings["epochs"], eval_freq, settings["eval_iter"], settings["prompt"],
-                tokenizer, scheduler=scheduler, max_grad_norm=settings["max_grad_norm"], accumulate=settings["accumulate"],
+                tokenizer, scheduler=scheduler, max_grad_norm=settings["max_grad_norm"], accumulate=accumulate,
                 max_steps=steps, checkpoint_path=out / "checkpoint.pt", checkpoint_freq=settings["checkpoint_freq"] or eval_freq,
-                resume=True, best_path=out / "best.safetensors", callbacks=[Progress(steps), Curve(out)])
+                resume=True, best_path=out / "best.safetensors", callbacks=[Progress(steps), Curve(out, kept)])
     finished = scheduler.last_epoch >= steps
     if finished and FIRST:
         test(settings, split.test, device)
@@ -374,7 +394,10 @@ def main(arguments: list[str]) -> int:
             if train(settings, ids, device):
                 return 0
             start = f"torchrun --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']}" if size() > 1 else "python"
-            print(f"To go on from the last checkpoint: {start} {sys.argv[0]} --out {shlex.quote(str(settings['out']))}")
+            if (settings["out"] / "checkpoint.pt").exists():
+                print(f"To go on from the last checkpoint: {start} {sys.argv[0]} --out {shlex.quote(str(settings['out']))}")
+            else:
+                print("There is no checkpoint yet: begin again; after a loss that was nan, with a smaller lr=…")
             return 1
     except KeyboardInterrupt:
         complain("stopped; the same command goes on from here")

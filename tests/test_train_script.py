@@ -331,10 +331,27 @@ def test_a_run_is_not_mixed_up_with_another(folder, capsys):
     (folder / "my.txt").write_text(load_text()[:8000], encoding="utf-8")
     assert "another model configuration (emb_dim was 8, and is now 16)" in run(capsys, "--text", "my.txt", "emb_dim=16")[2]
     assert before.keys() == {path.name for path in Path("runs/my").iterdir()}
-    assert before["checkpoint.pt"] == Path("runs/my/checkpoint.pt").read_bytes()
-    for damage in ("", "[1]", '{"lr": 1, "colour": "red"}'):
+    for name in ("checkpoint.pt", "settings.json"):      # a refused command leaves the run as it was
+        assert before[name] == Path("runs/my", name).read_bytes()
+    stored = before["settings.json"].decode()
+    for damage in ("", "[1]", "null", '{"lr": 1, "colour": "red"}', stored.replace('"tiny"', '"zzz"'),
+                   stored.replace('"max_steps": 2', '"max_steps": -3'), stored.replace('"prompt": "', '"prompt": 3, "x": "')):
+        assert damage != stored
         Path("runs/my/settings.json").write_text(damage)
         assert "is missing or damaged: begin anew with --restart" in run(capsys, "--text", "my.txt")[2]
+
+
+def test_a_text_that_no_run_needs_may_be_mended(folder, capsys):
+    (folder / "my.txt").write_text("Too short.")
+    assert "too few for one window" in run(capsys, "--text", "my.txt", *SMALL)[2]
+    (folder / "my.txt").write_text(load_text()[:8000], encoding="utf-8")
+    assert run(capsys, "--text", "my.txt", *SMALL, "max_steps=2")[0] == 0
+
+
+def test_a_loss_of_nan_before_the_first_checkpoint_says_to_begin_again(folder, capsys):
+    status, out, _ = run(capsys, "--text", "my.txt", *SMALL, "lr=1e9", "--no-preflight")
+    assert status == 1 and "There is no checkpoint yet: begin again" in out
+    assert run(capsys, "--text", "my.txt", *SMALL, "max_steps=2")[0] == 0
 
 
 def test_preflight_stops_a_training_that_cannot_work(folder, capsys):
