@@ -10,7 +10,8 @@ A program that runs alone with `python program.py`, and with `torchrun --nproc-p
 `accumulate` counts the micro-batches of all processes, so the updates are the same ones on 1, 2 or 4: process r takes the
 micro-batches r, r + size, r + 2·size and so on, and loads no others. A run that was stopped on some processes goes on with
 any other number, but for rounding, where more than two gradients are added in another order. Dropout draws the same numbers on
-all that torchrun starts, be it one process; `python` alone draws others. All of them evaluate and sample; the first one prints, saves and calls the callbacks.
+all that torchrun starts, be it one process; `python` alone draws others. All of
+them evaluate and sample; the first one prints, saves and calls the callbacks.
 """
 import contextlib
 import math
