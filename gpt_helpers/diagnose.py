@@ -17,12 +17,11 @@ from gpt_helpers.instruments.data import (
     tokens_fit,
     validation_is_new,
 )
-from gpt_helpers.instruments.finding import Finding, in_a_line
+from gpt_helpers.instruments.finding import Finding, in_a_line, padded
 from gpt_helpers.instruments.given import (
     as_one,
     cut,
     first_batches,
-    padded,
     require_schedule,
     require_tokenizer,
     require_weights,
@@ -68,9 +67,14 @@ class Report(dict):
         except Exception as error:      # a program of somebody else may raise anything
             yours, what = test in ("step", "evaluation"), f"your {test} fails"
             found = Finding(False if yours else None, f"{what if yours else 'could not be tested'}: {in_a_line(error)}")
-        if isinstance(found, Finding) and (test not in self or found.rank < self[test].rank):
-            self[test] = found
+        if isinstance(found, Finding):
+            self.note(test, found)
         return found
+
+    def note(self, test: str, finding: Finding) -> None:
+        """Keep a finding, if there is none for this test that is as bad."""
+        if test not in self or finding.rank < self[test].rank:
+            self[test] = finding
 
     def __repr__(self) -> str:
         marks = {True: "✔", False: "✘", None: "·"}
@@ -103,8 +107,8 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], o
     with unchanged(model, optimizer, scheduler) as restore, isolated(model, *there), torch.enable_grad():
         torch.manual_seed(0)
         given = first_batches(train_loader, "training")
-        batches, again = padded(given), padded(first_batches(train_loader, "training"))
-        val_batches = padded(first_batches(val_loader, "validation")) if val_loader is not None else []
+        batches, again = (list(map(padded, each)) for each in (given, first_batches(train_loader, "training")))
+        val_batches = list(map(padded, first_batches(val_loader, "validation"))) if val_loader is not None else []
         look_at_data(report, batches, again, val_batches)
         model.eval()
         if not report.run("model", takes, model, *(rows(batches + val_batches, part) for part in (0, 1))).sound:
@@ -154,7 +158,8 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], o
                 report["schedule"] = moves
             else:
                 report.run("schedule", schedule_fits, scheduler, left)
-                report.run("schedule", lambda: moves or report["schedule"])
+                if moves:
+                    report.note("schedule", moves)
         if counts and scheduler.optimizer not in getattr(optimizer, "optimizers", [optimizer]):
             report["schedule"] = Finding(False, "the scheduler belongs to another optimizer, so this one's rate never changes")
         if evaluate:

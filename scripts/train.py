@@ -25,6 +25,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 from torch.utils.data import DataLoader
 
+from gpt_helpers.bigger import decay_groups
 from gpt_helpers.data import create_dataloader, split_tokens
 from gpt_helpers.device import pick_device, prepare_device
 from gpt_helpers.diagnose import require_sound
@@ -255,10 +256,8 @@ def part_loader(ids: torch.Tensor, batches: int, settings: dict) -> DataLoader:
 
 def new_optimizer(model: nn.Module, settings: dict) -> tuple[Optimizer, LRScheduler]:
     """AdamW, which decays matrices only, and its schedule: a linear warm-up, then half a cosine, or constant."""
-    weights = list(model.parameters())
-    groups = [{"params": [p for p in weights if p.ndim >= 2], "weight_decay": settings["weight_decay"]},
-              {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0}]
-    optimizer = AdamW(groups, lr=settings["lr"], betas=(0.9, settings["beta2"]), fused=weights[0].device.type in ("cpu", "cuda"))
+    optimizer = AdamW(decay_groups(model), lr=settings["lr"], betas=(0.9, settings["beta2"]),
+                      weight_decay=settings["weight_decay"], fused=next(model.parameters()).device.type in ("cpu", "cuda"))
     steps, warmup = settings["steps"], settings["warmup"]
     if not 0 <= warmup < steps:
         raise ValueError(f"got warmup={warmup}, need fewer updates than the {steps:,} of the training")

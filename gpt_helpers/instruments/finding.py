@@ -19,7 +19,6 @@ class Finding(NamedTuple):
     sound: bool | None
     words: str
 
-
     @property
     def rank(self) -> int:
         """The lower, the worse."""
@@ -53,13 +52,15 @@ def logits_of(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
                      "(B, T, V)")
 
 
-def mean_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """What training should minimise: the mean of -ln p over all targets that are no padding, attached to its graph.
-
-    Every negative target is padding, such as the -1 that some programs use.
-    """
+def padded(batch: Batch) -> Batch:
+    """The same batch, in which every negative target, such as the -1 that some programs use, is the usual padding."""
     inputs, targets = batch
-    targets = targets.masked_fill(targets < 0, PADDING)
+    return inputs, targets.masked_fill(targets < 0, PADDING)
+
+
+def mean_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """What training should minimise: the mean of -ln p over all targets that are no padding, attached to its graph."""
+    inputs, targets = padded(batch)
     return F.cross_entropy(logits_of(model, inputs).flatten(0, 1).float(), targets.flatten())
 
 

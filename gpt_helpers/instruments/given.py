@@ -32,13 +32,6 @@ class Together:
         for optimizer in self.optimizers:
             optimizer.step()
 
-    def state_dict(self) -> list[dict]:
-        return [optimizer.state_dict() for optimizer in self.optimizers]
-
-    def load_state_dict(self, states: list[dict]) -> None:
-        for optimizer, state in zip(self.optimizers, states, strict=True):
-            optimizer.load_state_dict(state)
-
     def register_step_pre_hook(self, hook: Callable) -> torch.utils.hooks.RemovableHandle:
         return self.optimizers[0].register_step_pre_hook(hook)      # the first of them steps once an update
 
@@ -65,8 +58,7 @@ def require_weights(model: nn.Module) -> torch.device:
 
 def require_tokenizer(tokenizer: Any) -> None:
     """ValueError when a tokenizer cannot encode and decode."""
-    if (tokenizer is not None and not all(callable(getattr(tokenizer, name, None)) for name in ("encode", "decode"))) or (
-            isinstance(tokenizer, str)):
+    if tokenizer is not None and not all(callable(getattr(tokenizer, name, None)) for name in ("encode", "decode")):
         raise ValueError(f"got a tokenizer of type {type(tokenizer).__name__}, need one with encode and decode, or None")
 
 
@@ -105,11 +97,6 @@ def safely(loader: Iterable, name: str) -> Iterator:
         yield from loader
     except Exception as error:
         raise ValueError(f"the {name} loader fails: {in_a_line(error)}") from None
-
-
-def padded(batches: list[Batch]) -> list[Batch]:
-    """The same batches, in which every negative target, such as the -1 that some programs use, is the usual padding."""
-    return [(inputs, targets.masked_fill(targets < 0, PADDING)) for inputs, targets in batches]
 
 
 def rows(batches: list[Batch], part: int = 0) -> torch.Tensor:

@@ -62,12 +62,12 @@ def past_is_safe(model: nn.Module, inputs: torch.Tensor) -> Finding:
         both = []
         for ids in (inputs, changed):
             torch.manual_seed(0)                                   # the same dropout
-            both.append(logits_of(model.train(training), ids).float())
+            both.append(logits_of(model.train(training), ids))
         model.train(mode)
-        before, after = both
+        exact = both[0].dtype in (torch.float32, torch.float64)
+        before, after = (logits.float() for logits in both)
         if not (before.isfinite().all() and after.isfinite().all()):
             return Finding(None, "after a few updates the logits are nan or infinite, so the past cannot be tested")
-        exact = logits_of(model, inputs[:1, :1]).dtype in (torch.float32, torch.float64)
         allowed, where = (1e-5 if exact else 1e-2) * before.std() + 1e-7, " in train mode" if training else ""
         if (before[0, :half] - after[0, :half]).abs().max() > allowed:
             return Finding(False, f"a later token changes what is predicted before it{where}: the causal mask is missing, or "

@@ -34,10 +34,11 @@ def holds_the_model(model: nn.Module, optimizer: Optimizer) -> Finding:
 
 def settings_fit(model: nn.Module, optimizer: Optimizer, batch: Batch, rates: list[float] | None = None) -> Finding:
     """Does each group step, downhill, with an eps below the gradients and a decay that leaves something over?"""
+    rates = rates or peak_rates(optimizer)
     mean_loss(model, batch).backward()
     sizes = torch.cat([weight.grad.abs().flatten() for weight in model.parameters() if weight.grad is not None])
     sizes = sizes[sizes > 0]
-    for number, (group, rate) in enumerate(zip(optimizer.param_groups, rates or peak_rates(optimizer), strict=True)):
+    for number, (group, rate) in enumerate(zip(optimizer.param_groups, rates, strict=True)):
         if group.get("maximize"):
             return Finding(False, "the optimizer has maximize=True: it climbs the loss")
         if rate == 0:
@@ -54,7 +55,6 @@ def settings_fit(model: nn.Module, optimizer: Optimizer, batch: Batch, rates: li
         if (decay := rate * group.get("weight_decay", 0)) > 0.02:
             return Finding(False, f"learning rate times weight decay takes {decay:.0%} of each weight at every step: one of them "
                                   "is too large")
-    rates = rates or peak_rates(optimizer)
     if min(rates) < 1e-4 * max(rates):
         return Finding(None, f"the groups of the optimizer have learning rates from {min(rates):g} to {max(rates):g}")
     return Finding(True, "eps and weight decay fit the gradients and the learning rate")
@@ -94,7 +94,7 @@ class Trial(NamedTuple):
 
 def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int = 12, seconds: float = 4.0,
               rates: list[float] | None = None) -> Trial:
-    """Updates of the model on one batch, at the highest learning rate that is known; `diagnose.unchanged` puts it back.
+    """Updates of the model on one batch, at the highest learning rate that is known; `given.unchanged` puts it back.
 
     steps: how many, but after three of them no new one is begun when so many seconds have passed. rates: one for each group.
     """
@@ -170,10 +170,10 @@ def learns(trial: Trial, steps: int | None = None) -> Finding:
     if steps and trial.ratio * steps < 0.2:
         return Finding(None, f"one update changes the weights by {trial.ratio:.4%}, and {steps:,} by at most "
                              f"{trial.ratio * steps:.0%}: is the learning rate too small for a training this short?")
-    if min(trial.losses) > first - 1e-3 * abs(first) and trial.ratio < 1e-5:
-        return Finding(None, f"one update changes the weights by {trial.ratio:.2g} of their size, too little to see whether it "
-                             "helps: is the learning rate too small?")
     if min(trial.losses) > first - 1e-3 * abs(first):
+        if trial.ratio < 1e-5:
+            return Finding(None, f"one update changes the weights by {trial.ratio:.2g} of their size, too little to see whether "
+                                 "it helps: is the learning rate too small?")
         return Finding(False, f"{updates} updates on one batch do not lower its loss ({first:.3f} to {last:.3f})")
     return Finding(True, f"one batch is learned: {first:.2f} to {last:.2f} in {updates} updates, of {trial.ratio:.2%} each")
 
@@ -185,7 +185,7 @@ def gradients_reach(trial: Trial) -> Finding:
         experts = all("expert" in name for name in never)          # of many, some get no token of a batch
         return Finding(None if experts else False,
                        f"{len(never)} of {len(names)} weight tensors get no gradient at all ({', '.join(never[:2])}"
-                              f"{', …' if len(never) > 2 else ''}): they take no part in the loss")
+                       f"{', …' if len(never) > 2 else ''}): they take no part in the loss")
     if fixed := [name for name, rows in trial.rows.items() if rows == 1]:
         return Finding(False, f"only one row of {fixed[0]} ever gets a gradient: are all positions the same?")
     dead = {name: share for name, share in trial.moved.items() if share < 0.7}
