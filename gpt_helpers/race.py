@@ -1,0 +1,147 @@
+"""The race of lesson 04: one small GPT, several optimisers, and the tokens on which one wins."""
+import csv
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from IPython.display import display
+from torch import nn
+from torch.optim import Optimizer
+
+from gpt_helpers.data import create_dataloader
+from gpt_helpers.loss import calc_loss_batch, calc_token_losses
+from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes
+
+TUNING, RACE = range(1, 4), range(4, 14)      # the seeds that chose each learning rate, and those of the race itself
+COLOURS = {"SGD": "val", "momentum": "accent", "Adam": "train", "AdamW": "test"}
+
+FREQUENCIES = {"once or twice": (1, 2), "3 to 9 times": (3, 9), "10 to 99 times": (10, 99), "100 times or more": (100, 10**9)}
+
+
+def train_steps(model: nn.Module, optimizer: Optimizer, batches: Iterable, epochs: int = 1) -> Iterator[float]:
+    """Train, a batch a step, and yield each step's loss, in nats per token; gradients stay until the next step."""
+    for _ in range(epochs):
+        for inputs, targets in batches:
+            optimizer.zero_grad()
+            loss = calc_loss_batch(inputs, targets, model, "cpu")
+            loss.backward()
+            optimizer.step()
+            yield loss.item()
+
+
+def losses_by_frequency(model: nn.Module, ids: torch.Tensor) -> dict[str, float]:
+    """Mean loss of the tokens of a text, (N,), by how often they occur in it, in nats per token.
+
+    A kind of token that the text does not have is left out.
+    """
+    losses = calc_token_losses(create_dataloader(ids, batch_size=64, context_length=32), model, "cpu")      # (n,)
+    often = ids.bincount()[ids[1:len(losses) + 1]]                                                          # (n,)
+    groups = {name: losses[(low <= often) & (often <= high)] for name, (low, high) in FREQUENCIES.items()}
+    return {name: group.mean().item() for name, group in groups.items() if len(group)}
+
+
+class TensorAdam(Optimizer):
+    """Adam, except that the weights of a tensor share one v, the average of their mean squared gradient."""
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float):
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move every weight; betas 0.9 and 0.999, eps 1e-8, no decay."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                state["step"] = t = state.get("step", 0) + 1
+                state["m"] = 0.9 * state.get("m", 0) + 0.1 * p.grad
+                state["v"] = 0.999 * state.get("v", 0) + 0.001 * p.grad.square().mean()
+                p -= group["lr"] * state["m"] / (1 - 0.9**t) / ((state["v"] / (1 - 0.999**t)).sqrt() + 1e-8)
+
+
+def read_race(path: str | Path) -> list[dict[str, Any]]:
+    """The table that `scripts/optimizer_race.py` writes: a dict for each run."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [run | {name: float(value) for name, value in run.items() if name != "rule"} | {"seed": int(run["seed"])}
+                for run in csv.DictReader(file)]
+
+
+def raced(path: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """{rule: its runs in the race, seed by seed}, from the table of `read_race`."""
+    runs = [run for run in read_race(path) if run["seed"] in RACE]
+    return {rule: [run for run in runs if run["rule"] == rule] for rule in dict.fromkeys(run["rule"] for run in runs)}
+
+
+def show_race(stored: Mapping[str, Sequence[Mapping[str, Any]]], columns: Iterable[str],
+              here: Mapping[str, float] | None = None) -> None:
+    """A table of the race: each rule's rate and, for each column of the stored runs, mean ± standard deviation over the seeds.
+
+    here: {rule: training loss of this notebook's own run}, one more column.
+    """
+    columns = list(columns)
+    head = ["", "learning rate", *columns, *(["training, run here"] if here else [])]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * (len(head) - 1) + "|"]
+    for rule, runs in stored.items():
+        numbers = [[run[name] for run in runs] for name in columns]
+        cells = [f"{statistics.mean(losses):.2f} ± {statistics.stdev(losses):.2f}" for losses in numbers]
+        lines.append(f"| {rule} | {runs[0]['rate']:g} | " + " | ".join(cells + ([f"{here[rule]:.2f}"] if here else [])) + " |")
+    table = "\n".join(lines)
+    display({"text/markdown": table, "text/plain": table}, raw=True)
+
+
+def plot_frequencies(here: Mapping[str, Mapping[str, float]],
+                     stored: Mapping[str, Sequence[Mapping[str, float]]]) -> DescribedFigure:
+    """Training loss by how often a token occurs: {rule: `losses_by_frequency`} as lines, all stored runs as bands behind."""
+    title = "Who learns the rare tokens?"
+    figure, axes = new_axes(title, "the token occurs in the training part …", "loss (nats per token)")
+    labels, words = [], []
+    for rule, losses in here.items():
+        colour = PALETTE[COLOURS[rule]]
+        bands = [[run[name] for run in stored[rule]] for name in losses]
+        axes.fill_between(losses.keys(), list(map(min, bands)), list(map(max, bands)), color=colour, alpha=0.15, linewidth=0)
+        axes.plot(losses.keys(), losses.values(), color=colour, marker="o", markersize=4)
+        labels.append((list(losses.values())[-1], rule, colour))
+        words.append(f"{rule} " + ", ".join(f"{loss:.1f}" for loss in losses.values()))
+    axes.set_ylim(0)
+    label_lines(axes, labels)
+    return DescribedFigure(figure, title, f"Lines: the race above. Bands: from the lowest to the highest of {len(bands[0])} "
+                           f"stored runs. Loss of tokens that occur {', '.join(losses)}: {'; '.join(words)}.")
+
+
+def plot_valley(loss: Callable[[torch.Tensor], torch.Tensor], paths: Mapping[str, torch.Tensor],
+                minimum: torch.Tensor) -> DescribedFigure:
+    """Paths of update rules, {name: (steps + 1, 2)}, over the lines of equal loss; loss: (2,) to ().  minimum: (2,)."""
+    title = "Four rules, one valley"
+    figure, axes = new_axes(title, "the rare weight", "the common weight", height=4.6)
+    across, along = torch.linspace(-2.3, 1.3, 73, dtype=torch.float64), torch.linspace(-0.8, 1.5, 73, dtype=torch.float64)
+    height = [[loss(torch.stack([x, y])) for x in across] for y in along]
+    axes.contour(across, along, height, levels=[0.585, 0.6, 0.63, 0.7, 0.8, 1, 1.3, 1.7, 2.2], colors="#c4c4c4", linewidths=0.8)
+    for name, path in paths.items():
+        axes.plot(*path.T, color=PALETTE[COLOURS[name]], marker="o", markersize=2.5, linewidth=1)
+        axes.annotate(name, path[-1], xytext=(5, 5), textcoords="offset points", color=PALETTE[COLOURS[name]])
+    axes.plot(*minimum, "k+", markersize=11)
+    axes.annotate("start", next(iter(paths.values()))[0], xytext=(6, -4), textcoords="offset points")
+    after = "; ".join(f"{name} at {path[10, 0]:.1f}, then at {path[-1, 0]:.1f}" for name, path in paths.items())
+    return DescribedFigure(figure, title, "Grey: lines of equal loss, lowest at the cross. SGD drops to the floor of the valley "
+                           "at once, then creeps along it; momentum swings across; Adam and AdamW set out diagonally. The rare "
+                           f"weight after ten steps, and in the end: {after}.")
+
+
+def plot_lines(lines: Mapping[str, Sequence[float]], title: str, ylabel: str, *, log: bool = False) -> DescribedFigure:
+    """Up to four lines against steps, {name: a value for each step}, the first in blue; log: a logarithmic axis."""
+    figure, axes = new_axes(title, "steps", ylabel)
+    styles = zip(lines.items(), ("train", "val", "baseline", "accent"), ("-", "--", ":", "-."), strict=False)
+    labels = []
+    for (name, values), colour, style in styles:
+        axes.plot(values, color=PALETTE[colour], linestyle=style)
+        labels.append((values[-1], name, PALETTE[colour]))
+    if log:
+        axes.set_yscale("log")
+        for value, name, colour in labels:
+            axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
+                          color=colour, va="center", annotation_clip=False)
+    else:
+        label_lines(axes, labels)
+    words = "; ".join(f"{name} from {values[0]:.2f} to {values[-1]:.2f}" for name, values in lines.items())
+    return DescribedFigure(figure, title, f"A line each, over {len(values) - 1} steps: {words}.")
