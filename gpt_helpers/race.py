@@ -1,5 +1,6 @@
 """The race of lesson 04: one small GPT, several optimisers, and the tokens on which one wins."""
 import csv
+import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,14 +9,15 @@ from typing import Any
 import torch
 from IPython.display import display
 from torch import nn
+from torch.nn.utils import parameters_to_vector
 from torch.optim import Optimizer
 
-from gpt_helpers.data import create_dataloader
-from gpt_helpers.loss import calc_loss_batch, calc_token_losses
+from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes
 
 TUNING, RACE = range(1, 4), range(4, 14)      # the seeds that chose each learning rate, and those of the race itself
-COLOURS = {"SGD": "val", "momentum": "accent", "Adam": "train", "AdamW": "test"}
+LEVELS = (0.585, 0.6, 0.63, 0.7, 0.8, 1, 1.3, 1.7, 2.2)      # losses at which the valley's lines are drawn
+COLOURS = {"SGD": "val", "momentum": "baseline", "Adam": "train", "AdamW": "accent"}
 
 FREQUENCIES = {"once or twice": (1, 2), "3 to 9 times": (3, 9), "10 to 99 times": (10, 99), "100 times or more": (100, 10**9)}
 
@@ -31,15 +33,51 @@ def train_steps(model: nn.Module, optimizer: Optimizer, batches: Iterable, epoch
             yield loss.item()
 
 
-def losses_by_frequency(model: nn.Module, ids: torch.Tensor) -> dict[str, float]:
-    """Mean loss of the tokens of a text, (N,), by how often they occur in it, in nats per token.
+def losses_by_frequency(losses: torch.Tensor, ids: torch.Tensor) -> dict[str, float]:
+    """Mean loss by how often a token occurs in a text, in nats per token; a kind of token that the text lacks is left out.
 
-    A kind of token that the text does not have is left out.
+    ids: (N,), the text. losses: (n,), one for each of its tokens from the second on, as `calc_token_losses` gives them.
     """
-    losses = calc_token_losses(create_dataloader(ids, batch_size=64, context_length=32), model, "cpu")      # (n,)
-    often = ids.bincount()[ids[1:len(losses) + 1]]                                                          # (n,)
+    often = ids.bincount()[ids[1:len(losses) + 1]]      # (n,)
     groups = {name: losses[(low <= often) & (often <= high)] for name, (low, high) in FREQUENCIES.items()}
     return {name: group.mean().item() for name, group in groups.items() if len(group)}
+
+
+def moves(weights: Iterable[torch.Tensor], steps: Iterable, lr: float) -> Iterator[torch.Tensor]:
+    """After each of the steps, how far each weight has moved in it, in units of lr: (N,).
+
+    weights: tensors that the steps change.
+    """
+    weights = [weight.detach() for weight in weights]
+    before = parameters_to_vector(weights)
+    for _ in steps:
+        after = parameters_to_vector(weights)
+        yield (after - before) / lr
+        before = after
+
+
+def distances(rows: Iterable[torch.Tensor], steps: Iterable) -> list[list[float]]:
+    """How far each row is from where it was, before the first of the steps and after each; a list for each row.
+
+    rows: (C,) each, parts of tensors that the steps change.
+    """
+    rows = [row.detach() for row in rows]
+    first = [row.clone() for row in rows]
+    far = [[(row - start).norm().item() for row, start in zip(rows, first, strict=True)] for _ in steps]
+    return [[0.0, *of_row] for of_row in zip(*far, strict=True)]
+
+
+def lonely_tokens(batches: Iterable) -> list[int]:
+    """The tokens that are in the first batch and in none of the others, in order."""
+    first, *others = (set(inputs.flatten().tolist()) for inputs, _ in batches)
+    return sorted(first.difference(*others))
+
+
+def contrasting(gradients: torch.Tensor) -> tuple[int, int]:
+    """Two weights, by their gradients, (steps, N): the one whose gradients agree most, and the loudest whose gradients don't."""
+    loudness = gradients.abs().sum(dim=0)
+    agreement = gradients.sum(dim=0).abs() / loudness
+    return agreement.argmax().item(), (loudness * (agreement < 0.1)).argmax().item()
 
 
 class TensorAdam(Optimizer):
@@ -74,18 +112,20 @@ def raced(path: str | Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def show_race(stored: Mapping[str, Sequence[Mapping[str, Any]]], columns: Iterable[str],
-              here: Mapping[str, float] | None = None) -> None:
+              here: Mapping[str, torch.Tensor] | None = None) -> None:
     """A table of the race: each rule's rate and, for each column of the stored runs, mean ± standard deviation over the seeds.
 
-    here: {rule: training loss of this notebook's own run}, one more column.
+    here: {rule: training losses of the tokens in this notebook's own run, (n,)}; their mean is one more column.
     """
     columns = list(columns)
-    head = ["", "learning rate", *columns, *(["training, run here"] if here else [])]
+    head = ["", "learning rate", *columns, *(["train, above"] if here else [])]
     lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * (len(head) - 1) + "|"]
     for rule, runs in stored.items():
         numbers = [[run[name] for run in runs] for name in columns]
-        cells = [f"{statistics.mean(losses):.2f} ± {statistics.stdev(losses):.2f}" for losses in numbers]
-        lines.append(f"| {rule} | {runs[0]['rate']:g} | " + " | ".join(cells + ([f"{here[rule]:.2f}"] if here else [])) + " |")
+        cells = [rule, f"{runs[0]['rate']:g}"]
+        cells += [f"{statistics.mean(losses):.2f} ± {statistics.stdev(losses):.2f}" for losses in numbers]
+        cells += [f"{here[rule].mean():.2f}"] if here else []
+        lines.append("| " + " | ".join(cells) + " |")
     table = "\n".join(lines)
     display({"text/markdown": table, "text/plain": table}, raw=True)
 
@@ -116,7 +156,7 @@ def plot_valley(loss: Callable[[torch.Tensor], torch.Tensor], paths: Mapping[str
     figure, axes = new_axes(title, "the rare weight", "the common weight", height=4.6)
     across, along = torch.linspace(-2.3, 1.3, 73, dtype=torch.float64), torch.linspace(-0.8, 1.5, 73, dtype=torch.float64)
     height = [[loss(torch.stack([x, y])) for x in across] for y in along]
-    axes.contour(across, along, height, levels=[0.585, 0.6, 0.63, 0.7, 0.8, 1, 1.3, 1.7, 2.2], colors="#c4c4c4", linewidths=0.8)
+    axes.contour(across, along, height, levels=LEVELS, colors="#c4c4c4", linewidths=0.8)
     for name, path in paths.items():
         axes.plot(*path.T, color=PALETTE[COLOURS[name]], marker="o", markersize=2.5, linewidth=1)
         axes.annotate(name, path[-1], xytext=(5, 5), textcoords="offset points", color=PALETTE[COLOURS[name]])
@@ -145,3 +185,22 @@ def plot_lines(lines: Mapping[str, Sequence[float]], title: str, ylabel: str, *,
         label_lines(axes, labels)
     words = "; ".join(f"{name} from {values[0]:.2f} to {values[-1]:.2f}" for name, values in lines.items())
     return DescribedFigure(figure, title, f"A line each, over {len(values) - 1} steps: {words}.")
+
+
+def show_steps(ours: Sequence[Mapping[str, float]], torch_has: Mapping[str, Sequence[float]]) -> None:
+    """A table of one weight, a column for each step: what we computed, and under m, v and w what PyTorch holds.
+
+    ours: for each step {name: number}. torch_has: {name: a number for each step}. Raises ValueError where they disagree.
+    """
+    rows = {}
+    for name in ours[0]:
+        rows[name] = [step[name] for step in ours]
+        if name in torch_has:
+            rows[f"torch {name}"] = torch_has[name]
+            if not all(math.isclose(*pair, rel_tol=1e-4, abs_tol=1e-8) for pair in zip(rows[name], torch_has[name], strict=True)):
+                raise ValueError(f"our {name} and PyTorch's disagree: {rows[name]} and {torch_has[name]}")
+    head = ["step", *map(str, range(1, len(ours) + 1))]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * len(ours) + "|"]
+    lines += ["| " + " | ".join([name, *(f"{number:.2e}" for number in numbers)]) + " |" for name, numbers in rows.items()]
+    table = "\n".join(lines)
+    display({"text/markdown": table, "text/plain": table}, raw=True)

@@ -12,7 +12,7 @@ import torch
 
 from gpt_helpers.data import create_dataloader, split_tokens
 from gpt_helpers.files import write_table
-from gpt_helpers.loss import calc_loss_loader
+from gpt_helpers.loss import calc_token_losses
 from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
 from gpt_helpers.race import RACE, TUNING, TensorAdam, losses_by_frequency, read_race, train_steps
 from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids
@@ -37,10 +37,9 @@ def one_line(rule, rate, seed, epochs=EPOCHS):
                                         "drop_rate": 0.0})
     loader = create_dataloader(story.train, batch_size=4, context_length=32, shuffle=True, drop_last=True)
     list(train_steps(model, RULES[rule][0](model.parameters(), lr=rate), loader, epochs))
-    with torch.no_grad():
-        losses = {name: calc_loss_loader(create_dataloader(part, batch_size=64, context_length=32), model, "cpu")
-                  for name, part in zip(("train", "validation"), story, strict=False)}
-    losses |= losses_by_frequency(model, story.train)
+    train, val = (calc_token_losses(create_dataloader(part, batch_size=64, context_length=32), model, "cpu")
+                  for part in (story.train, story.val))
+    losses = {"train": train.mean().item(), "validation": val.mean().item()} | losses_by_frequency(train, story.train)
     return {"rule": rule, "rate": rate, "seed": seed} | {name: round(loss, 4) for name, loss in losses.items()}
 
 
