@@ -80,22 +80,28 @@ def contrasting(gradients: torch.Tensor) -> tuple[int, int]:
     return agreement.argmax().item(), (loudness * (agreement < 0.1)).argmax().item()
 
 
-class TensorAdam(Optimizer):
-    """Adam, except that the weights of a tensor share one v, the average of their mean squared gradient."""
+class SharedAdam(Optimizer):
+    """Adam, except that many weights share one v, the average of their mean squared gradient.
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float):
+    share: "tensor", the weights of a tensor; or "model", all weights there are. betas 0.9 and 0.999, eps 1e-8, no decay.
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, share: str):
         super().__init__(params, {"lr": lr})
+        self.share = share
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move every weight; betas 0.9 and 0.999, eps 1e-8, no decay."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                state = self.state[p]
-                state["step"] = t = state.get("step", 0) + 1
-                state["m"] = 0.9 * state.get("m", 0) + 0.1 * p.grad
-                state["v"] = 0.999 * state.get("v", 0) + 0.001 * p.grad.square().mean()
-                p -= group["lr"] * state["m"] / (1 - 0.9**t) / ((state["v"] / (1 - 0.999**t)).sqrt() + 1e-8)
+        """Move every weight."""
+        [group] = self.param_groups
+        squares = [p.grad.square() for p in group["params"]]
+        of_all = parameters_to_vector(squares).mean()
+        for p, square in zip(group["params"], squares, strict=True):
+            state = self.state[p]
+            state["step"] = t = state.get("step", 0) + 1
+            state["m"] = 0.9 * state.get("m", 0) + 0.1 * p.grad
+            state["v"] = 0.999 * state.get("v", 0) + 0.001 * (square.mean() if self.share == "tensor" else of_all)
+            p -= group["lr"] * state["m"] / (1 - 0.9**t) / ((state["v"] / (1 - 0.999**t)).sqrt() + 1e-8)
 
 
 def read_race(path: str | Path) -> list[dict[str, Any]]:

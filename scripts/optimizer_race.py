@@ -14,7 +14,7 @@ from gpt_helpers.data import create_dataloader, split_tokens
 from gpt_helpers.files import write_table
 from gpt_helpers.loss import calc_token_losses
 from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
-from gpt_helpers.race import RACE, TUNING, TensorAdam, losses_by_frequency, read_race, train_steps
+from gpt_helpers.race import RACE, TUNING, SharedAdam, losses_by_frequency, read_race, train_steps
 from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids
 
 PATH = Path(__file__).resolve().parent.parent / "notebooks" / "04_race.csv"
@@ -24,7 +24,8 @@ RULES = {
     "momentum": (partial(torch.optim.SGD, momentum=0.9), (0.07, 0.1, 0.14, 0.2, 0.28, 0.4)),
     "Adam": (torch.optim.Adam, (0.0035, 0.005, 0.007, 0.01, 0.014, 0.02)),
     "AdamW": (partial(torch.optim.AdamW, weight_decay=0.1), (0.0035, 0.005, 0.007, 0.01, 0.014, 0.02)),
-    "one v a tensor": (TensorAdam, (0.0035, 0.005, 0.007, 0.01, 0.014, 0.02)),
+    "Adam, one v a tensor": (partial(SharedAdam, share="tensor"), (0.0035, 0.005, 0.007, 0.01, 0.014, 0.02)),
+    "Adam, one v for all": (partial(SharedAdam, share="model"), (0.0035, 0.005, 0.007, 0.01, 0.014, 0.02)),
 }
 
 
