@@ -195,8 +195,9 @@ def test_tokens_that_are_not_all_there_are_not_opened(small, story, tmp_path):
     whole = (tmp_path / "tokens.json").read_text(encoding="utf-8")
     with pytest.raises(FileNotFoundError, match="there are no tokens in"):
         open_tokens(story)
-    for broken in ("", "{}", "[1]", '{"sources": [1], "shards": [{}]}', '{"sources": [',
-                   whole.replace('"tokens": ', '"tokens": 1', 1), re.sub(r'"next": \[\s*0,\s*\d+', '"next": [0, 5', whole, count=1)):      # which would encode the text twice
+    twice = re.sub(r'"next": \[\s*0,\s*\d+', '"next": [0, 5', whole, count=1)      # some of the text would be encoded twice
+    for broken in ("", "{}", "[1]", '{"sources": [1], "shards": [{}]}', '{"sources": [', twice,
+                   whole.replace('"tokens": ', '"tokens": 1', 1)):
         assert broken != whole
         (tmp_path / "tokens.json").write_text(broken)
         for use in (open_tokens, lambda folder: encode_texts(story, folder, TOKENIZER)):
