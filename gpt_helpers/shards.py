@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from gpt_helpers.files import write_atomically
-from gpt_helpers.text import find_texts, read_piece, digest_of_text, text_to_token_ids
+from gpt_helpers.text import digest_of_text, find_texts, read_piece, text_to_token_ids
 
 TOKENS, ABOUT = "tokens.bin", "tokens.json"
 SHARD = 2**24      # tokens of a shard, at least: what a stop can lose

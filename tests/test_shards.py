@@ -1,8 +1,8 @@
 """A text of any size on disk: its tokens are those of the whole text, made in flat memory, whatever happens on the way."""
 import hashlib
 import json
-import re
 import random
+import re
 import signal
 import subprocess
 import sys

@@ -34,7 +34,7 @@ def test_a_changed_number_is_in_the_last_lines(pytester, monkeypatch):
                  nbformat.v4.new_output("execute_result", {"text/plain": "0.5"}, execution_count=1)]),
              nbformat.v4.new_code_cell("0.5", execution_count=2, outputs=[
                  nbformat.v4.new_output("execute_result", {"text/plain": "0.75"}, execution_count=2)])]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}}),
-                   notebooks / "01_split.ipynb")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), notebooks / "01_split.ipynb")
     result = pytester.runpytest_subprocess("--nbval", "-p", "still_holds", "-p", "nbval_tolerance", notebooks)
     result.stdout.fnmatch_lines(["*what still holds*", "01_split: 1 of 2 cells as stored; not Cell 1"])
