@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -256,6 +257,25 @@ def test_a_run_of_two_processes_is_stopped_and_one_process_goes_on(folder):
     done = subprocess.run([sys.executable, ROOT / "scripts/train.py", "--out", "stopped", f"max_steps={stopped + 2}"],
                           env=ENVIRONMENT, capture_output=True, encoding="utf-8")
     assert done.returncode == 0 and read_checkpoint("stopped/checkpoint.pt")["training"]["step"] == stopped + 2
+
+
+@pytest.mark.slow
+def test_two_machines_that_share_a_folder_train_one_model(folder):
+    """As the README says, with --nnodes 2: here both machines are this one, and the model is that of two processes on one."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    ways = {"one": [["--standalone", "--nproc-per-node", "2"]],
+            "two": [["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d",
+                     "--rdzv-endpoint", f"localhost:{port}"]] * 2}
+    for out, agents in ways.items():
+        commands = [[sys.executable, "-m", "torch.distributed.run", *agent, ROOT / "scripts/train.py", "--text", "my.txt",
+                     "--out", out, *SMALL, "drop_rate=0"] for agent in agents]
+        started = [subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
+                   for command in commands]
+        printed = "".join(process.communicate()[0] for process in started)
+        assert printed.count("Test loss of the best weights") == 1
+    assert torch.equal(weights("one/best.safetensors"), weights("two/best.safetensors"))
 
 
 @pytest.mark.slow
