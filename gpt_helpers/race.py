@@ -175,7 +175,10 @@ def plot_valley(loss: Callable[[torch.Tensor], torch.Tensor], paths: Mapping[str
 
 
 def plot_lines(lines: Mapping[str, Sequence[float]], title: str, ylabel: str, *, log: bool = False) -> DescribedFigure:
-    """Up to four lines against steps, {name: a value for each step}, the first in blue; log: a logarithmic axis."""
+    """Up to four lines against steps, {name: a value for each step}, the first in blue.
+
+    log: a logarithmic axis; of a line that has run away up there, the words give no end, which differs between processors.
+    """
     figure, axes = new_axes(title, "steps", ylabel)
     styles = zip(lines.items(), ("train", "val", "baseline", "accent"), ("-", "--", ":", "-."), strict=False)
     labels = []
@@ -189,7 +192,8 @@ def plot_lines(lines: Mapping[str, Sequence[float]], title: str, ylabel: str, *,
                           color=colour, va="center", annotation_clip=False)
     else:
         label_lines(axes, labels)
-    words = "; ".join(f"{name} from {values[0]:.2f} to {values[-1]:.2f}" for name, values in lines.items())
+    ends = {name: f"{values[-1]:.2f}" if not log or values[-1] < 2 * values[0] else "far above" for name, values in lines.items()}
+    words = "; ".join(f"{name} from {values[0]:.2f} to {ends[name]}" for name, values in lines.items())
     return DescribedFigure(figure, title, f"A line each, over {len(values) - 1} steps: {words}.")
 
 
