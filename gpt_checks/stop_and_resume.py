@@ -443,7 +443,8 @@ NOT_A_NUMBER = "is not noticed: math.isfinite() asks for both nan and infinity"
 NEVER = "where the training goes well, None is asked"
 check_diverged = spec(
     "6.5", "gone wrong", see=("06", "When a training ends early"), right=diverged, cases=trainings, use=an_index,
-    name="the index", doc="diverged(losses, vocab_size, patience): the index of the loss at which a training has gone wrong, or None.",
+    name="the index",
+    doc="diverged(losses, vocab_size, patience): the index of the loss at which a training has gone wrong, or None.",
     mistakes=exchange("line", {
         "a finite loss is never bad here, however large; compare it with ln V (not with V): " + GUESSING: lambda v, _: float(v),
         "the logarithm is to base 2; " + GUESSING: lambda v, _: math.log2(v),
