@@ -282,9 +282,9 @@ def batches_left(n_batches, steps, seed, *, place=divmod, order=lambda n, seed, 
 
 
 def places_in_the_data(draw: Draw) -> Iterator:
-    """(n_batches, steps, seed): in the first epoch, in a later one, between two, and before the first step."""
-    n, seed = draw.randint(7, 9), draw.randint(100, 10**6)
-    for case, epoch, done in ((None, 2, 4), ("the first epoch", 0, 3), ("the end of an epoch", 3, 0), ("no step yet", 0, 0)):
+    """(n_batches, steps, seed): in the first epoch, in a later one, between two, and after a single step."""
+    n, seed = draw.randint(7, 9), draw.randint(100, 5000)
+    for case, epoch, done in ((None, 2, 4), ("the first epoch", 0, 3), ("the end of an epoch", 3, 0), ("a single step", 0, 1)):
         yield case, (n, epoch * n + done, seed)
 
 

@@ -238,7 +238,7 @@ def diverged_at_the_first_of_the_row(losses, vocab_size, patience):
     return i if i is None or not math.isfinite(losses[i]) else i - patience + 1
 
 
-@wrong(check_diverged, "the index")
+@wrong(check_diverged, "gives 'None', and '", "' is right")
 def diverged_where_losses_rise(losses, vocab_size, patience):
     rises = list(accumulate((b > a for a, b in pairwise(losses)), lambda n, up: n + 1 if up else 0))
     return rises.index(patience) + 1 if patience in rises else None
