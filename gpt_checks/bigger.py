@@ -103,7 +103,7 @@ check_share = spec(
 # 10.2
 
 UPDATE = """\
-def update(model, optimizer, micro_batches, max_norm):
+def update_in_pieces(model, optimizer, micro_batches, max_norm):
     model.train()
     optimizer.zero_grad()
     tokens = sum((targets != -100).sum().item() for _, targets in micro_batches)
@@ -189,11 +189,11 @@ def updates(draw):
         yield case, (model, batches, share * torch.cat([p.grad.flatten() for p in twin.parameters()]).norm().item())
 
 
-check_update = spec(
-    "10.2", "an update in pieces", see=("10", "Accumulation"), right=Program("10.2", UPDATE, {}), cases=updates, use=an_update,
-    rtol=1e-5, atol=3e-6,
+check_update_in_pieces = spec(
+    "10.2", "an update in pieces", see=("10", "Accumulation"), right=Program("10.2", UPDATE, {}), cases=updates,
+    use=an_update, rtol=1e-5, atol=3e-6,
     scales=lambda model, batches, max_norm: {"the number of micro-batches": len(batches)},
-    doc="update(model, optimizer, micro_batches, max_norm): one clipped step from several micro-batches, weighted by tokens.",
+    doc="update_in_pieces(model, optimizer, micro_batches, max_norm): one clipped step from micro-batches, weighted by tokens.",
     mistakes={words: [{old: new} for old, *news in (bug if isinstance(bug, list) else [bug]) for new in news]
               for words, bug in BUGS.items()})
 

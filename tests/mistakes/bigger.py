@@ -16,7 +16,7 @@ from gpt_checks.bigger import (
     check_my_windows,
     check_share,
     check_to_bfloat16,
-    check_update,
+    check_update_in_pieces,
 )
 from gpt_helpers.parallel import ring_bytes
 from mistakes import right, wrong
@@ -102,11 +102,11 @@ def clip_by_hand(parameters, max_norm):
         grad *= min(1.0, max_norm / norm)
 
 
-right(check_update)(an_update())
-right(check_update)(an_update(clip=clip_by_hand, give=lambda total: total))
+right(check_update_in_pieces)(an_update())
+right(check_update_in_pieces)(an_update(clip=clip_by_hand, give=lambda total: total))
 
 
-@right(check_update)
+@right(check_update_in_pieces)
 def update_that_divides_the_gradients(model, optimizer, micro_batches, max_norm):
     model.train()
     optimizer.zero_grad(set_to_none=False)
@@ -122,18 +122,18 @@ def update_that_divides_the_gradients(model, optimizer, micro_batches, max_norm)
     return total / n
 
 
-wrong(check_update, "call model.train()")(an_update(mode=nn.Module.eval))
-wrong(check_update, "zero_grad() is missing")(an_update(clear=False))
-wrong(check_update, "means are averaged")(an_update(weigh=lambda y, ys: 1 / len(ys)))
-wrong(check_update, "means are added up")(an_update(weigh=lambda y, ys: 1.0))
-wrong(check_update, "weighed by windows")(an_update(weigh=lambda y, ys: y.numel() / sum(y.numel() for y in ys)))
-wrong(check_update, "clip right before step()")(an_update(clip=lambda *some: None))
-wrong(check_update, "clipped by itself")(an_update(clip=nn.utils.clip_grad_value_))
-wrong(check_update, "clip once, when it is whole")(an_update(
+wrong(check_update_in_pieces, "call model.train()")(an_update(mode=nn.Module.eval))
+wrong(check_update_in_pieces, "zero_grad() is missing")(an_update(clear=False))
+wrong(check_update_in_pieces, "means are averaged")(an_update(weigh=lambda y, ys: 1 / len(ys)))
+wrong(check_update_in_pieces, "means are added up")(an_update(weigh=lambda y, ys: 1.0))
+wrong(check_update_in_pieces, "weighed by windows")(an_update(weigh=lambda y, ys: y.numel() / sum(y.numel() for y in ys)))
+wrong(check_update_in_pieces, "clip right before step()")(an_update(clip=lambda *some: None))
+wrong(check_update_in_pieces, "clipped by itself")(an_update(clip=nn.utils.clip_grad_value_))
+wrong(check_update_in_pieces, "clip once, when it is whole")(an_update(
     each=lambda model, optimizer, max_norm: nn.utils.clip_grad_norm_(model.parameters(), max_norm)))
-wrong(check_update, "a step is taken after each")(an_update(each=lambda model, optimizer, max_norm: optimizer.step()))
-wrong(check_update, "stopped with", "out of bounds")(an_update(inputs_of=lambda x, y: y.clamp(min=0) + 10_000))
-wrong(check_update, "None", "return")(an_update(give=lambda total: None))
+wrong(check_update_in_pieces, "a step is taken after each")(an_update(each=lambda model, optimizer, max_norm: optimizer.step()))
+wrong(check_update_in_pieces, "stopped with", "out of bounds")(an_update(inputs_of=lambda x, y: y.clamp(min=0) + 10_000))
+wrong(check_update_in_pieces, "None", "return")(an_update(give=lambda total: None))
 
 
 # 10.3 eight binary digits
