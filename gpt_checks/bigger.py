@@ -134,6 +134,10 @@ BUGS = {
     "the means are weighed by windows, and these differ in how many targets count; weigh by targets that are not -100": [
         (MEAN, ") * len(targets) / sum(len(y) for _, y in micro_batches)"),
         (MEAN, ") * targets.numel() / sum(y.numel() for _, y in micro_batches)")],
+    "each mean is multiplied by all its targets, padding too, and divided by those that are scored":
+        (MEAN, ") * targets.numel() / tokens"),
+    "the loss is divided by the number of tokens, but the gradient is not: divide before backward()":
+        (" / tokens\n" + BACK, "\n" + BACK.replace("item()", "item() / tokens")),
     "each mean is multiplied by its tokens, but divided by those of the last micro-batch; add up the tokens of all first":
         ("sum((targets != -100).sum().item() for _, targets in micro_batches)", "(micro_batches[-1][1] != -100).sum().item()"),
     "the gradient is clipped after each micro-batch; clip once, when it is whole":
@@ -358,6 +362,7 @@ check_my_windows = spec(
         f"the step is the process's own number; {IN_TURN}": lambda n, r, p: range(r, n, r or 1),
         f"the step is one too large; {IN_TURN}": lambda n, r, p: range(r, n, p + 1),
         f"the step is one too small; {IN_TURN}": lambda n, r, p: range(r, n, max(p - 1, 1)),
+        "one window too many came back": lambda n, r, p: range(r, n + p, p),
         "the last window of this process is left out": lambda n, r, p: range(r, n, p)[:-1],
         "that is how many windows the process takes; their numbers are asked": lambda n, r, p: [n // p],
         "the windows come in the wrong order": lambda n, r, p: range(r, n, p)[::-1],
@@ -399,7 +404,7 @@ check_loss_weight = spec(
             lambda tokens, rank: tokens[rank - 1], lambda tokens, rank: tokens[(rank + 1) % len(tokens)]],
         "the weight of the first process came back for all; take tokens[rank]": lambda tokens, rank: tokens[0],
         "a process with more tokens counts for more, not for less: its own number stands above":
-            lambda tokens, rank: (sum(tokens) / len(tokens)) ** 2 / tokens[rank],
+            [lambda tokens, rank, k=k: sum(tokens) ** 2 / len(tokens) ** k / tokens[rank] for k in (2, 1)],
         "the tokens of the other processes were counted; this one's own are its weight":
             lambda tokens, rank: sum(tokens) - tokens[rank],
         "the largest number was taken; take this process's own, tokens[rank]": lambda tokens, rank: max(tokens),
@@ -419,26 +424,32 @@ FLOAT32 = 4
 
 
 def held_and_sent(parameters, processes, engine, *, size=FLOAT32, tensors=4, held=lambda all_of_it, n: all_of_it / n,
-                  ring=lambda n: (n - 1) / n, turns=3, ddp_turns=2, ddp_held=lambda all_of_it, n: all_of_it):
+                  ring=lambda n: (n - 1) / n, turns=3, ddp_turns=2, ddp_held=lambda all_of_it, n: all_of_it,
+                  give=lambda held, sent: (held, sent)):
     state, weights = tensors * size * parameters, size * parameters
     if engine == "ddp":
-        return float(ddp_held(state, processes)), ddp_turns * ring(processes) * weights
-    return held(state, processes), turns * ring(processes) * weights
+        return give(float(ddp_held(state, processes)), ddp_turns * ring(processes) * weights)
+    return give(held(state, processes), turns * ring(processes) * weights)
 
 
 def engines(draw):
     """(parameters, processes, engine): several of both engines, and one process alone."""
     for engine in ("ddp", "fsdp"):
         for n in draw.sample((3, 4, 6, 8), 2):
-            yield engine, (720 * draw.randint(11, 99), n, engine)
+            yield None, (720 * draw.randint(11, 99), n, engine)
     yield "one process", (720 * draw.randint(11, 99), 1, "ddp")
 
 
-HELD, SENT = "the bytes held", "the bytes sent"
+def held_then_sent(answer, parameters, processes, engine):
+    """Both numbers, each under the name of the engine."""
+    facts = several("the number of bytes held", "the number of bytes sent")(answer, parameters, processes, engine)
+    return Facts({f'{name} with "{engine}"': value for name, value in facts.items()})
+
+
 FOUR = "a weight, its gradient and two moment estimates are four numbers of four bytes"
 check_held_and_sent = spec(
     "10.7", "what a process holds and sends", see=("10", "Several processes"), right=held_and_sent, cases=engines, rtol=1e-6,
-    use=several(HELD, SENT),
+    use=held_then_sent,
     doc='held_and_sent(parameters, processes, engine): bytes of state in a process, and bytes that it sends in an update.',
     mistakes=exchange("tensors", {
         f"only the weights were counted; {FOUR}": 1,
@@ -470,6 +481,8 @@ check_held_and_sent = spec(
     }) | exchange("turns", {
         'with "fsdp" weights are sent twice and gradients once: three passes': [2, 1],
         'with "fsdp" weights are sent twice and gradients once: three passes, and not four': 4,
+    }) | exchange("give", {
+        "the two numbers are exchanged: first what a process holds, then what it sends": lambda held, sent: (sent, held),
     }))
 
 
@@ -486,7 +499,8 @@ def telling(divides, n, *sizes):
     first, second = sorted(-(-n // k) * sizes[0] + k * sizes[1] for k in range(1, n + 1))[:2]
     k = best_segment(n, *sizes)
     return first < second and 2 < k < n / 2 and (
-        n % k == 0 and k != best_segment(n, *sizes, kept=lambda n, k: n // k) if divides else n % k)
+        n % k == 0 and k != best_segment(n, *sizes, kept=lambda n, k: n // k)
+        if divides else n % k and k != best_segment(n, *sizes, kept=lambda n, k: n / k))
 
 
 def deep_models(draw):
@@ -505,7 +519,7 @@ check_best_segment = spec(
     name="k",
     doc="best_segment(blocks, input_bytes, block_bytes): the k whose ceil(blocks / k) inputs and k blocks take the least memory.",
     mistakes=exchange("kept", {
-        "a last segment that is not full has an input, too: round blocks / k up": lambda n, k: n // k,
+        "a last segment that is not full has an input, too: round blocks / k up": [lambda n, k: n // k, lambda n, k: n / k],
         "the inputs of all segments are kept until the end, so there are blocks / k of them, rounded up": [
             lambda n, k: 1, lambda n, k: n, lambda n, k: k],
     }) | exchange("inside", {

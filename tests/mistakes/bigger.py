@@ -181,6 +181,25 @@ right(check_grow)(lambda weights, updates: (weights.double() + torch.stack(updat
 right(check_grow)(lambda weights, updates: sum(updates, weights.to(torch.float32)).to(weights.dtype))
 
 
+@wrong(check_update_in_pieces, "but the gradient is not")
+def update_of_sums(model, optimizer, micro_batches, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    total = tokens = 0
+    for x, y in micro_batches:
+        loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten(), reduction="sum")
+        loss.backward()
+        total, tokens = total + loss.item(), tokens + (y != -100).sum().item()
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    optimizer.step()
+    return total / tokens
+
+
+@wrong(check_update_in_pieces, "padding too")
+def update_weighed_with_padding(model, optimizer, micro_batches, max_norm):
+    return an_update(weigh=lambda y, ys: y.numel() / sum((y >= 0).sum() for y in ys))(model, optimizer, micro_batches, max_norm)
+
+
 @wrong(check_grow, "where most of them are rounded away")
 def grow_in_place(weights, updates):
     total = weights.clone()
@@ -239,6 +258,8 @@ wrong(check_my_windows, "wrong order")(lambda windows, rank, processes: [
     *range(rank, windows - windows % processes, processes)][::-1])
 wrong(check_my_windows, "a whole round is left out")(lambda windows, rank, processes: [
     i * processes + rank for i in range((windows - 1) // processes)])
+wrong(check_my_windows, "one window too many")(lambda windows, rank, processes: [
+    rank + i * processes for i in range(windows // processes + 1)])
 wrong(check_my_windows, "the list of windows")(lambda windows, rank, processes: [
     (rank + i * processes) % windows for i in range(math.ceil(windows / processes))])
 
@@ -251,6 +272,7 @@ wrong(check_loss_weight, "nothing here undoes it")(lambda tokens, rank: tokens[r
 wrong(check_loss_weight, "plain mean")(lambda tokens, rank: 1.0)
 wrong(check_loss_weight, "1/N is what DDP does")(lambda tokens, rank: 1 / len(tokens))
 wrong(check_loss_weight, "not for less")(lambda tokens, rank: sum(tokens) / tokens[rank] / len(tokens))
+wrong(check_loss_weight, "not for less")(lambda tokens, rank: sum(tokens) / tokens[rank])
 wrong(check_loss_weight, "it was rounded")(lambda tokens, rank: tokens[rank] * len(tokens) // sum(tokens))
 wrong(check_loss_weight, "the weight of another process")(lambda tokens, rank: tokens[rank - 1] * len(tokens) / sum(tokens))
 wrong(check_loss_weight, "is of type list")(lambda tokens, rank: [n * len(tokens) / sum(tokens) for n in tokens])
@@ -287,7 +309,7 @@ wrong(check_held_and_sent, "weights are sent twice")(held(passes=(2, 2)))
 wrong(check_held_and_sent, "a ring goes round twice")(held(passes=(1, 3)))
 wrong(check_held_and_sent, "the factor is missing")(held(ring=lambda p: 1))
 wrong(check_held_and_sent, "what all processes send together")(held(ring=lambda p: p - 1))
-wrong(check_held_and_sent, "the bytes held")(lambda parameters, processes, engine: held()(parameters, processes, engine)[::-1])
+wrong(check_held_and_sent, "are exchanged")(lambda parameters, processes, engine: held()(parameters, processes, engine)[::-1])
 wrong(check_held_and_sent, "need 2")(lambda parameters, processes, engine: (*held()(parameters, processes, engine), engine))
 wrong(check_held_and_sent, "is of type str")(lambda parameters, processes, engine: [
     f"{n:,.0f} bytes" for n in held()(parameters, processes, engine)])

@@ -124,6 +124,10 @@ wrong(check_next_prob, "last token is left out")(recursive(end=1))
 wrong(check_next_prob, "m is missing")(recursive(mix=lambda c, k, m, p: (c + p) / (k + m)))
 wrong(check_next_prob, "counts alone")(recursive(mix=lambda c, k, m, p: c / k))
 wrong(check_next_prob, "m counts each follower every time")(recursive(mix=lambda c, k, m, p: (c / k + p) / 2))
+wrong(check_next_prob, "here they stand alone")(lambda token, context, train_ids, vocab_size: recursive(
+    base=lambda v: train_ids.count(token) / len(train_ids))(token, context, train_ids, vocab_size))
+wrong(check_next_prob, "1/V was mixed in")(lambda token, context, train_ids, vocab_size: recursive(
+    mix=lambda c, k, m, p: (c + m / vocab_size) / (k + m))(token, context, train_ids, vocab_size))
 wrong(check_next_prob, "stopped with", "IndexError")(recursive(end=-1))
 
 
@@ -224,6 +228,10 @@ wrong(check_follows, "(B, B)")(lambda model, inputs, night, names: (
     model(inputs.scatter(1, torch.ones_like(inputs[:, :1]), names[:, None]))[:, night - 1].argmax(-1) == names))
 
 
+wrong(check_follows, "the result is wrong")(lambda model, inputs, night, names: torch.ones(len(inputs), dtype=torch.bool))
+wrong(check_follows, "the result is wrong")(lambda model, inputs, night, names: night < 0)
+
+
 # 8.5 where the lead changes
 
 @right(check_crossing)
@@ -306,7 +314,8 @@ wrong(check_promise, "only the loss has a logarithmic axis")(promised(xs=np.arra
 wrong(check_promise, "logarithm and power belong together")(promised(change=np.log10))
 wrong(check_promise, "was not undone")(promised(undo=lambda y: y))
 wrong(check_promise, "without the line's slope")(promised(degree=0))
-wrong(check_promise, "the loss")(promised(degree=2))
+wrong(check_promise, "the loss is")(promised(degree=2))
+wrong(check_promise, "the loss is")(lambda compute, losses, floor, more: floor)
 wrong(check_promise, "rounded")(promised(end=lambda y, floor: np.round(y + floor, 2)))
 
 
