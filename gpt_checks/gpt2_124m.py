@@ -274,7 +274,7 @@ check_longest_quotation = spec(
         "the prompt counts, too: it is not the model's; start behind its n_prompt tokens": lambda written, n: written,
         "the first new token is left out: written[n_prompt:] begins with it": lambda written, n: written[n + 1 :],
         "the prompt's last token counts, too: written[n_prompt:] begins behind it": lambda written, n: written[max(n - 1, 0) :],
-        "a quotation at the end of what was written is missed: does a range end one too early?": lambda written, n: written[n:-1],
+        "the last token that was written is never looked at: does a range end one too early?": lambda written, n: written[n:-1],
         "the prompt was looked up; what comes behind it is asked": lambda written, n: written[:n],
         "the order of the tokens is lost": lambda written, n: sorted(written[n:]),
     }) | exchange("look", {
@@ -285,7 +285,7 @@ check_longest_quotation = spec(
             lambda run, train: all(token in train for token in run)),
         "ids were compared as text, where 12 stands in 312, too; compare lists of numbers": longest_of(as_text),
         "only the place is seen where a token stands first in train; it may stand there again": longest_of(first_place),
-        "a quotation from the end of train is missed: does a range end one too early?":
+        "the last token of train is never looked at: does a range end one too early?":
             lambda part, train: longest_run(part, train[:-1]),
         "only a quotation at the beginning of what was written is seen; it may stand anywhere":
             lambda part, train: max((i for i in range(len(part) + 1) if longest_run(part[:i], train) == i), default=0),
@@ -305,9 +305,10 @@ check_longest_quotation = spec(
 # 7.5
 
 def turning_point(train_losses, val_losses, tokens_seen, *, watch=lambda train, val: val, pick=lambda x: x.index(min(x)),
-                  where=lambda tokens, i, val: tokens[i], gap=lambda train, val, i: val[i] - train[i]):
+                  where=lambda tokens, i, val: tokens[i], gap=lambda train, val, i: val[i] - train[i],
+                  end=lambda tokens, gap: (tokens, gap)):
     i = pick(watch(train_losses, val_losses))
-    return where(tokens_seen, i, val_losses), gap(train_losses, val_losses, i)
+    return end(where(tokens_seen, i, val_losses), gap(train_losses, val_losses, i))
 
 
 def curves(draw: Draw) -> Iterator:
@@ -355,15 +356,19 @@ check_turning_point = spec(
         "the validation loss itself came back; the gap is its distance from the training loss": lambda train, val, i: val[i],
         "that is how far the validation loss has risen since; the gap to the training loss is asked":
             lambda train, val, i: val[-1] - val[i],
+    }) | exchange("end", {
+        "only the tokens came back; return (tokens, gap)": lambda tokens, gap: tokens,
+        "only the gap came back; return (tokens, gap)": lambda tokens, gap: gap,
+        "the two are exchanged; return (tokens, gap)": lambda tokens, gap: (gap, tokens),
     }))
 
 
 # 7.6
 
 def ahead(model_losses, table_losses, *, pairs=lambda model, table: table - model, mean=torch.mean,
-          spread=lambda model, table, d: d.std(), over=lambda s, n: s / n**0.5):
+          spread=lambda model, table, d: d.std(), over=lambda s, n: s / n**0.5, end=lambda lead, error: (lead, error)):
     difference = pairs(model_losses, table_losses)
-    return mean(difference).item(), over(spread(model_losses, table_losses, difference), len(difference)).item()
+    return end(mean(difference).item(), over(spread(model_losses, table_losses, difference), len(difference)).item())
 
 
 def two_judges(draw: Draw) -> Iterator:
@@ -409,4 +414,8 @@ check_ahead = spec(
         "1.96 standard errors are half a 95 % interval; one is asked": lambda s, n: 1.96 * s / n**0.5,
         "that is twice the standard error": lambda s, n: 2 * s / n**0.5,
         "the standard deviation is multiplied by the root of N; divide": lambda s, n: s * n**0.5,
+    }) | exchange("end", {
+        "only the lead came back; return (lead, standard_error)": lambda lead, error: lead,
+        "only the standard error came back; return (lead, standard_error)": lambda lead, error: error,
+        "the two are exchanged; return (lead, standard_error)": lambda lead, error: (error, lead),
     }))

@@ -336,8 +336,9 @@ check_batches_left = spec(
 # 6.4
 
 def is_due(step, num_steps, eval_freq, evaluated, *, every=lambda step, n, f: step % f == 0,
-           last=lambda step, n: step == n - 1, done=lambda step, evaluated: step in evaluated):
-    return (every(step, num_steps, eval_freq) or last(step, num_steps)) and not done(step, evaluated)
+           last=lambda step, n: step == n - 1, done=lambda step, evaluated: step in evaluated,
+           join=lambda every, last, done: (every or last) and not done):
+    return join(every(step, num_steps, eval_freq), last(step, num_steps), done(step, evaluated))
 
 
 def stops(draw: Draw) -> Iterator:
@@ -364,7 +365,7 @@ def evaluations(answer: Callable, num_steps: int, eval_freq: int, last: int, eva
             if one.item():
                 new.append(step)
                 done.append(step)
-        return new
+        return ", ".join(map(str, new))
 
     return Facts({"the list of steps evaluated in one go": evaluated_from(0, []),
                   "the list of steps evaluated after the stop": evaluated_from(last, evaluated)})
@@ -378,6 +379,9 @@ check_is_due = spec(
             lambda step, evaluated: False,
         "nothing is evaluated any more once something has been": lambda step, evaluated: bool(evaluated),
         "`evaluated` is read the wrong way round: what stands there is done": lambda step, evaluated: step not in evaluated,
+    }) | exchange("join", {
+        "parentheses are missing: `and` comes before `or`, so a step is evaluated twice":
+            lambda every, last, done: every or (last and not done),
     }) | exchange("last", {
         "the last step is not evaluated: its number is num_steps - 1": [lambda step, n: False, lambda step, n: step == n],
         "the step before the last is evaluated as if it were the last: that has the number num_steps - 1":
@@ -426,14 +430,22 @@ def trainings(draw: Draw) -> Iterator:
         yield case, ([none.get(letter) or draw.uniform(*levels[letter]) for letter in letters], v, patience)
 
 
+def an_index(answer: Callable, *args: Any) -> Any:
+    """What an answer gives, an index or None in words, since None is an answer like others here."""
+    got = answer(*args)
+    one = as_tensor(got)
+    whole = one is not None and one.numel() == 1 and one.dtype in (torch.int64, torch.int32)
+    return str(one.item()) if whole else "None" if got is None else got
+
+
 GUESSING = "guessing evenly costs ln V nats, math.log(vocab_size)"
 NOT_A_NUMBER = "is not noticed: math.isfinite() asks for both nan and infinity"
 NEVER = "where the training goes well, None is asked"
 check_diverged = spec(
-    "6.5", "gone wrong", see=("06", "When a training ends early"), right=diverged, cases=trainings, name="the index",
-    doc="diverged(losses, vocab_size, patience): the index of the loss at which a training has gone wrong, or None.",
+    "6.5", "gone wrong", see=("06", "When a training ends early"), right=diverged, cases=trainings, use=an_index,
+    name="the index", doc="diverged(losses, vocab_size, patience): the index of the loss at which a training has gone wrong, or None.",
     mistakes=exchange("line", {
-        "the losses are compared with V; " + GUESSING: lambda v, _: float(v),
+        "a finite loss is never bad here, however large; compare it with ln V (not with V): " + GUESSING: lambda v, _: float(v),
         "the logarithm is to base 2; " + GUESSING: lambda v, _: math.log2(v),
         "the logarithm is to base 10; " + GUESSING: lambda v, _: math.log10(v),
         "the losses are compared with the first one; " + GUESSING: lambda v, losses: losses[0],
