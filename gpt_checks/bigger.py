@@ -240,7 +240,7 @@ check_to_bfloat16 = spec(
     name="the number",
     doc="to_bfloat16(x): the nearest number with eight significant binary digits, ties to the even one; a float.",
     mistakes=exchange("whole", {
-        f"what does not fit was cut off; {NEAREST}": [int, lambda x: math.trunc(x)],
+        f"what does not fit was cut off; {NEAREST}": int,
         f"it was rounded down, below 0 as well; {NEAREST}": math.floor,
         f"it was rounded up; {NEAREST}": math.ceil,
         "a number halfway between two goes to the even neighbour, as `round` has it; adding 0.5 takes the upper one": half_up,
