@@ -21,7 +21,7 @@ EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb"))
 SOLVED, HANDED_OUT = (ROOT / "notebooks" / folder / "02_loss.ipynb" for folder in ("solutions", "exercises"))
 MODULES = [importlib.import_module(f"gpt_checks.{path.stem}") for path in sorted((ROOT / "gpt_checks").glob("[a-z]*.py"))]
 CHECKS = {name: check for module in MODULES for name, check in vars(module).items() if hasattr(check, "number")}
-HEADING = re.compile(r"## Exercise (\d\.\d): (.+) \(\d+ minutes, level [123] of 3\)\n")
+HEADING = re.compile(r"## Exercise (\d+\.\d): (.+) \(\d+ minutes, level [123] of 3\)\n")
 
 
 PRINTED = re.compile(r'^print\((patient|numbers)\("(\d\.\d)", student\)\)$')      # what a student's number decides
@@ -43,8 +43,15 @@ IDEAS = {
     "07": {"weights, counted": ["7.1"], "memory, told beforehand": ["7.2"], "operations and time, told beforehand": ["7.3"],
            "overfitting, read off the curves": ["7.5"], "quotations, counted right": ["7.4"], "perplexity": ["2.1"],
            "the test set, with a standard error": ["7.6"]},
+    "08": {"the floor": ["8.1"], "tables by counting, and how they fall back": ["8.2"],
+           "one loss hides several; memory comes suddenly": ["8.3"], "a rule in place of a table: it looks back": ["8.4"],
+           "size of the text against loss": ["8.5"], "size of the model against loss": ["8.6"],
+           "real text; writing or quoting": ["8.7", "2.7"]},
     "09": {"an update": ["9.1"], "data": ["9.2"], "the model": ["9.3"], "evaluation": ["9.4"], "the loss": ["9.5"],
            "the schedule": ["9.6"]},
+    "10": {"a schedule": ["10.1", "4.5"], "clipping": ["10.2", "5.6"], "accumulation, weighted by tokens": ["10.2", "3.5"],
+           "which weights decay": ["4.4"], "precision, and a float32 copy": ["10.3", "10.4"], "less memory": ["10.8"],
+           "several processes do the same updates": ["10.5", "10.6"], "what DDP and FSDP2 hold and send": ["10.7"]},
 }
 
 
