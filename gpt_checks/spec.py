@@ -46,8 +46,9 @@ class Spec:
 
     def facts(self, answer: Callable, args: tuple) -> Facts:
         """What an answer gives for some inputs."""
-        remote = getattr(answer, "function", None) if self.beside else None
-        value = remote.observed(self.use, args) if hasattr(remote, "observed") else self.use(answer, *args)
+        observed = getattr(getattr(answer, "function", None), "observed", None) if self.beside else None
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            value = observed(self.use, args) if observed else self.use(answer, *args)
         return value if isinstance(value, Facts) else Facts({self.name: value})
 
     def same(self, got: Any, want: Any, lenient: bool = False) -> bool:
@@ -105,12 +106,12 @@ class Run:
         self.firsts = [j for j, (words, parts) in enumerate(self.known) if parts is table[words][0]]
         self.given, self.changes = cache(self.given), cache(self.changes)
         for case, args in drawn:
+            want = spec.facts(Answer(spec.right), args)      # before the answer can lay hands on what the inputs hold
             try:
                 got = spec.facts(answer, args)
             except NotYet as error:
                 self.stopped = case, args, error
                 break
-            want = spec.facts(Answer(spec.right), args)
             self.values |= {(len(self.rows), name): (got[name], want[name]) for name in want}
             self.rows.append((case, args))
         self.several = len(self.values) > len(self.rows)

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import nbformat
 from judge import Notebook, check_named
-from sandbox import not_isolated
 from writable_home import use_a_writable_home
 
 

@@ -4,6 +4,7 @@ A check calls a Remote as it would call the function itself. What goes in is sen
 as plain data, and what the function changed in its arguments is changed in those that are here, so that the check sees it. The
 right answers, the tables of mistakes and the marks never leave this process.
 """
+import contextlib
 import importlib
 import io
 import re
@@ -34,7 +35,7 @@ class Notebook:
 
     def __exit__(self, *error):
         if self.sandbox:
-            self.sandbox.close("it is over")
+            self.sandbox.close()
 
     def running(self):
         """The sandbox, in which all cells so far have been run."""
@@ -48,31 +49,35 @@ class Notebook:
 
     def run(self, source):
         """Run a cell."""
-        try:
+        with contextlib.suppress(Ended):
             self.running().ask(CELL, do="cell", source=source)
             self.cells.append(source)
-        except Ended:
-            pass
 
     def verdict(self, check, name, seed=None):
         """(mark, line): what a check says of the function with this name."""
         try:
-            sandbox = self.running()
-            about = sandbox.ask(CALL, do="about", name=name)
+            sandbox, about = self.about(name)
             if about is None:
                 return "✘", f"✘ NameError: name '{name}' is not defined"
             return check.verdict(Remote(sandbox, name, *about), seed=seed)
         except Ended as error:
-            return "✘", f"✘ Exercise {check.number}, {check.title}: could not be checked, since {error}"
+            return "✘", f"✘ Exercise {check.number}, {check.title}: could not be checked: {error}"
+
+    def about(self, name):
+        """(a sandbox, what it says about a function); a new one, if an earlier exercise has spoilt the old one."""
+        with contextlib.suppress(Ended):
+            return self.running(), self.running().ask(CALL, do="about", name=name)
+        return self.running(), self.running().ask(CALL, do="about", name=name)
 
 
 class Remote:
     """A function that runs in a sandbox."""
 
-    def __init__(self, sandbox, name, called, parameters):
+    def __init__(self, sandbox, name, called, *parameters):
         self.sandbox, self.name = sandbox, name
-        self.__name__ = called if re.fullmatch(r"\w{1,60}|<lambda>", called) else "the answer"
-        self.__code__ = SimpleNamespace(co_varnames=[str(name) for name in parameters], co_argcount=len(parameters))
+        self.__name__, *varnames = (part if re.fullmatch(r"\w{1,60}|<lambda>", str(part)) else "the answer"
+                                    for part in (called, *parameters))
+        self.__code__ = SimpleNamespace(co_varnames=varnames, co_argcount=len(varnames))
 
     def __call__(self, *args, **kwargs):
         return self.run(args, kwargs)
@@ -86,7 +91,7 @@ class Remote:
         try:
             reply = self.sandbox.ask(CALL, do="call", name=self.name, **message)
         except Ended as error:
-            raise core.NotYet(f"the answer was given up while it ran: {error}") from None
+            raise core.NotYet(f"stopped while it ran: {error}") from None
         except core.TooSlow as error:
             self.sandbox.close(str(error))
             raise

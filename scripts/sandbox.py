@@ -1,13 +1,15 @@
 """A process in which a student's code can do no harm: walls by bubblewrap where it is installed, and limits everywhere."""
-import concurrent.futures
 import contextlib
 import functools
 import os
+import queue
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -16,10 +18,10 @@ import wire
 
 ROOT = Path(__file__).parent.parent
 PLACE = "/grading"        # where the sandbox finds what it runs
-DISK = 256 * 2**20        # bytes that can be written
+DISK = 128 * 2**20        # bytes that can be written
 MEMORY = 3 * 2**30        # bytes of all processes of a sandbox together
 PROCESSES = 80            # of a sandbox; a little more than it may have, so that what is over the limit has escaped it
-SECONDS = 300             # by the clock, for everything that one notebook asks
+SECONDS = 3000
 LOOK = 0.2                # seconds between two looks at what a sandbox takes
 CHECK = '''"""Checks are made by whoever grades."""
 
@@ -36,49 +38,55 @@ class Ended(Exception):
 
 
 class Sandbox:
-    """A process that runs a notebook: ask() it. To be used in a `with`."""
+    """A process that runs a notebook: ask() it. OSError where it does not even start."""
 
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="grading_", ignore_cleanup_errors=True)
-        os.chmod(self.folder.name, 0o755)
-        furnish(Path(self.folder.name, "inside"))
-        Path(self.folder.name, "home").mkdir()
+        folder = Path(self.folder.name)
+        folder.chmod(0o755)      # for the user that the process becomes
+        furnish(folder / "inside")
+        (folder / "home").mkdir()
         self.ended, self.end = "", time.monotonic() + SECONDS
-        self.process = subprocess.Popen(
-            command(Path(self.folder.name)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            cwd=Path(self.folder.name, "home"), env=environment(Path(self.folder.name, "home")),
-            start_new_session=os.name == "posix")
-        self.thread = concurrent.futures.ThreadPoolExecutor(1)
+        with open(folder / "errors", "wb") as errors:
+            self.process = subprocess.Popen(
+                command(folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=folder / "home",
+                env=environment(folder / "home"), start_new_session=os.name == "posix")
+        try:
+            self.ask(SECONDS, do="about", name="")
+        except Ended:
+            said = " ".join((folder / "errors").read_text(errors="replace").split())[-300:]
+            raise OSError(f"the process for a student's code does not start: {said}") from None
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.close("it is over")
-
-    def ask(self, seconds, **message):
-        """Send a message and wait for the reply. Raises Ended when the process ends, or has to be ended."""
+    def ask(self, seconds, do, **message):
+        """Have something done, and wait for the reply. Ended when the process ends, or has to be ended."""
         if self.ended:
             raise Ended(self.ended)
-        late = min(self.end, time.monotonic() + seconds)
-        waiting = self.thread.submit(self.exchange, message)
+        late, replies = min(self.end, time.monotonic() + seconds), queue.SimpleQueue()
+        threading.Thread(target=self.exchange, args=(do, message, replies), daemon=True).start()
         while True:
             try:
-                return waiting.result(LOOK)
-            except concurrent.futures.TimeoutError:
+                reply, why = replies.get(timeout=LOOK)
+            except queue.Empty:
                 why = self.too_much(late)
-            except (EOFError, OSError):
-                why = "it ended by itself"
-            except Exception as error:      # forged by whoever found the pipe
-                why = f"it sent what is no message ({type(error).__name__})"
+            else:
+                if not why:
+                    return reply
             if why:
                 self.close(why)
                 raise Ended(why)
 
-    def exchange(self, message):
-        self.process.stdin.write(wire.frame(message))
-        self.process.stdin.flush()
-        return wire.read(self.process.stdout.read)
+    def exchange(self, do, message, replies):
+        """Put (reply, why there is none, in words)."""
+        number = secrets.randbits(60)      # what comes unasked does not have it
+        try:
+            self.process.stdin.write(wire.frame([number, do, message]))
+            self.process.stdin.flush()
+            got, reply = wire.read(self.process.stdout.read)
+            replies.put((reply, "" if got == number else "it sent what nobody had asked for"))
+        except (EOFError, OSError):
+            replies.put((None, "its process ended, as by os._exit or a crash"))
+        except Exception as error:      # forged by whoever found the pipe
+            replies.put((None, f"it sent what is no message ({type(error).__name__})"))
 
     def too_much(self, late):
         """What is too much, in words: its time, its memory or its processes; nothing while all is well."""
@@ -92,20 +100,17 @@ class Sandbox:
             return f"it took more than {MEMORY / 2**30:g} GB of memory"
         return "it started too many processes" if len(family) > PROCESSES else ""
 
-    def close(self, why):
+    def close(self, why="it is over"):
         """End the process, and all that it started."""
         if self.ended:
             return
-        self.ended = why
-        for process in processes(self.process.pid):      # behind walls, all of them end with the first
+        self.ended, family = why, processes(self.process.pid)      # behind walls, all of them end with the first
+        with contextlib.suppress(AttributeError, OSError):         # Windows has no groups of processes
+            os.killpg(self.process.pid, signal.SIGKILL)
+        for process in family:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        self.process.kill()
         self.process.wait()
-        self.thread.shutdown()
-        self.process.stdout.close()
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
         self.folder.cleanup()
 
 

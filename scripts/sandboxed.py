@@ -12,8 +12,7 @@ import sys
 import torch
 import wire
 from IPython.core.interactiveshell import InteractiveShell
-from torch import get_rng_state, is_grad_enabled      # as they are before a student's code runs
-from traitlets.config import Config
+from torch import get_rng_state, is_grad_enabled  # as they are before a student's code runs
 
 from gpt_checks import core
 
@@ -32,9 +31,8 @@ def main(uid=None, processes=False):
     notebook = Notebook()
     with contextlib.suppress(EOFError):
         while True:
-            message = wire.read(source.read)
-            reply = getattr(notebook, message.pop("do"))(**message)
-            out.write(wire.frame(reply))
+            number, do, message = wire.read(source.read)
+            out.write(wire.frame([number, getattr(notebook, do)(**message)]))
             out.flush()
 
 
@@ -76,7 +74,7 @@ class Notebook:
     """A student's notebook, run cell by cell."""
 
     def __init__(self):
-        self.shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
+        self.shell = InteractiveShell.instance()
 
     def cell(self, source):
         """Run a cell; what goes wrong in it is its own affair."""
@@ -89,7 +87,7 @@ class Notebook:
             return None
         answer = core.Answer(self.shell.user_ns[name])
         code = getattr(answer.function, "__code__", None)
-        return [str(answer.name), list(code.co_varnames[:code.co_argcount]) if code else []]
+        return [str(answer.name), *(code.co_varnames[:code.co_argcount] if code else ())]
 
     def call(self, name, tensors, pickled, random, grad):
         """What a function gives or raises, and what has become of its arguments and of PyTorch's random state and modes."""

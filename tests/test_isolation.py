@@ -1,0 +1,187 @@
+"""Isolated grading: what a student's code cannot get and cannot harm, and that checks say the same as without walls."""
+import base64
+import contextlib
+import copy
+import functools
+import importlib
+import os
+import re
+import socket
+import threading
+from pathlib import Path
+
+import cloudpickle
+import grade
+import judge
+import nbformat
+import psutil
+import pytest
+import sandbox
+import torch
+import wire
+from mistakes import RIGHT, WRONG
+from mistakes.cheats import BESIDE, CHEATS
+
+from gpt_checks import core
+
+ROOT = Path(__file__).parent.parent
+SOLUTIONS = ROOT / "notebooks" / "solutions"
+for path in sorted((ROOT / "tests" / "mistakes").glob("[a-z]*.py")):
+    cloudpickle.register_pickle_by_value(importlib.import_module(f"mistakes.{path.stem}"))      # as in a student's notebook
+CHECKS = {check.number: check for path in sorted((ROOT / "gpt_checks").glob("[a-z]*.py"))
+          for check in vars(importlib.import_module(f"gpt_checks.{path.stem}")).values() if hasattr(check, "number")}
+needs_walls = pytest.mark.skipif(not sandbox.walls()[0], reason=f"nothing is isolated here: {sandbox.walls()[1]}")
+
+
+# Values on their way: what is read is data, and no more.
+
+@pytest.mark.parametrize("value", [
+    None, True, 3, -2**80, 1.5, float("inf"), "é\udceb", b"\0", 1j, [1, (2, "x")], {"a": [1], 2: None}, {1, 2}, range(0, 9, 2),
+    torch.float16, torch.tensor(2.5), torch.ones(2, 0, 3), torch.arange(6).view(2, 3).T, torch.tensor([True, False]),
+    torch.tensor([1j]).conj(), torch.ones(3, dtype=torch.bfloat16)], ids=repr)
+def test_a_plain_value_arrives_as_it_was(value):
+    got = wire.unpack(sent(wire.pack(value)))
+    assert type(got) is type(value)
+    assert torch.equal(got, value) and got.dtype == value.dtype if isinstance(value, torch.Tensor) else got == value
+
+
+def sent(data):
+    """Plain data on the other side."""
+    stream = memoryview(wire.frame(data)).tobytes()
+    parts = iter([stream[:8], stream[8:]])
+    return wire.read(lambda size: next(parts))
+
+
+def test_a_tensor_keeps_its_graph_in_name_only():
+    got = wire.unpack(wire.pack(torch.ones(2, requires_grad=True) * 2))
+    assert got.requires_grad and got.is_leaf
+
+
+@pytest.mark.parametrize("value", [object(), print, int, torch, Exception("no"), lambda: 1, Path("/")], ids=repr)
+def test_any_other_object_becomes_a_thing_with_the_name_of_its_type(value):
+    got = wire.unpack(sent(wire.pack(value)))
+    assert isinstance(got, wire.Thing) and type(got).__name__ == type(value).__name__ and not callable(got)
+
+
+@pytest.mark.parametrize("data", [
+    ["os.system", "true"], ["thing"], ["known", 99], ["tensor", "object", [1], "AAAA", False], ["array", "|O", [1], False, "AAAA"],
+    ["tensor", "torch.float32", [10**12], "AAAA", False], ["dtype", "__class__"], [[]], ["int", "x"],
+    ["dict", [[["list", []], 1]]]])
+def test_forged_data_are_an_error_and_nothing_else(data):
+    with pytest.raises((KeyError, TypeError, ValueError, IndexError, RuntimeError)):
+        wire.unpack(data)
+
+
+def test_what_a_function_changed_in_its_arguments_is_changed_here():
+    layer, more = torch.nn.Linear(2, 2), {"list": [1], "set": {1}, "tensor": torch.zeros(2)}
+    things = list(wire.changeable((layer, more)).values())
+    known = {id(thing): number for number, thing in enumerate(things)}
+    before = [wire.state(thing, known) for thing in things]
+    layer.eval()
+    layer.weight.data += 1
+    layer.bias.grad = torch.ones(2)
+    more["list"].append("x")
+    more["tensor"] += 1
+    more["new"] = more["list"]
+    after = [wire.state(thing, known) for thing in things]
+    assert before != after
+    for thing, became in zip(things, before, strict=True):
+        wire.put(thing, became, things)
+    assert layer.training and layer.bias.grad is None and "new" not in more and more["list"] == [1] and not more["tensor"].any()
+    for thing, became in zip(things, after, strict=True):
+        wire.put(thing, became, things)
+    assert not layer.training and torch.equal(layer.bias.grad, torch.ones(2)) and more["new"] is more["list"] == [1, "x"]
+
+
+# Cheats.
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A teacher's machine with a home, a secret in the environment, files beside the submissions, and a friend on the network."""
+    home, handed_in = tmp_path / "home", tmp_path / "handed in"
+    for name, text in {**BESIDE, "other/02_loss.ipynb": "other"}.items():
+        (handed_in / name).parent.mkdir(parents=True, exist_ok=True)
+        (handed_in / name).write_text(text, encoding="utf-8")
+    home.mkdir()
+    (home / "secret").write_text("secret", encoding="utf-8")
+    monkeypatch.setattr(core, "WAITING", 20.0)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("SECRET_ANSWER", "__import__('math').exp")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        asked = []
+
+        def friend():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    asked.append(connection.recv(100))
+                    connection.sendall(b"1")
+                    connection.close()
+
+        threading.Thread(target=friend, daemon=True).start()
+        first = f"ROOT, HOME, HANDED_IN, PORT = {str(ROOT)!r}, {str(home)!r}, {str(handed_in)!r}, {server.getsockname()[1]}"
+        before = files(tmp_path)
+        yield first
+        assert files(tmp_path) == before, "files of the teacher were changed"
+        assert asked == [], "the network was reached"
+        assert not [process.name() for process in psutil.Process().children()], "processes were left behind"
+
+
+def files(folder):
+    """{path: text} of all files in a folder."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@functools.cache
+def small_lesson(function):
+    """The teacher's notebook with the exercise that a cheat is about, and one more, which is answered rightly."""
+    path = next(path for path in sorted(SOLUTIONS.glob("*.ipynb")) if f"def {function}(" in path.read_text(encoding="utf-8"))
+    notebook = grade.read(path)
+    imports = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    at = next(i for i, cell in enumerate(notebook.cells) if cell.source.startswith(f"def {function}("))
+    others = [i for i, cell in enumerate(notebook.cells) if cell.source.startswith("check_") and i != at + 1]
+    notebook.cells = [imports, *notebook.cells[at : at + 2], *notebook.cells[others[0] - 1 : others[0] + 1]]
+    return notebook
+
+
+@needs_walls
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHEATS)
+def test_a_cheat_gets_no_point_and_harms_nobody(name, machine, tmp_path):
+    cheat = CHEATS[name]
+    notebook = small_lesson(cheat.function)
+    handed_in = copy.deepcopy(notebook)
+    handed_in.cells[1].source = cheat.source
+    handed_in.cells.insert(1, nbformat.v4.new_code_cell(machine))
+    (_, points, _, told), (_, other, out_of, _) = grade.grade(handed_in, grade.Lesson(notebook), tmp_path / "handed in")
+    assert points == 0 and not told.startswith("✔") and "\n" not in told and len(told) < 700, told
+    assert cheat.spoils or other == out_of, "another exercise of the same notebook has lost its points"
+
+
+def test_there_are_many_cheats_and_none_computes_what_is_asked():
+    assert len(CHEATS) >= 25
+    assert not [name for name, cheat in CHEATS.items() if re.search(r"math\.exp\(|math\.e\b", cheat.source)]
+
+
+# Honest answers get the same words as in a student's own notebook.
+
+def in_a_cell(name, function):
+    """A cell that defines a function of the bank."""
+    data = base64.b64encode(cloudpickle.dumps(function)).decode()
+    return f"import base64, pickle\n{name} = pickle.loads(base64.b64decode({data!r}))"
+
+
+def words(verdict):
+    """A verdict without what depends on the file in which the answer stands."""
+    mark, line = verdict
+    return mark, re.sub(r"line \d+ of your cell.* stopped with [^;]*", "stopped", line)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", CHECKS)
+def test_the_judge_says_what_the_check_says(number):
+    check = CHECKS[number]
+    with judge.Notebook() as notebook:
+        for answer in [*RIGHT[check][:2], *(entry.answer for entry in WRONG[check][:5])]:
+            notebook.run(in_a_cell("answer", answer))
+            assert words(notebook.verdict(check, "answer", seed=1)) == words(check.verdict(answer, seed=1))
