@@ -17,6 +17,7 @@ from pathlib import Path
 
 import nbformat
 from judge import Notebook, check_named
+from sandbox import not_isolated
 from writable_home import use_a_writable_home
 
 
@@ -169,6 +170,8 @@ def main(names):
         sys.exit(f"no notebook to grade in {', '.join(names[1:])}")
     os.environ.pop("NBGRADER_EXECUTION", None)
     use_a_writable_home()
+    if line := not_isolated():
+        print(line, file=sys.stderr)
     sys.stdout.reconfigure(encoding="utf-8-sig", errors="backslashreplace")      # its mark tells spreadsheets that it is UTF-8
     rows = csv.writer(sys.stdout, lineterminator="\n")
     rows.writerow(["file", "exercise", "points", "out of", "message"])

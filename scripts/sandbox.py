@@ -47,15 +47,16 @@ class Sandbox:
         furnish(folder / "inside")
         (folder / "home").mkdir()
         self.ended, self.end = "", time.monotonic() + SECONDS
-        with open(folder / "errors", "wb") as errors:
+        with tempfile.TemporaryFile() as errors:
             self.process = subprocess.Popen(
                 command(folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=folder / "home",
                 env=environment(folder / "home"), start_new_session=os.name == "posix")
-        try:
-            self.ask(SECONDS, do="about", name="")
-        except Ended:
-            said = " ".join((folder / "errors").read_text(errors="replace").split())[-300:]
-            raise OSError(f"the process for a student's code does not start: {said}") from None
+            try:
+                self.ask(SECONDS, do="about", name="")
+            except Ended as error:
+                errors.seek(0)
+                said = " ".join(errors.read().decode(errors="replace").split())[-300:]
+                raise OSError(f"the process for a student's code does not start: {said or error}") from None
 
     def ask(self, seconds, do, **message):
         """Have something done, and wait for the reply. Ended when the process ends, or has to be ended."""
@@ -190,7 +191,7 @@ def bwrap(way, folder):
     """The beginning of a command that runs the rest behind walls: nothing but Python can be read, and only /tmp be written."""
     if not way:
         return []
-    options = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
+    options = [shutil.which("bwrap"), "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
                "--die-with-parent", "--new-session"]
     if way == "user":
         options += ["--unshare-user", "--uid", "65534", "--gid", "65534"]

@@ -4,7 +4,6 @@ import contextlib
 import copy
 import functools
 import importlib
-import os
 import re
 import socket
 import threading
@@ -64,9 +63,9 @@ def test_any_other_object_becomes_a_thing_with_the_name_of_its_type(value):
 
 
 @pytest.mark.parametrize("data", [
-    ["os.system", "true"], ["thing"], ["known", 99], ["tensor", "object", [1], "AAAA", False], ["array", "|O", [1], False, "AAAA"],
-    ["tensor", "torch.float32", [10**12], "AAAA", False], ["dtype", "__class__"], [[]], ["int", "x"],
-    ["dict", [[["list", []], 1]]]])
+    ["os.system", "true"], ["thing"], ["known", 99], ["tensor", "object", [1], "AAAA", False],
+    ["array", "|O", [1], False, "AAAA"], ["tensor", "torch.float32", [10**12], "AAAA", False], ["dtype", "__class__"], [[]],
+    ["int", "x"], ["dict", [[["list", []], 1]]]])
 def test_forged_data_are_an_error_and_nothing_else(data):
     with pytest.raises((KeyError, TypeError, ValueError, IndexError, RuntimeError)):
         wire.unpack(data)
@@ -148,12 +147,16 @@ def small_lesson(function):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHEATS)
 def test_a_cheat_gets_no_point_and_harms_nobody(name, machine, tmp_path):
-    cheat = CHEATS[name]
+    hand_in(CHEATS[name], machine, tmp_path / "handed in")
+
+
+def hand_in(cheat, machine, folder):
+    """Grade a cheat; what must be true of what comes of it."""
     notebook = small_lesson(cheat.function)
     handed_in = copy.deepcopy(notebook)
     handed_in.cells[1].source = cheat.source
     handed_in.cells.insert(1, nbformat.v4.new_code_cell(machine))
-    (_, points, _, told), (_, other, out_of, _) = grade.grade(handed_in, grade.Lesson(notebook), tmp_path / "handed in")
+    (_, points, _, told), (_, other, out_of, _) = grade.grade(handed_in, grade.Lesson(notebook), folder)
     assert points == 0 and not told.startswith("✔") and "\n" not in told and len(told) < 700, told
     assert cheat.spoils or other == out_of, "another exercise of the same notebook has lost its points"
 
@@ -161,6 +164,96 @@ def test_a_cheat_gets_no_point_and_harms_nobody(name, machine, tmp_path):
 def test_there_are_many_cheats_and_none_computes_what_is_asked():
     assert len(CHEATS) >= 25
     assert not [name for name, cheat in CHEATS.items() if re.search(r"math\.exp\(|math\.e\b", cheat.source)]
+
+
+# Where walls are missing.
+
+@pytest.fixture
+def no_walls(monkeypatch):
+    """A machine without bubblewrap."""
+    monkeypatch.setattr(sandbox, "walls", lambda: (None, "bubblewrap (bwrap) is not installed"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [
+    "patches the check", "patches comparisons of torch and math", "is a tensor that is equal to everything", "exits with 0",
+    "imports the right answer", "finds the right answer on the stack", "finds the right answer in memory", "eats memory",
+    "sends marks to the judge", "never ends"])
+def test_without_walls_the_judge_is_still_outside(name, no_walls, machine, tmp_path):
+    assert not CHEATS[name].walls
+    hand_in(CHEATS[name], machine, tmp_path / "handed in")
+
+
+def test_without_walls_one_line_says_what_is_not_isolated(no_walls):
+    line = sandbox.not_isolated()
+    assert "\n" not in line and all(words in line for words in ("bwrap", "read your files", "network", "time and memory"))
+
+
+def test_where_bubblewrap_cannot_work_its_own_words_are_told(monkeypatch, tmp_path):
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho no permission >&2\nexit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    way, why = sandbox.walls.__wrapped__()
+    assert way is None and "no permission" in why
+
+
+@needs_walls
+def test_with_walls_nothing_is_said():
+    assert sandbox.not_isolated() == ""
+
+
+@needs_walls
+@pytest.mark.slow
+def test_behind_walls_there_is_python_and_nothing_of_the_teachers():
+    with judge.Notebook() as notebook:
+        notebook.run("import os, socket\nfrom gpt_helpers.text import load_text")
+        seen = value_of(notebook, f"""(
+            sorted(os.listdir('/')), os.path.exists({str(ROOT / 'gpt_checks')!r}), os.path.exists({str(ROOT / 'notebooks')!r}),
+            os.path.exists({str(Path(sandbox.__file__))!r}), os.getuid(), len(load_text()) > 1000, sorted(os.environ),
+            [name for _, name in socket.if_nameindex()], len([pid for pid in os.listdir('/proc') if pid.isdigit()]) < 5)""")
+    folders, checks, notebooks, scripts, uid, helpers, names, networks, alone = seen
+    assert not {"home", "mnt", "srv", "media"} & set(folders) and not (checks or notebooks or scripts)
+    assert uid and helpers and alone and networks == ["lo"]
+    assert not {"SECRET_ANSWER", "SSH_AUTH_SOCK", "VIRTUAL_ENV", "PYTHONPATH"} & set(names)
+
+
+def value_of(notebook, expression):
+    """What an expression gives in a sandbox."""
+    notebook.run(f"def value():\n    return {expression}")
+    return judge.Remote(notebook.running(), "value", "value")()
+
+
+@pytest.mark.slow
+def test_a_sandbox_that_does_not_start_is_the_teachers_affair(no_walls, monkeypatch):
+    monkeypatch.setattr(sandbox, "python", lambda way, code, folder: [sandbox.sys.executable, "-c", "import no_such_module"])
+    with pytest.raises(OSError, match=r"does not start: .*no_such_module"):
+        judge.Notebook().running()
+
+
+# Notebooks as students write them.
+
+@pytest.mark.slow
+def test_cells_run_as_in_a_notebook_and_an_error_in_one_costs_no_other():
+    lesson = small_lesson("perplexity")
+    handed_in = copy.deepcopy(lesson)
+    handed_in.cells[1:1] = [nbformat.v4.new_code_cell(source) for source in (
+        "%matplotlib inline\n!ls\n%timeit -n 1 -r 1 1 + 1", "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()",
+        "name = input('Who are you? ')", "1 / 0", "def broken(", "%no_such_magic", "help(print)\ndisplay(1)\nawait_me = 1",
+        "import asyncio\nawait asyncio.sleep(0)", "import math\nBASE = math.e", "from gpt_checks.diagnosis import patient\n"
+        "print(patient('9.1', 1))", "%%writefile mine.py\nHALF = 0.5", "from mine import HALF")]
+    at = next(i for i, cell in enumerate(handed_in.cells) if cell.source.startswith("def perplexity"))
+    handed_in.cells[at].source = "def perplexity(loss):\n    return BASE ** (loss * HALF * 2)"
+    assert [row[1:3] for row in grade.grade(handed_in, grade.Lesson(lesson), None)] == [(1, 1), (2, 2)]
+
+
+@pytest.mark.slow
+def test_a_name_that_is_not_defined_and_a_stub_are_told_as_in_a_notebook():
+    lesson = small_lesson("perplexity")
+    handed_in = copy.deepcopy(lesson)
+    handed_in.cells[1].source = "def perplexity(loss"
+    handed_in.cells[3].source = "def cross_entropy(x, y):\n    raise NotImplementedError"
+    assert [row[3] for row in grade.grade(handed_in, grade.Lesson(lesson), None)] == [
+        "✘ NameError: name 'perplexity' is not defined", "◦ Exercise 2.2, cross-entropy from logits: to do"]
 
 
 # Honest answers get the same words as in a student's own notebook.
