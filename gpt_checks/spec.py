@@ -42,13 +42,15 @@ class Spec:
     rtol: float = 1e-4                   # how far numbers may be off, as a share of the right ones
     atol: float = 1e-6                   # and how far besides
     hint: str = ""                       # where to look when the shapes of two tensors do not fit
-    beside: bool = False                 # whether `use`, which then leads to no right answer, has to run in the answer's process
+    beside: bool = False                 # whether `use` runs in the answer's process when that is another; then it gives Facts
 
     def facts(self, answer: Callable, args: tuple) -> Facts:
         """What an answer gives for some inputs."""
-        observed = getattr(getattr(answer, "function", None), "observed", None) if self.beside else None
+        elsewhere = getattr(getattr(answer, "function", None), "observed", None) if self.beside else None
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            value = observed(self.use, args) if observed else self.use(answer, *args)
+            value = Facts(elsewhere(self.use, args)) if elsewhere else self.use(answer, *args)
+        if elsewhere:
+            answer.results.append(value)
         return value if isinstance(value, Facts) else Facts({self.name: value})
 
     def same(self, got: Any, want: Any, lenient: bool = False) -> bool:

@@ -103,7 +103,8 @@ def not_of_this_lesson(submission, lesson):
 def grade(submission, lesson, folder):
     """Run a submission. Yields (exercise's id, points, out of, message) for each check, which judges from outside.
 
-    Needs a process of its own, not a thread: PyTorch's random state is one for all threads.
+    folder: where it lies; what else lies there is not shown to it. Not for several threads of one process, which would share
+    PyTorch's random state.
     """
     imports = [cell.source for cell in lesson.imports]
     with Notebook() as notebook:

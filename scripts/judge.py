@@ -83,7 +83,7 @@ class Remote:
         return self.run(args, kwargs)
 
     def observed(self, use, args):
-        """What `use` finds when it calls the function, all of it in the sandbox."""
+        """The facts that `use` finds when it calls the function. All of it runs in the sandbox; no right answer may be in it."""
         return self.run(args, {}, use)
 
     def run(self, args, kwargs, use=None):

@@ -6,6 +6,7 @@ import functools
 import importlib
 import re
 import socket
+import tempfile
 import threading
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from mistakes import RIGHT, WRONG
 from mistakes.cheats import BESIDE, CHEATS
 
 from gpt_checks import core
+from gpt_checks.spec import Facts, spec
 
 ROOT = Path(__file__).parent.parent
 SOLUTIONS = ROOT / "notebooks" / "solutions"
@@ -221,6 +223,24 @@ def value_of(notebook, expression):
     """What an expression gives in a sandbox."""
     notebook.run(f"def value():\n    return {expression}")
     return judge.Remote(notebook.running(), "value", "value")()
+
+
+def a_file(answer, text):
+    """What an answer(path) writes; the path is one of the process in which it is called."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer(Path(folder, "here"))
+        return Facts({"the file": Path(folder, "here").read_text().replace("TEXT", text)})
+
+
+@pytest.mark.slow
+def test_a_use_that_has_to_run_beside_the_answer_does():
+    cloudpickle.register_pickle_by_value(importlib.import_module(__name__))
+    check = spec("0.1", "a file", see=("00", "Nowhere"), doc="", right=lambda path: path.write_text("TEXT"), use=a_file,
+                 beside=True, cases=lambda draw: [(None, (str(draw.random()),))], mistakes={})
+    with judge.Notebook() as notebook:
+        notebook.run("right = lambda path: path.write_text('TEXT')\nwrong = lambda path: path.write_text('text')")
+        assert notebook.verdict(check, "right")[0] == "✔"
+        assert "'text'" in notebook.verdict(check, "wrong")[1]
 
 
 @pytest.mark.slow
