@@ -9,6 +9,7 @@ import importlib
 import io
 import re
 import sys
+import time
 import weakref
 from types import SimpleNamespace
 
@@ -22,13 +23,14 @@ from gpt_checks import core
 
 CELL = 1.5 * core.WAITING       # seconds by the clock after which a cell is ended from outside; it ends itself before that
 CALL = 1.5 * core.WAITING       # and a call
+ALL = 300                       # and everything that one notebook asks
 
 
 class Notebook:
     """A student's notebook in a sandbox. If it ends before its time, it starts again, without the cell that ended it."""
 
     def __init__(self):
-        self.sandbox, self.cells = None, []
+        self.sandbox, self.cells, self.end = None, [], time.monotonic() + ALL
 
     def __enter__(self):
         return self
@@ -40,9 +42,9 @@ class Notebook:
     def running(self):
         """The sandbox, in which all cells so far have been run."""
         if not self.sandbox or self.sandbox.ended:
-            end = self.sandbox and self.sandbox.end
-            self.sandbox = Sandbox()
-            self.sandbox.end = end or self.sandbox.end
+            if time.monotonic() > self.end:
+                raise Ended("its notebook took too long")
+            self.sandbox = Sandbox(self.end)
             for source in self.cells:
                 self.sandbox.ask(CELL, do="cell", source=source)
         return self.sandbox

@@ -21,7 +21,7 @@ PLACE = "/grading"        # where the sandbox finds what it runs
 DISK = 128 * 2**20        # bytes that can be written
 MEMORY = 3 * 2**30        # bytes of all processes of a sandbox together
 PROCESSES = 80            # of a sandbox; a little more than it may have, so that what is over the limit has escaped it
-SECONDS = 3000
+START = 120               # seconds by the clock for Python and PyTorch to be there
 LOOK = 0.2                # seconds between two looks at what a sandbox takes
 CHECK = '''"""Checks are made by whoever grades."""
 
@@ -38,21 +38,21 @@ class Ended(Exception):
 
 
 class Sandbox:
-    """A process that runs a notebook: ask() it. OSError where it does not even start."""
+    """A process that runs a notebook: ask() it. end: of its time, by time.monotonic(). OSError where it does not even start."""
 
-    def __init__(self):
+    def __init__(self, end):
         self.folder = tempfile.TemporaryDirectory(prefix="grading_", ignore_cleanup_errors=True)
         folder = Path(self.folder.name)
         folder.chmod(0o755)      # for the user that the process becomes
         furnish(folder / "inside")
         (folder / "home").mkdir()
-        self.ended, self.end = "", time.monotonic() + SECONDS
+        self.ended, self.end = "", end
         with tempfile.TemporaryFile() as errors:
             self.process = subprocess.Popen(
                 command(folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=folder / "home",
                 env=environment(folder / "home"), start_new_session=os.name == "posix")
             try:
-                self.ask(SECONDS, do="about", name="")
+                self.ask(START, do="about", name="")
             except Ended as error:
                 errors.seek(0)
                 said = " ".join(errors.read().decode(errors="replace").split())[-300:]

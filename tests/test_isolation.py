@@ -22,7 +22,7 @@ import wire
 from mistakes import RIGHT, WRONG
 from mistakes.cheats import BESIDE, CHEATS
 
-from gpt_checks import core
+from gpt_checks import core, observe
 from gpt_checks.spec import Facts, spec
 
 ROOT = Path(__file__).parent.parent
@@ -92,6 +92,21 @@ def test_what_a_function_changed_in_its_arguments_is_changed_here():
     for thing, became in zip(things, after, strict=True):
         wire.put(thing, became, things)
     assert not layer.training and torch.equal(layer.bias.grad, torch.ones(2)) and more["new"] is more["list"] == [1, "x"]
+
+
+@pytest.mark.parametrize("number", CHECKS)
+def test_no_right_answer_and_no_mistake_leaves_the_judge(number):
+    """Arguments travel with the functions and classes that they need; a right answer must not be among these."""
+    check, pickled = CHECKS[number], []
+
+    def answer(*args, **kwargs):
+        pickled.append(bytes(wire.bytes_of(judge.shipped(args, kwargs, None)[0]["pickled"])))
+        return check.right(*args, **kwargs)
+
+    assert check.verdict(answer)[0] == "✔" and pickled
+    right = getattr(check.right, "source", "").encode() or check.right.__code__.co_code
+    secrets = [right, observe.replay.__code__.co_code, *(words.encode() for words in check.table)]
+    assert not [secret for secret in secrets for data in pickled if secret in data]
 
 
 # Cheats.
