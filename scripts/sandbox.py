@@ -151,7 +151,8 @@ def environment(home):
 def command(folder):
     """The command of a sandbox, with walls if they can be built here."""
     way, _ = walls()
-    return [*bwrap(way, folder / "inside"), *python(way, f"import sandboxed; sandboxed.main({whom(way)})", folder / "inside")]
+    code = f"import sandboxed; sandboxed.main({whom(way)})  # {folder.name}"      # a list of processes tells whose each is
+    return [*bwrap(way, folder / "inside"), *python(way, code, folder / "inside")]
 
 
 def python(way, code, folder):

@@ -121,6 +121,8 @@ def machine(tmp_path, monkeypatch):
     home.mkdir()
     (home / "secret").write_text("secret", encoding="utf-8")
     monkeypatch.setattr(core, "WAITING", 20.0)
+    command, started = sandbox.command, []
+    monkeypatch.setattr(sandbox, "command", lambda folder: started.append(command(folder)) or started[-1])
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("SECRET_ANSWER", "__import__('math').exp")
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -140,7 +142,15 @@ def machine(tmp_path, monkeypatch):
         yield first
         assert files(tmp_path) == before, "files of the teacher were changed"
         assert asked == [], "the network was reached"
-        assert not [process.name() for process in psutil.Process().children()], "processes were left behind"
+        left = {line[-1] for line in all_processes()} & {line[-1] for line in started}
+        assert started and not left, "processes were left behind"
+
+
+def all_processes():
+    """The command line of each process on this machine."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            yield process.cmdline() or [""]
 
 
 def files(folder):
