@@ -32,7 +32,7 @@ class Lesson:
         marked = [(cell, marks(cell)) for cell in solutions.cells]
         self.checks = {mark["grade_id"]: without_outputs(cell) for cell, mark in marked if mark.get("grade")}
         self.answers = {mark["grade_id"] for _, mark in marked if mark.get("solution")}
-        self.functions = [re.search(r"\((\w+)\)\s*$", cell.source).group(1) for cell in self.checks.values()]
+        self.functions = [re.search(r"\((\w+)(?:, student)?\)\s*$", cell.source).group(1) for cell in self.checks.values()]
         first = next((i for i, (_, mark) in enumerate(marked) if mark), 0)
         self.imports = [without_outputs(cell) for cell in solutions.cells[:first] if cell.cell_type == "code"]
         self.points = sum(cell.metadata.nbgrader.points for cell in self.checks.values())
@@ -107,15 +107,24 @@ def grade(submission, lesson, folder):
     PyTorch's random state.
     """
     imports = [cell.source for cell in lesson.imports]
+    calls = {name: re.findall(r"\w+", cell.source) for name, cell in lesson.checks.items()}      # check, function, student
+    checks = {name: check_named(check, imports) for name, (check, *_) in calls.items()}
     with Notebook() as notebook:
         for cell in with_checks(submission, lesson).cells:
             if name := marks(cell).get("grade_id"):
-                check, function = re.fullmatch(r"(\w+)\((\w+)\)", cell.source.strip()).groups()
-                mark, message = notebook.verdict(check_named(check, imports), function)
+                mark, message = notebook.verdict(checks[name], *calls[name][1:])
                 points = cell.metadata.nbgrader.points
                 yield name, points if mark == "✔" else 0, points, message
             elif cell.cell_type == "code":
                 notebook.run(cell.source)
+
+
+def verdict(outputs):
+    """The line that a check printed, or the error that kept it from running."""
+    text = "".join(output.get("text", "") for output in outputs)
+    lines = re.findall(r"[✔✘◦] Exercise \d.*$", text, flags=re.MULTILINE)      # a student may have printed before it
+    errors = [f"✘ {output.ename}: {output.evalue}".splitlines()[0] for output in outputs if output.output_type == "error"]
+    return ([*lines, *errors] or ["✘ the check printed nothing"])[-1]
 
 
 def read(path):

@@ -1,6 +1,7 @@
 """A process in which a student's code can do no harm: walls by bubblewrap where it is installed, and limits everywhere."""
 import contextlib
 import functools
+import inspect
 import os
 import queue
 import secrets
@@ -132,6 +133,9 @@ def furnish(folder):
             shutil.copy(path, folder / "gpt_checks")
         else:
             (folder / "gpt_checks" / path.name).write_text(CHECK, encoding="utf-8")
+    if numbers := sys.modules.get("gpt_checks.numbers"):      # of each student's own, which answers may ask for
+        (folder / "gpt_checks" / "numbers.py").write_text(
+            f"{inspect.getsource(numbers)}\n\nVALUES.update({dict(numbers.VALUES)!r})\n", encoding="utf-8")
     for name in ("sandboxed.py", "wire.py"):
         shutil.copy(Path(__file__).parent / name, folder)
     for path in folder.rglob("*"):

@@ -89,6 +89,10 @@ class Notebook:
         code = getattr(answer.function, "__code__", None)
         return [str(answer.name), *(code.co_varnames[:code.co_argcount] if code else ())]
 
+    def value(self, name):
+        """[a value], or None when there is no such name."""
+        return [wire.pack(self.shell.user_ns[name])] if name in self.shell.user_ns else None
+
     def call(self, name, tensors, pickled, random, grad):
         """What a function gives or raises, and what has become of its arguments and of PyTorch's random state and modes."""
         things = {}
