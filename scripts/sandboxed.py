@@ -103,7 +103,7 @@ class Notebook:
             things[number].grad = wire.unpack(gradient, things)
         args, kwargs, modes, use, others = Unpickler(io.BytesIO(wire.bytes_of(pickled)), things).load()
         things |= others
-        known = {id(thing): number for number, thing in things.items()}
+        known = wire.numbered(things)
         before = {number: wire.state(thing, known) for number, thing in things.items()}
         answer = core.Answer(self.shell.user_ns[name])
         torch.set_rng_state(wire.unpack(random))

@@ -65,6 +65,19 @@ def pack(value, known=()):
         return as_thing(value, known, parts=False)
 
 
+def numbered(things):
+    """{id, or place in memory: number} of things, {number: thing}."""
+    known = {id(thing): number for number, thing in things.items()}
+    return known | {place(thing): number for number, thing in things.items() if isinstance(thing, torch.Tensor)}
+
+
+def place(tensor):
+    """Where a tensor's numbers are, so that p and p.detach(), which share them, are told from a copy."""
+    if tensor.is_meta or tensor.layout != torch.strided or not tensor.numel():
+        return id(tensor)
+    return tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.stride()
+
+
 def pack_tensor(tensor):
     """A tensor's numbers and whether it has a graph, or will have one; for odd layouts and devices the shape has to do."""
     flat = tensor.detach()
@@ -93,7 +106,8 @@ def as_thing(value, known=(), parts=True):
 
 BASES = {"layers": torch.nn.Module, "optimizer": torch.optim.Optimizer}
 WRITERS = {      # the first that fits
-    torch.Tensor: lambda value, known: pack_tensor(value),
+    torch.Tensor: lambda value, known: (
+        ["same numbers", known[place(value)]] if not value.requires_grad and place(value) in known else pack_tensor(value)),
     (np.ndarray, np.generic): lambda value, known: (
         ["array", value.dtype.str, list(value.shape), isinstance(value, np.generic), text_of(value.tobytes())]
         if value.dtype.kind in "biufc" else as_thing(value, known)),
@@ -165,6 +179,7 @@ def unpack_thing(name, shown, counts, parts, inner):
 
 
 READERS = {
+    "same numbers": lambda number, inner: inner(["known", number]).detach(),
     "tensor": unpack_tensor, "odd tensor": unpack_odd_tensor, "array": unpack_array, "thing": unpack_thing,
     "int": lambda text, _: int(text, 16),
     "complex": lambda real, imag, _: complex(real, imag),

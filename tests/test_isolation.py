@@ -76,7 +76,7 @@ def test_forged_data_are_an_error_and_nothing_else(data):
 def test_what_a_function_changed_in_its_arguments_is_changed_here():
     layer, more = torch.nn.Linear(2, 2), {"list": [1], "set": {1}, "tensor": torch.zeros(2)}
     things = list(wire.changeable((layer, more)).values())
-    known = {id(thing): number for number, thing in enumerate(things)}
+    known = wire.numbered(dict(enumerate(things)))
     before = [wire.state(thing, known) for thing in things]
     layer.eval()
     layer.weight.data += 1
@@ -107,6 +107,18 @@ def test_no_right_answer_and_no_mistake_leaves_the_judge(number):
     right = getattr(check.right, "source", "").encode() or check.right.__code__.co_code
     secrets = [right, observe.replay.__code__.co_code, *(words.encode() for words in check.table)]
     assert not [secret for secret in secrets for data in pickled if secret in data]
+
+
+def test_what_shares_its_numbers_with_an_argument_still_does():
+    weight, other = torch.zeros(2, 2, requires_grad=True), torch.zeros(2, 2)
+    known = wire.numbered({0: weight, 1: other})
+    same, copied, view = (wire.unpack(sent(wire.pack(value, known)), [weight, other])
+                          for value in (weight.detach(), weight.detach().clone(), other[0]))
+    with torch.no_grad():
+        weight += 1
+        other += 1
+    assert same.all() and not copied.any() and not view.any()
+    assert wire.unpack(sent(wire.pack([weight], known)), [weight, other])[0] is weight
 
 
 # Cheats.
