@@ -1,0 +1,148 @@
+"""The class's guesses: numbers that students wrote into the line `guess = None` of a lesson, beside the truth. Nothing is run.
+
+A question is a cell of the lesson with such a line. The comment there says what is guessed, the cell above asks it, and the
+truth is the number that the cell declares as `truth` in its metadata; a test demands that it stands in the stored output.
+"""
+import ast
+import math
+import operator
+import re
+from html import escape
+from statistics import median
+from typing import NamedTuple
+
+from markupsafe import Markup
+from pages import number
+
+LINE = re.compile(r"^guess *= *(?P<value>[^#\n]*?) *(?:# *(?P<label>.*))?$", re.MULTILINE)
+NOT_YET = re.compile(LINE.pattern.replace("[^#\\n]*?", "None"), re.MULTILINE)      # as the lesson has it
+OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+WIDTH, HEIGHT, EDGE = 640, 96, 40      # of a picture
+
+
+class Question(NamedTuple):
+    """A prediction. label: what is guessed. text: the question. truth: a number, or None. guesses: (student, number)."""
+
+    cell: str
+    label: str
+    text: str
+    truth: float | None
+    guesses: tuple = ()
+
+    @property
+    def numbers(self):
+        return sorted(guess for _, guess in self.guesses)
+
+    @property
+    def summary(self):
+        """The class beside the truth, in a sentence or two."""
+        truth = "" if self.truth is None else f"The truth is {number(self.truth)}."
+        if not self.guesses:
+            return f"Nobody wrote down a number. {truth}".strip()
+        n, low, high = len(self.guesses), self.numbers[0], self.numbers[-1]
+        words = f"{n} guess{'' if n == 1 else 'es'}, from {number(low)} to {number(high)}; the median is {number(median(self.numbers))}."
+        if self.truth:
+            near = sum(guess * self.truth > 0 and 0.5 <= guess / self.truth <= 2 for guess in self.numbers)
+            truth += f" {near} of {n} are within a factor of two."
+        elif self.truth == 0:
+            truth += f" {self.numbers.count(0)} of {n} say so."
+        return f"{words} {truth}".strip()
+
+    @property
+    def listed(self):
+        return ", ".join(map(number, self.numbers))
+
+    @property
+    def picture(self):
+        """The guesses as dots on a line, the truth as a line across it; on a logarithmic scale where they span more than 100."""
+        values = self.numbers + ([] if self.truth is None else [self.truth])
+        logarithmic = min(values) > 0 and max(values) > 100 * min(values)
+        scale = math.log10 if logarithmic else float
+        low, high = scale(min(values)), scale(max(values))
+        room = high - low or 1
+
+        def x(value):
+            return round(EDGE + (WIDTH - 2 * EDGE) * ((scale(value) - low) / room if high > low else 0.5), 1)
+
+        dots, heights = [], {}
+        for guess in self.numbers:
+            place = round(x(guess) / 9)
+            heights[place] = level = heights.get(place, -1) + 1
+            dots.append(f'<circle cx="{x(guess)}" cy="{HEIGHT - 34 - min(level, 4) * 8}" r="4" fill="var(--accent)" fill-opacity="0.75"/>')
+        ends = [(min(values), "start" if high > low else "middle")] + [(max(values), "end")] * (high > low)
+        marks = [f'<text x="{x(value) + {"start": -8, "end": 8, "middle": 0}[at]}" y="{HEIGHT - 8}" text-anchor="{at}">'
+                 f'{number(value)}</text>' for value, at in ends]
+        if self.truth is not None:
+            at = "start" if x(self.truth) < WIDTH / 2 else "end"
+            marks.append(f'<line x1="{x(self.truth)}" x2="{x(self.truth)}" y1="4" y2="{HEIGHT - 24}" stroke="var(--wrong)" '
+                         f'stroke-width="2.5"/><text x="{x(self.truth) + (6 if at == "start" else -6)}" y="15" text-anchor="{at}">'
+                         f'truth: {number(self.truth)}</text>')
+        words = escape(f"{self.summary}{' The scale is logarithmic.' if logarithmic else ''}")
+        return Markup(f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{words}">'
+                      f'<line x1="{EDGE - 10}" x2="{WIDTH - EDGE + 10}" y1="{HEIGHT - 26}" y2="{HEIGHT - 26}" stroke="var(--line)"/>'
+                      f'{"".join(dots)}{"".join(marks)}</svg>')
+
+
+def questions_in(lesson):
+    """The questions of a lesson, without guesses."""
+    found, text = [], ""
+    for cell in lesson.cells:
+        if cell.cell_type == "markdown":
+            text = cell.source
+        elif cell.cell_type == "code" and (line := NOT_YET.search(cell.source)):
+            label = re.sub(r"^your |,? if you like$", "", line["label"] or "") or "a guess"
+            found.append(Question(cell.id, label, asked(text), cell.metadata.get("truth")))
+    return found
+
+
+def asked(markdown):
+    """The words of the last Predict in a cell; all its words where there is none."""
+    quotes = re.findall(r"(?:^>.*\n?)+", markdown, re.MULTILINE)
+    predicts = [quote for quote in quotes if "**Predict" in quote]
+    words = re.sub(r"^> ?", "", predicts[-1], flags=re.MULTILINE) if predicts else markdown.split("<details>")[0]
+    return " ".join(re.sub(r"\*\*Predict\.?\*\*|^#+ .*$|\*\*|`", "", words, flags=re.MULTILINE).split())
+
+
+def is_copy(notebook, questions):
+    """Whether a notebook is a copy of the lesson with these questions: it has one of its lines."""
+    return any(guess_line(notebook, question) for question in questions)
+
+
+def guess_line(notebook, question):
+    """The line of a copy that answers a question: in the cell with its id, or, where ids are lost, with its comment."""
+    lines = [(cell.get("id"), line) for cell in notebook.cells if cell.cell_type == "code" for line in LINE.finditer(cell.source)]
+    alike = [line for _, line in lines if question.label in (line["label"] or "")]
+    return next((line for cell, line in lines if cell == question.cell), next(iter(alike), None))
+
+
+def guess_in(notebook, question):
+    """The number that a copy has as its guess; None when there is none."""
+    line = guess_line(notebook, question)
+    try:
+        value = value_of(ast.parse(line["value"], mode="eval").body) if line else None
+        return value if value is not None and math.isfinite(value) else None
+    except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError):
+        return None
+
+
+def value_of(node):
+    """The value of a number, or of a sum, difference, product or quotient of numbers; None for anything else."""
+    if isinstance(node, ast.Constant):
+        return node.value if type(node.value) in (int, float) and abs(node.value) < 1e300 else None
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        value = value_of(node.operand)
+        return value if value is None or isinstance(node.op, ast.UAdd) else -value
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        left, right = value_of(node.left), value_of(node.right)
+        return None if left is None or right is None else OPERATORS[type(node.op)](left, right)
+    return None
+
+
+def collect(questions, copies):
+    """The questions with the guesses of (student, notebook) pairs; of several copies of one student the last number counts."""
+    found = []
+    for question in questions:
+        guesses = {student.key: (student, guess) for student, notebook in copies
+                   if (guess := guess_in(notebook, question)) is not None}
+        found.append(question._replace(guesses=tuple(guesses.values())))
+    return found

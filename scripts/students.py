@@ -1,0 +1,89 @@
+"""Whose notebook a file is: the student's name, as the place where notebooks were collected writes it into their paths.
+
+Known are the downloads of Moodle and Canvas, Google Classroom's copies, nbgrader's folders, one folder for each student, and
+names in file names. Where a path has no name, the file's own name stands for it.
+"""
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+MOODLE = re.compile(r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_[a-z]+_")
+CANVAS = re.compile(r"(?P<name>[^_]+?)(?P<late>_late)?_(?P<number>\d+)_\d+_.+", re.IGNORECASE)
+NBGRADER = ("submitted", "autograded", "feedback")      # its folders of students
+COPY = re.compile(r"(Copy of|Kopie von|Copie de|Copia de|Copia di|Cópia de|Kopie van)\s+", re.IGNORECASE)      # Google's words
+VERSION = re.compile(r"\s*\(\d+\)$|-\d+$|[ -]*-Copy\d*$", re.IGNORECASE)      # a browser's, Canvas' and Jupyter's
+
+
+class Student(NamedTuple):
+    """name: as the path has it. number: the platform's own for the student, if it has one. late: as the platform marks it."""
+
+    name: str
+    number: str = ""
+    late: bool = False
+
+    @property
+    def key(self):
+        """What is the same in all files of one student."""
+        return self.name, self.number
+
+
+def students(paths):
+    """{path: Student} of files that were collected together, or of students' folders that are empty."""
+    paths = list(paths)
+    base = Path(os.path.commonpath([path.absolute().parent for path in paths])) if paths else None
+    own = folders_are_students(paths, base)
+    return {path: readable(student_of(path, base, own)) for path in paths}
+
+
+def student_of(path, base, own):
+    """The student of one file. base: the folder that all of them share. own: whether each folder in it is one student's."""
+    parts = path.absolute().parts
+    for part in parts:
+        if found := MOODLE.match(part):
+            return Student(found["name"], found["number"])
+    if found := CANVAS.fullmatch(path.name):
+        return Student(found["name"], found["number"], bool(found["late"]))
+    for i, part in enumerate(parts[:-2]):
+        if part in NBGRADER:
+            return Student(parts[i + 1])
+    inside, name = path.absolute().relative_to(base).parts, name_in(path.stem)
+    if len(inside) > 1 and own:
+        return Student(inside[0])
+    if path.parent.name == path.stem and len(inside) > 2:      # nbgrader's STUDENT/LESSON/LESSON.ipynb
+        return Student(path.parent.parent.name)
+    return Student("/".join([*inside[:-1], name or path.stem]))
+
+
+def folders_are_students(paths, base):
+    """Whether most folders hold one student's notebooks, and not those of a group: copies of one are still one."""
+    names = defaultdict(set)
+    for path in paths:
+        inside = path.absolute().relative_to(base).parts
+        if len(inside) > 1:
+            names[inside[0]].add(name_in(path.stem))
+    return 2 * sum(len(some) == 1 for some in names.values()) >= len(names)
+
+
+def name_in(stem):
+    """The student's name in the name of a file, without the lesson's, words for a copy, and numbers of versions."""
+    before = None
+    while stem != before:
+        before = stem
+        stem = VERSION.sub("", COPY.sub("", stem))
+        for lesson in LESSONS:
+            stem = re.sub(rf"(?<![^\W_]){re.escape(lesson)}(?![^\W_])", "", stem)
+        stem = stem.strip(" _-–,.")
+    return stem
+
+
+LESSONS = sorted((path.stem for path in NOTEBOOKS.glob("[0-9]*.ipynb")), key=len, reverse=True)
+
+
+def readable(student):
+    """The same with a name for people: composed letters, spaces, and no bytes that are no text."""
+    name = unicodedata.normalize("NFC", student.name.replace("_", " ")).encode("utf-8", "backslashreplace").decode()
+    return student._replace(name=name)
