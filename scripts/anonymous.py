@@ -7,7 +7,6 @@ other text "…".
 import ast
 import builtins
 import collections
-import inspect
 import itertools
 import keyword
 import math
@@ -25,7 +24,7 @@ LARGE = 10_000      # a number from here on may be somebody's
 
 
 class Known(NamedTuple):
-    """What may stay in an example. api: names of Python and PyTorch. words: those that names are made of. texts, numbers: whole."""
+    """What may stay in an example. api: names of Python and PyTorch. words: of which names are made. texts, numbers: whole."""
 
     api: frozenset
     words: frozenset
@@ -42,8 +41,8 @@ def known(people=()):
     with warnings.catch_warnings():      # old names, which warn when they are looked at
         warnings.simplefilter("ignore")
         for home in (builtins, math, statistics, itertools, collections, collections.Counter, torch, torch.Tensor, torch.nn,
-                     torch.nn.functional, torch.nn.Module, torch.optim, torch.autograd, torch.linalg, numpy, numpy.ndarray, str, list,
-                     dict, set, tuple, int, float, bytes, inspect):
+                     torch.nn.functional, torch.nn.Module, torch.optim, torch.autograd, torch.linalg, numpy, numpy.ndarray,
+                     str, list, dict, set, tuple, int, float, bytes):
             api.update(dir(home))
     words, texts, numbers = set(), set(), set()
     for source in project_code():
@@ -111,7 +110,7 @@ def anonymous(source, known):
 
 
 class Anonymous(ast.NodeTransformer):
-    """Rewrites a syntax tree: names and constants that are not known are replaced, statements that are only a text are left out."""
+    """Rewrites a syntax tree: names and constants that are not known are replaced, statements that are only a text left out."""
 
     def __init__(self, known):
         self.known, self.renamed = known, {}

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import NamedTuple
 
 import named
@@ -20,13 +21,13 @@ FEW = 3          # students, below which nothing is said about what goes with wh
 
 
 class Graded(NamedTuple):
-    """A file that was graded. rows: (exercise's id, points, out of, line). fault: why there are none. codes: anonymous answers."""
+    """A file that was graded. rows: (exercise's id, points, out of, line). fault: why there are none. codes: answers."""
 
     path: Path
     student: object
     rows: tuple = ()
     fault: str = ""
-    codes: dict = {}
+    codes: dict = MappingProxyType({})
 
 
 class Exercise(NamedTuple):
@@ -131,7 +132,7 @@ class Class:
         return sorted(((section, len(keys)) for section, keys in wrong.items()), key=lambda pair: -pair[1])
 
     def together(self):
-        """(mistake, mistake, how many made both, how many chance would give, chance's probability) of mistakes that come together.
+        """(mistake, mistake, how many made both, how many by chance, its probability) of mistakes that come together.
 
         Asked of the students who tried exercises of both. The probability that so many or more would make both, were the
         mistakes independent, is Fisher's; it must be below SURE after Bonferroni's correction for the number of pairs.
@@ -172,7 +173,7 @@ RANK = {"to do": 0, "wrong": 1, "right": 2}
 
 
 def by_chance(both, a, b, n):
-    """The probability that of n students, a with one mistake and b with another, `both` or more have both (Fisher's exact test)."""
+    """The probability that of n students, a with one mistake and b with another, `both` or more have both: Fisher's test."""
     return sum(math.comb(a, k) * math.comb(n - a, b - k) for k in range(both, min(a, b) + 1)) / math.comb(n, b)
 
 

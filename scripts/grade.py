@@ -219,10 +219,10 @@ def arguments(names):
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("solutions", metavar="SOLUTIONS")
     parser.add_argument("submissions", metavar="SUBMISSION", nargs="+")
-    parser.add_argument("--report", metavar="FOLDER", help="write the class's report, the names and the feedback into this folder")
+    parser.add_argument("--report", metavar="FOLDER", help="write report, names and feedback into this folder")
     parser.add_argument("--guesses", metavar="LESSON", help="a lesson in which the class wrote down guesses")
     parser.add_argument("--graded", action="store_true", help="nbgrader has graded these notebooks: run nothing")
-    parser.add_argument("--jobs", type=int, default=processors(), help="how many to run at a time (default: one for each processor)")
+    parser.add_argument("--jobs", type=int, default=processors(), help="how many to run at a time (default: all processors)")
     parser.add_argument("--seconds", type=float, default=LIMIT,
                         help=f"by the clock, after which a submission is stopped (default: {LIMIT})")
     options = parser.parse_args(names)
@@ -270,7 +270,7 @@ def copies_among(todo, questions, people):
 
 
 def graded(todo, people, lesson, known, options):
-    """Yield what came of each submission, a Graded, in order; several are run at a time, and the last line of stderr counts them."""
+    """Yield what came of each submission, a Graded, in order; several run at a time, and a line on stderr counts them."""
     progress = Progress(sum(not fault for _, fault in todo))
     work = each_apart(outcome, [(path, lesson, known, options.graded) for path, fault in todo if not fault],
                       options.jobs, options.seconds, progress)

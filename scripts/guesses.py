@@ -7,17 +7,16 @@ import ast
 import math
 import operator
 import re
-from html import escape
+from collections import Counter
 from statistics import median
 from typing import NamedTuple
 
-from markupsafe import Markup
 from pages import number
 
 LINE = re.compile(r"^guess *= *(?P<value>[^#\n]*?) *(?:# *(?P<label>.*))?$", re.MULTILINE)
 NOT_YET = re.compile(LINE.pattern.replace("[^#\\n]*?", "None"), re.MULTILINE)      # as the lesson has it
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
-WIDTH, HEIGHT, EDGE = 640, 96, 40      # of a picture
+WIDTH, HEIGHT, EDGE, DOT = 640, 96, 40, 9      # of a picture, its margins and its dots
 
 
 class Question(NamedTuple):
@@ -40,7 +39,7 @@ class Question(NamedTuple):
         if not self.guesses:
             return f"Nobody wrote down a number. {truth}".strip()
         n, low, high = len(self.guesses), self.numbers[0], self.numbers[-1]
-        words = f"{n} guess{'' if n == 1 else 'es'}, from {number(low)} to {number(high)}; the median is {number(median(self.numbers))}."
+        words = f"{n} guess{'' if n == 1 else 'es'}, from {number(low)} to {number(high)}, median {number(median(self.numbers))}."
         if self.truth:
             near = sum(guess * self.truth > 0 and 0.5 <= guess / self.truth <= 2 for guess in self.numbers)
             truth += f" {near} of {n} are within a factor of two."
@@ -54,33 +53,27 @@ class Question(NamedTuple):
 
     @property
     def picture(self):
-        """The guesses as dots on a line, the truth as a line across it; on a logarithmic scale where they span more than 100."""
-        values = self.numbers + ([] if self.truth is None else [self.truth])
-        logarithmic = min(values) > 0 and max(values) > 100 * min(values)
+        """Where things are drawn: each guess a dot on a line, (x, y); the least and the largest number, and the truth, (x, number).
+
+        The scale is logarithmic where positive numbers span more than a factor of 100.
+        """
+        values = [*self.numbers, *([] if self.truth is None else [self.truth])]
+        low, high = min(values), max(values)
+        logarithmic = 0 < 100 * low < high
         scale = math.log10 if logarithmic else float
-        low, high = scale(min(values)), scale(max(values))
-        room = high - low or 1
+        room = scale(high) - scale(low)
 
         def x(value):
-            return round(EDGE + (WIDTH - 2 * EDGE) * ((scale(value) - low) / room if high > low else 0.5), 1)
+            return round(EDGE + (WIDTH - 2 * EDGE) * ((scale(value) - scale(low)) / room if room else 0.5), 1)
 
-        dots, heights = [], {}
+        dots, heights = [], Counter()
         for guess in self.numbers:
-            place = round(x(guess) / 9)
-            heights[place] = level = heights.get(place, -1) + 1
-            dots.append(f'<circle cx="{x(guess)}" cy="{HEIGHT - 34 - min(level, 4) * 8}" r="4" fill="var(--accent)" fill-opacity="0.75"/>')
-        ends = [(min(values), "start" if high > low else "middle")] + [(max(values), "end")] * (high > low)
-        marks = [f'<text x="{x(value) + {"start": -8, "end": 8, "middle": 0}[at]}" y="{HEIGHT - 8}" text-anchor="{at}">'
-                 f'{number(value)}</text>' for value, at in ends]
-        if self.truth is not None:
-            at = "start" if x(self.truth) < WIDTH / 2 else "end"
-            marks.append(f'<line x1="{x(self.truth)}" x2="{x(self.truth)}" y1="4" y2="{HEIGHT - 24}" stroke="var(--wrong)" '
-                         f'stroke-width="2.5"/><text x="{x(self.truth) + (6 if at == "start" else -6)}" y="15" text-anchor="{at}">'
-                         f'truth: {number(self.truth)}</text>')
-        words = escape(f"{self.summary}{' The scale is logarithmic.' if logarithmic else ''}")
-        return Markup(f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{words}">'
-                      f'<line x1="{EDGE - 10}" x2="{WIDTH - EDGE + 10}" y1="{HEIGHT - 26}" y2="{HEIGHT - 26}" stroke="var(--line)"/>'
-                      f'{"".join(dots)}{"".join(marks)}</svg>')
+            place = round(x(guess) / DOT)
+            dots.append((x(guess), HEIGHT - 34 - min(heights[place], 5) * DOT))
+            heights[place] += 1
+        return {"width": WIDTH, "height": HEIGHT, "dots": dots, "logarithmic": logarithmic,
+                "ends": [(x(value), value) for value in dict.fromkeys((low, high))],
+                "truth": None if self.truth is None else (x(self.truth), self.truth)}
 
 
 def questions_in(lesson):
