@@ -33,6 +33,7 @@ from class_report import Graded
 from students import students
 from writable_home import use_a_writable_home
 
+LARGEST = 10**8    # bytes of a notebook that is read
 LIMIT = 600        # seconds for a whole submission, on the clock
 SECONDS = 300      # per cell, on the clock: a check stops an answer long before that, but a busy machine is slow
 
@@ -139,6 +140,8 @@ def verdict(outputs):
 
 def read(path):
     """A notebook of any format, converted to format 4."""
+    if (size := Path(path).stat().st_size) > LARGEST:
+        raise ValueError(f"the file has {size // 10**6} million bytes; clear its outputs")
     text = Path(path).read_text(encoding="utf-8-sig")
     if not text.strip():
         raise ValueError("the file is empty")
@@ -191,7 +194,7 @@ def main(names):
     sys.stdout.reconfigure(encoding="utf-8-sig", errors="backslashreplace")      # its mark tells spreadsheets that it is UTF-8
     rows = csv.writer(sys.stdout, lineterminator="\n")
     people = students(path for path, _ in todo)
-    copies, todo = copies_among(todo, questions, people)
+    todo, copies = looked_at(todo, lesson, questions, people)
     files = []
     if lesson:
         rows.writerow(["file", "exercise", "points", "out of", "message", "student", "number", "late"])
@@ -254,19 +257,20 @@ def title_of(options):
     return heading[1].strip() if heading else Path(options.solutions).stem
 
 
-def copies_among(todo, questions, people):
-    """([(student, notebook)] of the copies of a lesson with guesses, what is left to grade)."""
-    copies, left = [], []
+def looked_at(todo, lesson, questions, people):
+    """([(path, fault)] of what is left to grade, [(student, notebook)] of copies of a lesson with guesses); nothing is run."""
+    left, copies = [], []
     for path, fault in todo:
         try:
-            notebook = None if fault or not questions else read(path)
-        except Exception:      # whatever is wrong with it, grading says so
-            notebook = None
-        if notebook and guesses.is_copy(notebook, questions):
-            copies.append((people[path], notebook))
-        else:
-            left.append((path, fault))
-    return copies, left
+            notebook = None if fault else read(path)
+            if notebook and guesses.is_copy(notebook, questions):
+                copies.append((people[path], notebook))
+                continue
+            fault = fault or (not_of_this_lesson(notebook, lesson) if lesson else None)
+        except Exception as error:      # whatever is wrong with one file, the others are graded
+            fault = first_line(error)
+        left.append((path, fault))
+    return left, copies
 
 
 def graded(todo, people, lesson, known, options):
@@ -294,14 +298,20 @@ def outcome(task):
 
 def stored(notebook, lesson):
     """What `grade` yields, from the outputs of a notebook that nbgrader has graded."""
-    if fault := not_of_this_lesson(notebook, lesson):
-        raise ValueError(fault)
     found = {check_in(cell, lesson): cell for cell in notebook.cells if cell.cell_type == "code"}
     for name, check in lesson.checks.items():
-        message = verdict(found[name].outputs) if name in found else "✘ its check is not in the notebook"
-        message = re.sub(r"^✘ NotYet: (?=[✘◦] )", "", message)
+        message = told_in(found[name].outputs) if name in found else "✘ its check is not in the notebook"
         points = check.metadata.nbgrader.points
         yield name, points if message.startswith("✔") else 0, points, message
+
+
+def told_in(outputs):
+    """The line that a check printed, or raised as an error, while nbgrader was grading; any other error in its place."""
+    lines = [line for output in outputs for line in output.get("text", "").splitlines() if re.match("[✔✘◦] Exercise", line)]
+    for output in outputs:
+        if output.output_type == "error":
+            lines.append(output.evalue if re.match("[✘◦] Exercise", output.evalue) else f"✘ {output.ename}: {output.evalue}")
+    return (lines or ["✘ the check printed nothing"])[-1].partition("\n")[0]
 
 
 def total(file, lesson):

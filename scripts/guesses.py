@@ -39,7 +39,8 @@ class Question(NamedTuple):
         if not self.guesses:
             return f"Nobody wrote down a number. {truth}".strip()
         n, low, high = len(self.guesses), self.numbers[0], self.numbers[-1]
-        words = f"{n} guess{'' if n == 1 else 'es'}, from {number(low)} to {number(high)}, median {number(median(self.numbers))}."
+        middle, plural = number(median(self.numbers)), "" if n == 1 else "es"
+        words = f"{n} guess{plural}, from {number(low)} to {number(high)}, median {middle}."
         if self.truth:
             near = sum(guess * self.truth > 0 and 0.5 <= guess / self.truth <= 2 for guess in self.numbers)
             truth += f" {near} of {n} are within a factor of two."
@@ -53,7 +54,7 @@ class Question(NamedTuple):
 
     @property
     def picture(self):
-        """Where things are drawn: each guess a dot on a line, (x, y); the least and the largest number, and the truth, (x, number).
+        """Where things are drawn: each guess a dot on a line, (x, y); the ends of the numbers, and the truth, (x, number).
 
         The scale is logarithmic where positive numbers span more than a factor of 100.
         """

@@ -27,6 +27,7 @@ KINDS = {      # what a line says that names no mistake: a kind, in words that h
     r" is right\.?$": "gave another value, in which the check sees no pattern",
     r"^the check printed nothing": "kept the check from printing anything",
 }
+OTHER = "was wrong in another way"
 
 
 class Told(NamedTuple):
@@ -78,7 +79,8 @@ def outside_tables():
                 texts.update(arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str))
     import gpt_checks.spec
 
-    return tuple(sorted((texts | {gpt_checks.spec.OTHER_ORDER}) - tables))
+    texts = {text for text in texts if kind_of(text) == OTHER} | {gpt_checks.spec.OTHER_ORDER}
+    return tuple(sorted(texts - tables))
 
 
 def kind_of(words):
@@ -88,7 +90,7 @@ def kind_of(words):
             return kind or f"stopped with {error_in(words)}"
     if found := re.match(r"(\w+): ", words):
         return f"kept the check from running: {error_in(f'stopped with {found[1]}')}"
-    return "was wrong in another way"
+    return OTHER
 
 
 def error_in(words):

@@ -33,29 +33,30 @@ class Student(NamedTuple):
 
 def students(paths):
     """{path: Student} of files that were collected together, or of students' folders that are empty."""
-    paths = list(paths)
-    base = Path(os.path.commonpath([path.absolute().parent for path in paths])) if paths else None
-    own = folders_are_students(paths, base)
-    return {path: readable(student_of(path, base, own)) for path in paths}
+    found = {path: by_platform(path) for path in paths}
+    others = [path for path, student in found.items() if student is None]
+    base = Path(os.path.commonpath([path.absolute().parent for path in found])) if found else None
+    own = folders_are_students(others, base)
+    return {path: readable(student or by_place(path, base, own)) for path, student in found.items()}
 
 
-def student_of(path, base, own):
-    """The student of one file. base: the folder that all of them share. own: whether each folder in it is one student's."""
+def by_platform(path):
+    """The student of a file that Moodle, Canvas or nbgrader has put where it is; None for others."""
     parts = path.absolute().parts
     for part in parts:
         if found := MOODLE.match(part):
             return Student(found["name"], found["number"])
     if found := CANVAS.fullmatch(path.name):
         return Student(found["name"], found["number"], bool(found["late"]))
-    for i, part in enumerate(parts[:-2]):
-        if part in NBGRADER:
-            return Student(parts[i + 1])
-    inside, name = path.absolute().relative_to(base).parts, name_in(path.stem)
+    return next((Student(parts[i + 1]) for i, part in enumerate(parts[:-2]) if part in NBGRADER), None)
+
+
+def by_place(path, base, own):
+    """The student of any other file. base: the folder that all files share. own: whether each folder in it is one student's."""
+    inside = path.absolute().relative_to(base).parts
     if len(inside) > 1 and own:
         return Student(inside[0])
-    if path.parent.name == path.stem and len(inside) > 2:      # nbgrader's STUDENT/LESSON/LESSON.ipynb
-        return Student(path.parent.parent.name)
-    return Student("/".join([*inside[:-1], name or path.stem]))
+    return Student("/".join([*inside[:-1], name_in(path.stem) or path.stem]))
 
 
 def folders_are_students(paths, base):

@@ -16,12 +16,13 @@ import named
 import nbformat
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("Ada Lovelace", "Zoë Łoś", "Jean-Luc Ó Brien", "Wisława Szymborska", "李 小龙", "Ngũgĩ wa Thiong'o", "Max Power", "Val Head",
-         "Björk Guðmundsdóttir", "محمد علي", "Marie Curie", "Srinivasa Ramanujan", "Grace Hopper", "Alan Turing", "Emmy Noether")
+NAMES = ("Ada Lovelace", "Zoë Łoś", "Jean-Luc Ó Brien", "Wisława Szymborska", "李 小龙", "Ngũgĩ wa Thiong'o", "Max Power",
+         "Val Head", "Björk Guðmundsdóttir", "محمد علي", "Marie Curie", "Srinivasa Ramanujan", "Grace Hopper", "Alan Turing",
+         "Emmy Noether")
 
 
 class Answer(NamedTuple):
-    """Code that defines the function of an exercise. mistakes: sentences of the check's table; none where its mistake has no name."""
+    """Code that defines the function of an exercise. mistakes: sentences of the check; none where its mistake has no name."""
 
     source: str
     mark: str
