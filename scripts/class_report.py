@@ -64,12 +64,12 @@ class Group:
         self.students.add(student)
         self.exercises[exercise] += 1
         if code:
-            self.codes.append((not alone, len(code), code))
+            self.codes.append((not alone, code.count("name_"), len(code), code))
 
     @property
     def code(self):
-        """The example: of answers with this mistake alone the shortest."""
-        return min(self.codes)[2] if self.codes else None
+        """The example: of answers with this mistake alone the one with the fewest names that had to go, and then the shortest."""
+        return min(self.codes)[-1] if self.codes else None
 
     @property
     def count(self):
