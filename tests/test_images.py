@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import clerk_picture
+import here_maps
 import moving_picture
 import nbformat
 import pytest
@@ -126,3 +127,10 @@ def test_the_clerks_pen_draws_the_sum_of_its_wheels():
     drawn = torch.tensor([float(point.split(",")[1]) for point in points])
     assert torch.allclose((clerk_picture.MIDDLE - drawn) / clerk_picture.FOOT, tide, atol=0.02)
     assert float(points[-1].split(",")[0]) == clerk_picture.PEN
+
+
+# You are here
+
+@pytest.mark.parametrize("place", [*here_maps.STOPS, *here_maps.SIDE])
+def test_a_map_is_what_its_script_draws(place):
+    assert (ROOT / "images" / f"here_{place}.svg").read_text(encoding="utf-8") == here_maps.here(place)
