@@ -84,7 +84,7 @@ def questions_in(lesson):
         if cell.cell_type == "markdown":
             text = cell.source
         elif cell.cell_type == "code" and (line := NOT_YET.search(cell.source)):
-            label = re.sub(r"^your |,? if you like$", "", line["label"] or "") or "a guess"
+            label = re.sub(r"^your (guess(,| for) )?|,? if you like$", "", line["label"] or "") or "a guess"
             found.append(Question(cell.id, label, asked(text), cell.metadata.get("truth")))
     return found
 
