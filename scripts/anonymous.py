@@ -1,8 +1,9 @@
 """A student's answer as an example for the class: its code, and nothing that could tell whose it is.
 
 The code is taken apart and written anew, so comments, docstrings and the layout are gone. What names it may contain is not asked;
-only words stay that the project's own code, Python and PyTorch know. Every other name becomes name_1, name_2, …, and every
-other text "…".
+only words stay that the project's own code, Python and PyTorch know. Every other name becomes name_1, name_2, …, every other
+text "…", and every other large number "...". What a student has named by words of the project alone (mark_bell) goes where
+a student of that name is in the class.
 """
 import ast
 import builtins

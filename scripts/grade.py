@@ -202,12 +202,12 @@ def main(names):
         for file in graded(todo, people, lesson, known, options):
             files.append(file)
             for row in [*file.rows, total(file, lesson)]:
-                rows.writerow([file.path, *row, file.student.name, file.student.number, "late" if file.student.late else ""])
+                rows.writerow([file.path, *row, as_text(file.student.name), file.student.number, "late" * file.student.late])
             sys.stdout.flush()
     questions = guesses.collect(questions, copies)
     if not lesson:
         rows.writerow(["question", "truth", "guess", "student", "number"])
-        rows.writerows([question.label, question.truth, guess, student.name, student.number]
+        rows.writerows([question.label, question.truth, guess, as_text(student.name), student.number]
                        for question in questions for student, guess in question.guesses)
     if options.report:
         class_report.write(class_report.pages_of(files, lesson, title_of(options), questions), options.report)
@@ -335,6 +335,11 @@ class Progress:
         elif done == self.number or done - self.told >= self.number / 10:
             self.told = done
             print(line, file=sys.stderr, flush=True)
+
+
+def as_text(name):
+    """A student's name, such that no spreadsheet takes it for a formula."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 def first_line(error):
