@@ -110,6 +110,11 @@ def test_in_all_tables_a_sentence_is_found_alone_in_pairs_and_behind_a_case():
                 assert named.told(text, check).mistakes == found, text
 
 
+def test_where_one_sentence_is_part_of_another_the_longer_one_is_told():
+    assert named.sentences_in("a; and b", ("a", "b", "a; and b")) == ("a; and b",)
+    assert named.sentences_in("c: b; and a.", ("a", "b", "a; and b")) == ("b", "a")
+
+
 @pytest.mark.parametrize(("answer", "kind"), [
     (lambda loss: None, "gave nothing back: a `return` is missing"), (lambda loss: 3.0, "gave the same, whatever it was given"),
     (lambda loss: "Ada", "gave another kind of result: its shape, its type or how many"),
