@@ -60,18 +60,22 @@ def exercise(number, title, see):
     NBGRADER_EXECUTION) does it raise NotYet with that line, since nbgrader gives points for cells without an error.
     """
     def decorate(checker):
-        @functools.wraps(checker)
-        def check(answer, *student, seed=None):
+        def verdict(answer, *student, seed=None):
+            """(mark, line): what the check says of an answer."""
             mark, words = judge(checker, answer, Draw(secrets.randbits(62) if seed is None else seed), *student)
             if mark == "✘":
                 words = f'{words}{"" if words[-1] in ".?!" else "."} See lesson {see[0]}, "{see[1]}".'
-            line = f"{mark} Exercise {number}, {title}: {words}"
+            return mark, f"{mark} Exercise {number}, {title}: {words}"
+
+        @functools.wraps(checker)
+        def check(answer, *student, seed=None):
+            mark, line = verdict(answer, *student, seed=seed)
             if mark != "✔" and os.environ.get("NBGRADER_EXECUTION"):
                 raise NotYet(line)
             say(line)
 
         del check.__wrapped__                       # help() shows how to call the check, not the checker
-        check.number, check.title, check.see = number, title, see
+        check.number, check.title, check.see, check.verdict = number, title, see, verdict
         return check
     return decorate
 

@@ -571,7 +571,7 @@ def taken_away(place, path):
 
 
 check_write_beside = spec(
-    "6.6", "never half a file", see=("06", "The loop for real work"), right=write_beside, cases=files, use=a_save,
+    "6.6", "never half a file", see=("06", "The loop for real work"), right=write_beside, cases=files, use=a_save, beside=True,
     doc="write_beside(path, write): let write(place) write the new file beside path, then put it in the old one's place.",
     mistakes=exchange("beside", {
         "write(path) writes over the old file, so that a power cut leaves half a new one: give it a place beside it":
