@@ -53,7 +53,7 @@ class Asleep(TooSlow):
 
 
 def exercise(number, title, see):
-    """Turn checker(answer, draw) into a check of one answer that prints one line.
+    """Turn checker(answer, draw) into a check of one answer that prints one line; what else it is given, it passes on.
 
     number, title: as in the exercise's heading. see: (lesson, section), where the answer is explained.
     The check never raises, so that Run All goes on; only while nbgrader grades or validates (it sets
@@ -61,8 +61,8 @@ def exercise(number, title, see):
     """
     def decorate(checker):
         @functools.wraps(checker)
-        def check(answer, *, seed=None):
-            mark, words = judge(checker, answer, Draw(secrets.randbits(62) if seed is None else seed))
+        def check(answer, *student, seed=None):
+            mark, words = judge(checker, answer, Draw(secrets.randbits(62) if seed is None else seed), *student)
             if mark == "✘":
                 words = f'{words}{"" if words[-1] in ".?!" else "."} See lesson {see[0]}, "{see[1]}".'
             line = f"{mark} Exercise {number}, {title}: {words}"
@@ -91,11 +91,11 @@ def quiet():
         yield
 
 
-def judge(checker, answer, draw):
+def judge(checker, answer, draw, *more):
     """(mark, words): ✔ right, ✘ and what is wrong, or ◦ to do. Leaves PyTorch's random state and modes as they were."""
     try:
         with sandbox():
-            checker(answer := Answer(answer), draw)
+            checker(answer := Answer(answer), draw, *more)
     except ToDo:
         return "◦", "to do"
     except NotYet as error:

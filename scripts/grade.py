@@ -33,7 +33,7 @@ class Lesson:
         marked = [(cell, marks(cell)) for cell in solutions.cells]
         self.checks = {mark["grade_id"]: without_outputs(cell) for cell, mark in marked if mark.get("grade")}
         self.answers = {mark["grade_id"] for _, mark in marked if mark.get("solution")}
-        self.functions = [re.search(r"\((\w+)\)\s*$", cell.source).group(1) for cell in self.checks.values()]
+        self.functions = [re.search(r"\((\w+)(?:, student)?\)\s*$", cell.source).group(1) for cell in self.checks.values()]
         first = next((i for i, (_, mark) in enumerate(marked) if mark), 0)
         self.imports = [without_outputs(cell) for cell in solutions.cells[:first] if cell.cell_type == "code"]
         self.points = sum(cell.metadata.nbgrader.points for cell in self.checks.values())
