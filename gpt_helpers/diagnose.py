@@ -197,4 +197,4 @@ def require_sound(*args: Any, **kwargs: Any) -> None:
     print(report)
     if report.faults:
         raise ValueError(f"preflight found {len(report.faults)} fault{'s' * (len(report.faults) > 1)}, so training was not "
-                         f"started: {'; '.join(report.faults)}. Mend that, or leave preflight out")
+                         f"started: {'; '.join(report.faults)} (mend that, or train without preflight)")

@@ -6,6 +6,7 @@ says which text, tokenizer and shards they are. A shard is a stretch of the file
 Reading windows from all over it takes no memory of its own, but for a shuffled epoch's order: 48 bytes a window, as a
 DataLoader draws it. The pages that were read count as the process's memory until the system wants them back.
 """
+import contextlib
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 from gpt_helpers.files import write_atomically
-from gpt_helpers.text import find_texts, read_piece, text_to_token_ids
+from gpt_helpers.text import digest_of_text, find_texts, read_piece, text_to_token_ids
 
 TOKENS, ABOUT = "tokens.bin", "tokens.json"
 SHARD = 2**24      # tokens of a shard, at least: what a stop can lose
@@ -51,11 +52,12 @@ def encode_texts(path: str | Path, folder: str | Path, tokenizer: Any, *,
         while (at := next_place(about))[0] < len(texts):
             about["shards"].append(shard := write_shard(file, texts, *at, tokenizer, about))
             about["tokens"] += shard["tokens"]
-            text = json.dumps(about, indent=1, ensure_ascii=False)
-            write_atomically(folder / ABOUT, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+            write_about(folder, about)
             source, byte = shard["next"]
             progress(sum(sizes[:source]) + byte, sum(sizes))
     if not about["tokens"]:
+        for name in (ABOUT, TOKENS):
+            (folder / name).unlink()
         raise ValueError(f"there is no text in {path}, only empty files: name another")
     return map_tokens(folder, about)
 
@@ -82,23 +84,31 @@ def map_tokens(folder: Path, about: dict) -> torch.Tensor:
 
 
 def describe_file(file: Path, path: Path) -> dict:
-    """A file's name, below `path` if that is a folder, its size and its sha256."""
-    with open(file, "rb") as content:
-        return {"name": file.relative_to(path).as_posix() if path.is_dir() else file.name, "bytes": file.stat().st_size,
-                "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
+    """A file's name, below `path` if that is a folder, its size and its sha256. Raises ValueError when it is no UTF-8 text."""
+    name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+    return {"name": name, "bytes": file.stat().st_size, "sha256": digest_of_text(file)}
+
+
+def write_about(folder: Path, about: dict) -> None:
+    """Write `tokens.json`, with the sha256 of all the rest that it says."""
+    text = json.dumps(about | {"sha256": digest_of(about)}, indent=1, ensure_ascii=False)
+    write_atomically(folder / ABOUT, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def read_about(folder: Path) -> dict:
     """What `tokens.json` says. Raises FileNotFoundError or ValueError."""
     if not (folder / ABOUT).is_file():
         raise FileNotFoundError(f"there are no tokens in {folder}: encode_texts writes them")
-    try:
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        if about["sources"] and all([*shard["next"], shard["tokens"], shard["sha256"]] for shard in about["shards"]):
+        if about.pop("sha256") == digest_of(about):
             return about
-    except (ValueError, KeyError, TypeError):
-        pass
     raise ValueError(f"{folder / ABOUT} is damaged: delete it and {TOKENS}, and encode the text again")
+
+
+def digest_of(about: dict) -> str:
+    """The sha256 of what `tokens.json` says, in one form."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def next_place(about: dict) -> list[int]:

@@ -1,4 +1,5 @@
-"""One line of the story goes through the lessons, each of its tokens coloured by how much it surprises a model."""
+"""Surprise in pictures: what a token costs, and the line of the story whose tokens the lessons colour by their loss."""
+import math
 from collections.abc import Iterable, Mapping
 from statistics import fmean
 
@@ -6,7 +7,7 @@ import torch
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import FancyBboxPatch
 
-from gpt_helpers.plot import CARD, DescribedFigure, new_axes
+from gpt_helpers.plot import CARD, PALETTE, DescribedFigure, new_axes
 
 SURPRISE = LinearSegmentedColormap.from_list("surprise", [CARD, "#f6c79b", "#e8743b"])      # black is readable on all of it
 TOP = 12.0      # nats; what costs more is as dark
@@ -19,6 +20,20 @@ def the_line(val_ids: torch.Tensor) -> torch.Tensor:
     it takes the tokens that stand at the same place.
     """
     return val_ids[min(284, max(0, len(val_ids) - 23)):][:23]
+
+
+def plot_cost(cases: Mapping[str, int]) -> DescribedFigure:
+    """What a token costs, −ln p, against its probability p; marked are some cases, {name: among how many equally likely}."""
+    figure, axes = new_axes("What one token costs", "probability p of the target", "−ln p (nats)", height=3.6)
+    p = torch.linspace(0.00001, 1, 5000)
+    axes.plot(p, -p.log(), color=PALETTE["train"])
+    for name, n in cases.items():
+        axes.plot(1 / n, math.log(n), "o", color=PALETTE["val"], clip_on=False)
+        axes.annotate(f"{name}: {math.log(n):.2f}", (1 / n, math.log(n)), xytext=(10, 5), textcoords="offset points")
+    axes.set(xlim=(0, 1), ylim=(0, 12))
+    costs = ", ".join(f"{name} {math.log(n):.2f}" for name, n in cases.items())
+    return DescribedFigure(figure, "What one token costs", "The curve falls from infinity at p = 0 to nothing at p = 1. In nats: "
+                           f"{costs}. A tenth of the probability costs {math.log(10):.2f} more.")
 
 
 def plot_surprise(tokens: list[str], models: Mapping[str, Iterable[float]], *,

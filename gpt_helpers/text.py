@@ -80,19 +80,33 @@ def read_piece(path: Path, start: int) -> tuple[str, int]:
         raw, ended = file.read(PIECE), not file.read(1)
     if not raw:
         raise OSError(f"{path} became shorter while it was read: run this again when nobody writes to it")
-    try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(raw, final=ended)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8: byte 0x{raw[error.start]:02x} at offset {start + error.start:,} fits no "
-                         "character; save the file as UTF-8 and encode it again") from None
-    if "\0" in text:
-        raise ValueError(f"{path} has NUL characters, as UTF-16 and binary files do: save it as UTF-8 text and encode it again")
+    text = codecs.getincrementaldecoder("utf-8")().decode(raw, final=ended)
     if not ended:
         found = CUT.match(text)
         text = found.group() if found else text.removesuffix("\r")
     end = start + len(text.encode())
     text = text if start else text.removeprefix("\ufeff")
     return text.replace("\r\n", "\n").replace("\r", "\n"), end
+
+
+def digest_of_text(path: Path) -> str:
+    """The sha256 of a file that is UTF-8 text, whatever its size. Raises ValueError for another, with the place."""
+    digest, decoder, at, raw = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), 0, b"first"
+    with open(path, "rb") as file:
+        while raw:
+            raw = file.read(PIECE)
+            digest.update(raw)
+            at -= len(decoder.getstate()[0])      # a character may have begun in the piece before
+            try:
+                text = decoder.decode(raw, final=not raw)
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {at + error.start:,} "
+                                 "fits no character; save the file as UTF-8 and encode it again") from None
+            if "\0" in text:
+                raise ValueError(f"{path} has NUL characters, as UTF-16 and binary files do: save it as UTF-8 text and encode it "
+                                 "again")
+            at = file.tell()
+    return digest.hexdigest()
 
 
 @functools.cache

@@ -38,7 +38,7 @@ from gpt_helpers.parallel import processes, size, wrap
 from gpt_helpers.plot import plot_losses
 from gpt_helpers.progress import Callback, Progress
 from gpt_helpers.shards import ABOUT, TOKENS, encode_texts, open_tokens
-from gpt_helpers.text import get_tokenizer
+from gpt_helpers.text import find_texts, get_tokenizer
 from gpt_helpers.train import train_model
 from gpt_helpers.validate import require_known
 from gpt_helpers.weights import load_weights
@@ -85,6 +85,8 @@ NATURAL = kind("a whole number of at least 0", whole, lambda n: n >= 0)
 POSITIVE = kind("a number above 0", float, lambda x: 0 < x < math.inf)
 AT_LEAST_0 = kind("a number of at least 0", float, lambda x: 0 <= x < math.inf)
 SHARE = kind("a share, from 0 to below 1", float, lambda x: 0 <= x < 1)
+DECAY = kind("a number above 0 and below 1", float, lambda x: 0 < x < 1)
+SEED = kind("a whole number from 0 to 2**63 - 1", whole, lambda n: 0 <= n < 2**63)
 YES_NO = kind("true or false", lambda words: {"true": True, "false": False}[words.lower()])
 
 
@@ -117,13 +119,13 @@ SETTINGS = {
         "warmup": (NATURAL, None, "updates in which the learning rate rises; left out: a twentieth of all"),
         "min_lr": (AT_LEAST_0, None, "where the cosine ends; left out: a tenth of lr"),
         "weight_decay": (AT_LEAST_0, 0.1, "of matrices; biases and norms have none"),
-        "beta2": (SHARE, 0.95, "how long AdamW remembers squared gradients"),
+        "beta2": (DECAY, 0.95, "how long AdamW remembers squared gradients"),
         "max_grad_norm": (POSITIVE, 1.0, "gradients are scaled down to this norm"),
         "precision": (one_of("float32", "bfloat16"), "float32", "float32 or bfloat16, of the matrix products"),
         "compile": (YES_NO, False, "true: torch.compile"),
         "engine": (one_of("ddp", "fsdp"), "ddp", "on several processes: ddp, or fsdp for a model too large for one"),
         "timeout": (COUNT, 60, "seconds that processes wait for each other; more if saving takes longer"),
-        "seed": (NATURAL, 123, "of weights, order and dropout"),
+        "seed": (SEED, 123, "of weights, order and dropout"),
     },
     "what is measured and saved": {
         "train": (SHARE, 0.8, "share of the text to train on"),
@@ -191,6 +193,9 @@ def all_settings(given: dict) -> dict:
     """Those given, else those of the run that is there, else the defaults; "text" and "out" as paths. Raises ValueError."""
     if "out" not in given and "text" not in given:
         raise ValueError("name a text to train on, --text my.txt, or the folder of a run, --out runs/my")
+    for name in ("text", "out", "prompt"):
+        if not readable(given.get(name, "in UTF-8")):
+            raise ValueError(f"got --{name} {given[name]!a:.60}, need something to read in UTF-8")
     out = Path(given.get("out") or Path("runs", Path(given["text"]).resolve().stem))
     if out.exists() and not out.is_dir():
         raise ValueError(f"got --out {out}, which is a file: name a folder")
@@ -206,6 +211,29 @@ def all_settings(given: dict) -> dict:
     if "text" not in settings:
         raise ValueError("name a text to train on: --text my.txt")
     return settings | {"text": Path(settings["text"]).resolve()}
+
+
+def readable(words: str) -> bool:
+    """Whether words are some, and can be written in UTF-8."""
+    return bool(words) and "\0" not in words and words.encode(errors="ignore").decode() == words
+
+
+def resolved(settings: dict, device: torch.device) -> dict:
+    """The settings, with what the device decides. Raises ValueError where they contradict each other, before a text is read."""
+    config = settings["config"] or ("124M" if device.type == "cuda" else "tiny")
+    lr = settings["lr"] or CONFIGS[config][1]
+    if device.type == "meta":
+        raise ValueError("got --device meta, which holds no numbers: use cpu, or leave --device out")
+    if not (settings["train"] and settings["val"] and settings["train"] + settings["val"] < 1 - 1e-9):
+        raise ValueError(f"got train={settings['train']:g} and val={settings['val']:g}, need something left for each part")
+    if (warmup := settings["warmup"] or 0) and warmup >= settings["max_steps"]:
+        raise ValueError(f"got warmup={warmup}, need fewer updates than the {settings['max_steps']:,} of the training")
+    if (settings["min_lr"] or 0) > lr:
+        raise ValueError(f"got min_lr={settings['min_lr']:g} above lr={lr:g}: the cosine goes down")
+    cfg = configuration(settings | {"config": config}, get_tokenizer().n_vocab)
+    with torch.device("meta"):
+        GPTModel(cfg)      # which refuses what no model can have
+    return settings | {"config": config, "lr": lr, "context_length": cfg["context_length"]}
 
 
 def read_settings(path: Path) -> dict:
@@ -228,6 +256,7 @@ def tokens_of(settings: dict) -> torch.Tensor:
             return open_tokens(out)
         except (ValueError, OSError):
             time.sleep(1)
+    find_texts(text)                                  # before a folder is made for it
     out.mkdir(parents=True, exist_ok=True)
     encode = partial(encode_texts, text, out, get_tokenizer(),
                      progress=lambda done, total: print(f"Encoded {done:,} of {total:,} bytes", flush=True))
@@ -235,6 +264,8 @@ def tokens_of(settings: dict) -> torch.Tensor:
         return encode()
     except ValueError:
         if not (out / ABOUT).exists() or ((out / "checkpoint.pt").exists() and not settings.get("restart")):
+            with contextlib.suppress(OSError):
+                out.rmdir()                           # if nothing is in it: it was made for this text
             raise
         for name in (ABOUT, TOKENS):                  # of another text, and no run needs them
             (out / name).unlink(missing_ok=True)
@@ -259,10 +290,8 @@ def new_optimizer(model: nn.Module, settings: dict) -> tuple[Optimizer, LRSchedu
     optimizer = AdamW(decay_groups(model), lr=settings["lr"], betas=(0.9, settings["beta2"]),
                       weight_decay=settings["weight_decay"], fused=next(model.parameters()).device.type in ("cpu", "cuda"))
     steps, warmup = settings["steps"], settings["warmup"]
-    if not 0 <= warmup < steps:
+    if warmup and warmup >= steps:
         raise ValueError(f"got warmup={warmup}, need fewer updates than the {steps:,} of the training")
-    if settings["min_lr"] > settings["lr"]:
-        raise ValueError(f"got min_lr={settings['min_lr']:g} above lr={settings['lr']:g}: the cosine goes down")
     after = (CosineAnnealingLR(optimizer, steps - warmup, eta_min=settings["min_lr"]) if settings["schedule"] == "cosine"
              else ConstantLR(optimizer, factor=1.0))
     if not warmup:
@@ -311,6 +340,8 @@ def set_aside(out: Path) -> None:
         for file in files:
             file.rename(folder / file.name)
         print(f"The run that was here is now in {folder}")
+    else:
+        print(f"There is no run in {out} yet: this is the first")
 
 
 def test(settings: dict, ids: torch.Tensor, device: torch.device) -> None:
@@ -327,14 +358,10 @@ def test(settings: dict, ids: torch.Tensor, device: torch.device) -> None:
 def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
     """Train, or go on, until the settings say that it is enough; whether that was reached."""
     out, tokenizer = settings["out"], get_tokenizer()
-    settings["config"] = settings["config"] or ("124M" if device.type == "cuda" else "tiny")
-    settings["lr"] = settings["lr"] or CONFIGS[settings["config"]][1]
     accumulate = settings["accumulate"] or size()
     cfg = configuration(settings, tokenizer.n_vocab)
-    settings["context_length"] = context = cfg["context_length"]
+    context = settings["context_length"]
     split = split_tokens(ids, settings["train"], settings["val"], context_length=context)
-    if min(map(len, split)) <= context:
-        raise ValueError(f"got train={settings['train']:g} and val={settings['val']:g}, need something left for each part")
     if settings["prompt"] is None:
         settings["prompt"] = tokenizer.decode(ids[:8].tolist()).rstrip("\ufffd") or " "
 
@@ -383,9 +410,10 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))      # a cluster's way to press Ctrl-C
     try:
         settings = all_settings(parse(arguments))
-        ids = tokens_of(settings)
         with contextlib.redirect_stdout(sys.stdout if FIRST else io.StringIO()):
             device = prepare_device(pick_device(settings.get("device")))
+        settings = resolved(settings, device)
+        ids = tokens_of(settings)
         with processes(device, settings["timeout"]) as device:
             if settings.get("restart") and FIRST:
                 set_aside(settings["out"])
@@ -401,8 +429,10 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         complain("stopped; the same command goes on from here")
         return 1
-    except (ValueError, OSError) as error:
-        complain(error)
+    except OSError as error:
+        complain(f"{error.strerror}: {str(error.filename)!a:.80}; name another file or folder" if error.filename else error)
+    except ValueError as error:
+        complain(f"{error} with --restart" if str(error).endswith("start over") else error)
     except RuntimeError as error:
         if "memory" not in str(error):
             raise

@@ -8,6 +8,7 @@ import here_maps
 import moving_picture
 import nbformat
 import pytest
+import sharpening_picture
 import torch
 
 from gpt_helpers.clerk import _SAYS, WHEELS
@@ -134,3 +135,38 @@ def test_the_clerks_pen_draws_the_sum_of_its_wheels():
 @pytest.mark.parametrize("place", [*here_maps.STOPS, *here_maps.SIDE])
 def test_a_map_is_what_its_script_draws(place):
     assert (ROOT / "images" / f"here_{place}.svg").read_text(encoding="utf-8") == here_maps.here(place)
+
+
+# The distribution after "Every effort moves you"
+
+SHARPENING = sharpening_picture.PICTURE.read_text(encoding="utf-8")
+
+
+def sharpening():
+    """The columns and stages, as the picture's table tells them."""
+    parts = {part.get("class"): part for part in ET.fromstring(SHARPENING).iter(f"{SVG}g")}
+    columns = [text.text for text in parts["columns"]]
+    texts = iter([text.text for text in parts["strip"].iter(f"{SVG}text")])
+    rows = list(zip(*[texts] * (len(columns) + 2), strict=True))
+    assert [name for name, *_ in rows] == [sharpening_picture.times(epoch) for epoch in sharpening_picture.EPOCHS]
+    return columns, [(epoch, int(choices.replace(",", "")), [float(percent) for percent in percents])
+                     for epoch, (_, *percents, choices) in zip(sharpening_picture.EPOCHS, rows, strict=True)]
+
+
+def test_the_sharpening_bars_move_from_row_to_row_of_their_table():
+    assert sharpening_picture.draw(*sharpening()) == SHARPENING
+
+
+def test_every_row_of_the_sharpening_table_is_a_whole_distribution():
+    _, stages = sharpening()
+    assert [sum(percents) for *_, percents in stages] == pytest.approx([100] * len(stages), abs=0.5)
+
+
+@pytest.mark.slow
+def test_a_training_sharpens_as_the_picture_shows():
+    """The first two stages; on other processors dropout draws other numbers, so that the second may differ a little."""
+    columns, drawn = sharpening()
+    names, measured = sharpening_picture.table(sharpening_picture.train(epochs=(0, 1)), epochs=(0, 1))
+    assert measured[0][1] == pytest.approx(drawn[0][1], rel=0.001) and measured[1][1] == pytest.approx(drawn[1][1], rel=0.5)
+    favourites = {words[stage[2].index(max(stage[2][:-1]))] for words, stage in ((names, measured[1]), (columns, drawn[1]))}
+    assert len(favourites) == 1

@@ -2,6 +2,7 @@
 import hashlib
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -186,13 +187,18 @@ def test_damage_is_noticed_and_mended(small, story, tmp_path, damage):
 
 def test_tokens_that_are_not_all_there_are_not_opened(small, story, tmp_path):
     encode_texts(story, tmp_path, TOKENIZER)
-    about = json.loads((tmp_path / "tokens.json").read_text())
-    (tmp_path / "tokens.json").write_text(json.dumps(about | {"shards": about["shards"][:-1]}))
+    about = shards.read_about(tmp_path)
+    shards.write_about(tmp_path, about | {"shards": about["shards"][:-1]})
     with pytest.raises(ValueError, match=f"only the first {len(about['shards']) - 1} shards"):
         open_tokens(tmp_path)
+    shards.write_about(tmp_path, about)
+    whole = (tmp_path / "tokens.json").read_text(encoding="utf-8")
     with pytest.raises(FileNotFoundError, match="there are no tokens in"):
         open_tokens(story)
-    for broken in ("", "{}", "[1]", '{"sources": [1], "shards": [{}]}', '{"sources": ['):
+    twice = re.sub(r'"next": \[\s*0,\s*\d+', '"next": [0, 5', whole, count=1)      # some of the text would be encoded twice
+    for broken in ("", "{}", "[1]", '{"sources": [1], "shards": [{}]}', '{"sources": [', twice,
+                   whole.replace('"tokens": ', '"tokens": 1', 1)):
+        assert broken != whole
         (tmp_path / "tokens.json").write_text(broken)
         for use in (open_tokens, lambda folder: encode_texts(story, folder, TOKENIZER)):
             with pytest.raises(ValueError, match=r"tokens\.json is damaged: delete it and tokens\.bin"):
@@ -219,6 +225,14 @@ def test_a_file_that_is_no_text_is_refused_in_one_line(raw, words, small, tmp_pa
     with pytest.raises(ValueError, match=words) as error:
         encode_texts(tmp_path / "a.txt", tmp_path, TOKENIZER)
     assert "\n" not in str(error.value) and "a.txt" in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_one_bad_file_is_refused_before_any_other_is_encoded(small, story, tmp_path):
+    (story / "z.txt").write_bytes("é".encode() * shards.SHARD + b"\xe4")
+    with pytest.raises(ValueError, match=rf"z\.txt is not UTF-8: byte 0xe4 at offset {2 * shards.SHARD:,} fits no"):
+        encode_texts(story, tmp_path, TOKENIZER)
+    assert not (tmp_path / "tokens.bin").exists()
 
 
 def test_a_text_or_folder_that_is_not_there_is_refused_in_one_line(tmp_path):

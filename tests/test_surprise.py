@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from gpt_helpers.data import split_tokens
-from gpt_helpers.surprise import SURPRISE, plot_surprise, the_line
+from gpt_helpers.surprise import SURPRISE, plot_cost, plot_surprise, the_line
 from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids, token_ids_to_text
 
 
@@ -16,6 +16,16 @@ def test_the_line_is_where_the_lessons_quote_it():
 @pytest.mark.parametrize("length", [300, 23, 5])
 def test_a_shorter_text_has_its_line_too(length):
     assert the_line(torch.arange(length)).tolist() == list(range(length))[-23:]
+
+
+def test_the_cases_lie_on_the_curve_of_costs_and_in_its_words():
+    plot = plot_cost({"a coin": 2, "a die": 6})
+    assert "a coin 0.69, a die 1.79." in repr(plot)
+    curve, *points = plot.figure.axes[0].lines
+    at = {round(float(p), 2): float(cost) for p, cost in zip(*curve.get_data(), strict=True)}
+    for point in points:
+        [p], [cost] = point.get_data()
+        assert at[round(p, 2)] == pytest.approx(cost, abs=0.05)
 
 
 def test_the_words_say_what_the_colours_show():

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -259,6 +260,25 @@ def test_a_run_of_two_processes_is_stopped_and_one_process_goes_on(folder):
 
 
 @pytest.mark.slow
+def test_two_machines_that_share_a_folder_train_one_model(folder):
+    """As the README says, with --nnodes 2: here both machines are this one, and the model is that of two processes on one."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    ways = {"one": [["--standalone", "--nproc-per-node", "2"]],
+            "two": [["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d",
+                     "--rdzv-endpoint", f"localhost:{port}"]] * 2}
+    for out, agents in ways.items():
+        commands = [[sys.executable, "-m", "torch.distributed.run", *agent, ROOT / "scripts/train.py", "--text", "my.txt",
+                     "--out", out, *SMALL, "drop_rate=0"] for agent in agents]
+        started = [subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
+                   for command in commands]
+        printed = "".join(process.communicate()[0] for process in started)
+        assert printed.count("Test loss of the best weights") == 1
+    assert torch.equal(weights("one/best.safetensors"), weights("two/best.safetensors"))
+
+
+@pytest.mark.slow
 def test_a_restart_keeps_the_run_that_was_there(folder, capsys):
     run(capsys, "--text", "my.txt", *SMALL)
     first = everything()
@@ -305,13 +325,21 @@ def test_a_damaged_token_file_is_mended(folder, capsys):
     (["--text", "my.txt", "warmup=50"], "got warmup=50, need fewer updates than the 12 of the training"),
     (["--text", "my.txt", "min_lr=1"], "got min_lr=1 above lr=0.002"),
     (["--text", "my.txt", "train=0.9", "val=0.1"], "need something left for each part"),
-    (["--text", "my.txt", "train=0.9", "val=0.3"], "fractions must not be negative, and together at most 1"),
+    (["--text", "my.txt", "train=0.9", "val=0.3"], "got train=0.9 and val=0.3, need something left for each part"),
+    (["--text", "my.txt", "val=0"], "got train=0.8 and val=0, need something left for each part"),
     (["--text", "my.txt", "--device", "gpu"], "got the device 'gpu'"),
     (["--text", "my.txt", "--resume"], r"there is no run to resume in runs.my"),
     (["--text", "my.txt", "--resume", "--restart"], "not allowed with argument"),
     (["--text", "my.txt", "--out", "my.txt"], r"got --out my\.txt, which is a file: name a folder"),
     (["--out", "nothing"], "name a text to train on"),
-    (["--text", "my.txt", "--prompt", ""], "got start_context=''"),
+    (["--text", "my.txt", "--prompt", ""], "got --prompt '', need something to read in UTF-8"),
+    (["--text", "my.txt", "--out", "a\0b"], r"got --out 'a\\x00b', need something to read"),
+    (["--text", "my.txt", "--out", "a\udcffb"], r"got --out 'a\\udcffb', need something to read"),
+    (["--text", "my.txt", "--out", "my.txt/run"], r"Not a directory: 'my\.txt.*; name another file or folder"),
+    (["--text", "my.txt", "--out", "x" * 300], "File name too long: 'xxx.*; name another"),
+    (["--text", "my.txt", "--device", "meta"], "got --device meta, which holds no numbers"),
+    (["--text", "my.txt", "beta2=0"], "--beta2: got '0', need a number above 0 and below 1"),
+    (["--text", "my.txt", "seed=1e30"], r"--seed: got '1e30', need a whole number from 0 to 2\*\*63 - 1"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_what_is_wrong_is_said_in_one_line_and_the_exit_status_is_2(arguments, words, folder, capsys):
     (folder / "empty.txt").touch()
@@ -321,6 +349,9 @@ def test_what_is_wrong_is_said_in_one_line_and_the_exit_status_is_2(arguments, w
     assert status == 2 and re.search(words, err), err
     assert err.startswith("train.py: ") and err.count("\n") == 1
     assert not list(folder.rglob("checkpoint.pt")) and "Traceback" not in out
+    if "too few" not in words:      # no text is encoded for a command that contradicts itself
+        assert {path.name for path in folder.iterdir()} == {"my.txt", "empty.txt", "binary.txt", "short.txt"} | set(
+            ["runs"] if (folder / "runs").exists() else []) and not list(folder.glob("runs/*"))
 
 
 def test_a_run_is_not_mixed_up_with_another(folder, capsys):
@@ -331,6 +362,9 @@ def test_a_run_is_not_mixed_up_with_another(folder, capsys):
     (folder / "my.txt").write_text(load_text()[:8000], encoding="utf-8")
     assert "another model configuration (emb_dim was 8, and is now 16)" in run(capsys, "--text", "my.txt", "emb_dim=16")[2]
     assert before.keys() == {path.name for path in Path("runs/my").iterdir()}
+    Path("runs/my/checkpoint.pt").write_bytes(before["checkpoint.pt"][:-100])
+    assert run(capsys, "--text", "my.txt")[2].rstrip().endswith("use an older one, or start over with --restart")
+    Path("runs/my/checkpoint.pt").write_bytes(before["checkpoint.pt"])
     for name in ("checkpoint.pt", "settings.json"):      # a refused command leaves the run as it was
         assert before[name] == Path("runs/my", name).read_bytes()
     stored = before["settings.json"].decode()
@@ -356,7 +390,8 @@ def test_a_loss_of_nan_before_the_first_checkpoint_says_to_begin_again(folder, c
 
 def test_preflight_stops_a_training_that_cannot_work(folder, capsys):
     status, _, err = run(capsys, "--text", "my.txt", *SMALL, "lr=30", "warmup=0")
-    assert status == 2 and "preflight found" in err and err.count("\n") == 1
+    assert status == 2 and "preflight found" in err and err.endswith("(mend that, or train without preflight)\n")
+    assert err.count("\n") == 1
 
 
 def test_help_names_every_setting_with_its_default(capsys):

@@ -1,19 +1,19 @@
-"""The moving picture as an image on a page: it moves, unless the reader's system asks for less motion."""
+"""The moving pictures of trainings as images on a page: they move, unless the reader's system asks for less motion."""
 import pytest
 from opened import ROOT
 
-PAGE = f'<img src="{(ROOT / "images" / "00_training.svg").as_uri()}" alt="A training" width="720">'
 
-
+@pytest.mark.parametrize("name", ["00_training.svg", "02_sharpening.svg"])
 @pytest.mark.parametrize(("asked", "moves"), [([], True), (["--force-prefers-reduced-motion"], False)])
-def test_it_moves_and_stands_still_for_who_asked_for_it(launch, tmp_path, asked, moves):
+def test_it_moves_and_stands_still_for_who_asked_for_it(launch, tmp_path, name, asked, moves):
     """The system's own setting: what Playwright emulates on a page does not reach the images on it."""
-    (tmp_path / "page.html").write_text(PAGE, encoding="utf-8")
+    picture = f'<img src="{(ROOT / "images" / name).as_uri()}" alt="A training" width="720">'
+    (tmp_path / "page.html").write_text(picture, encoding="utf-8")
     browser = launch(*asked)
     page, seen = browser.new_page(), set()
     page.goto((tmp_path / "page.html").as_uri())
     for _ in range(4):
-        page.wait_for_timeout(700)
+        page.wait_for_timeout(900)
         seen.add(page.screenshot())
     browser.close()
     assert (len(seen) > 1) == moves
