@@ -38,6 +38,7 @@ from gpt_helpers.parallel import processes, size, wrap
 from gpt_helpers.plot import plot_losses
 from gpt_helpers.progress import Callback, Progress
 from gpt_helpers.shards import ABOUT, TOKENS, encode_texts, open_tokens
+from gpt_helpers.state import deferred_interrupts
 from gpt_helpers.text import find_texts, get_tokenizer
 from gpt_helpers.train import train_model
 from gpt_helpers.validate import require_known
@@ -234,7 +235,7 @@ def resolved(settings: dict, device: torch.device) -> dict:
     if (settings["min_lr"] or 0) > lr:
         raise ValueError(f"got min_lr={settings['min_lr']:g} above lr={lr:g}: the cosine goes down")
     cfg = configuration(settings | {"config": config}, get_tokenizer().n_vocab)
-    with torch.device("meta"):
+    with deferred_interrupts(), torch.device("meta"):      # half left, this device confuses PyTorch
         GPTModel(cfg)      # which refuses what no model can have
     return settings | {"config": config, "lr": lr, "context_length": cfg["context_length"]}
 
@@ -247,6 +248,12 @@ def read_settings(path: Path) -> dict:
     if not all(isinstance(stored[name], str) and readable(stored[name]) for name in ("text", "prompt")):
         raise ValueError("text and prompt")
     return {name: None if value is None is DEFAULTS.get(name, "") else kinds[name](str(value)) for name, value in stored.items()}
+
+
+def write_settings(out: Path, settings: dict) -> None:
+    """Save the settings of a run."""
+    words = json.dumps(settings, indent=1, ensure_ascii=False)
+    write_atomically(out / "settings.json", lambda temporary: temporary.write_text(words, encoding="utf-8"))
 
 
 # The parts of a training.
@@ -320,15 +327,14 @@ def compute_in(precision: str, model: nn.Module, device: torch.device) -> nn.Mod
 
 
 class Curve(Callback):
-    """Saves the losses as a table and a picture at each evaluation; and, once a first step was possible, the settings."""
+    """Saves the losses as a table and a picture at each evaluation; and new settings, once a step with them was possible."""
 
     def __init__(self, folder: Path, settings: dict):
         self.folder, self.settings = folder, settings
 
     def on_step(self, step: int, loss: float) -> None:
         if self.settings:
-            words = json.dumps(self.settings, indent=1, ensure_ascii=False)
-            write_atomically(self.folder / "settings.json", lambda temporary: temporary.write_text(words, encoding="utf-8"))
+            write_settings(self.folder, self.settings)
             self.settings = None
 
     def on_eval(self, history: History) -> None:
@@ -399,6 +405,8 @@ def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
     model = wrap(torch.compile(model) if settings["compile"] else model, settings["engine"])
     optimizer, scheduler = new_optimizer(model, plan)
     kept = {name: settings[name] for name in (*DEFAULTS, "prompt")} | {"text": str(settings["text"])}
+    if FIRST and not resume:
+        write_settings(out, kept)                     # a checkpoint is nothing without them
     train_model(model, *loaders, optimizer, device, settings["epochs"], eval_freq, settings["eval_iter"], settings["prompt"],
                 tokenizer, scheduler=scheduler, max_grad_norm=settings["max_grad_norm"], accumulate=accumulate,
                 max_steps=steps, checkpoint_path=out / "checkpoint.pt", checkpoint_freq=settings["checkpoint_freq"] or eval_freq,
