@@ -533,34 +533,41 @@ check_learning_rate = spec(
 # 4.6
 
 
-def weight_decay_for(half_life, lr, *, share=lambda h, lr: 1 - 0.5 ** (1 / h), end=lambda share, lr: share / lr):
-    return end(share(half_life, lr), lr)
+def weight_decay_for(steps, lr, *, left, share=lambda n, q, lr: 1 - q ** (1 / n), end=lambda share, lr: share / lr):
+    return end(share(steps, left / 100, lr), lr)
 
 
 check_weight_decay_for = spec(
-    "4.6", "a decay with a half-life", see=("04", "Decay, apart from the gradient"), right=weight_decay_for, rtol=2e-4,
-    name="the weight decay",
-    doc="weight_decay_for(half_life, lr): the decay that halves a weight in so many steps, (1 - 0.5 ** (1 / half_life)) / lr.",
-    cases=lambda draw: [(None, (draw.choice([6, 7, 8, 9, 11, 12]), draw.randint(10, 80) / 1e3)),
-                        ("a half-life of one step", (1, draw.randint(10, 40) / 100)),
-                        ("a long half-life", (draw.randint(100, 300), draw.randint(10, 40) / 100))],
+    "4.6", "a decay to order", see=("04", "Decay, apart from the gradient"), right=weight_decay_for, rtol=2e-4,
+    name="the weight decay",      # neither halves, nor 1/e
+    own={"left": [tenths / 10 for tenths in range(201, 700) if tenths % 50 and tenths != 368]},
+    doc="weight_decay_for(steps, lr): the decay that leaves your share of a weight after so many steps.",
+    cases=lambda draw, left: [(None, (draw.choice([6, 7, 8, 9, 11, 12]), draw.randint(10, 80) / 1e3)),
+                              ("one step", (1, draw.randint(10, 40) / 100)),
+                              ("many steps", (draw.randint(100, 300), draw.randint(10, 40) / 100))],
     mistakes=exchange("share", {
-        "a step takes not the same amount, but the same share of what is left: the factors multiply": lambda h, lr: 0.5 / h,
-        "ln 2 / half_life is close for long half-lives only; solve (1 - share) ** half_life = 0.5": lambda h, lr: math.log(2) / h,
-        "that is the factor which a weight keeps at every step; the decay is what it loses": lambda h, lr: 0.5 ** (1 / h),
-        "0.5 has the power half_life; it needs the power 1 / half_life, a root": [lambda h, lr: 1 - 0.5**h, lambda h, lr: 0.5**h],
-        "a root of 2 makes weights grow; take that of 0.5": [lambda h, lr: 2 ** (1 / h) - 1, lambda h, lr: 1 - 2 ** (1 / h)],
-        "the sign is wrong: a decay that shrinks is positive": lambda h, lr: 0.5 ** (1 / h) - 1,
-        "the sign is wrong, and ln 0.5 / half_life is close for long half-lives only": lambda h, lr: math.log(0.5) / h,
-        "the weight shrinks to 1/e; half of it is asked": [lambda h, lr: 1 - math.exp(-1 / h), lambda h, lr: 1 / h],
-        "0.5 is divided by half_life; take its root of that order": lambda h, lr: 1 - 0.5 / h,
-        "lr went into the exponent; only half_life belongs there": lambda h, lr: 1 - 0.5 ** (1 / (h * lr)),
-        "a logarithm to base 10 is in the place of a root": lambda h, lr: math.log10(2) / h,
-        "only one step was counted; factors of half_life steps give 0.5": lambda h, lr: 0.5,
-        "the square root was taken; the root has the order half_life": lambda h, lr: 1 - 0.5**0.5,
-        "half_life is one step too small": lambda h, lr: 1 - 0.5 ** (1 / max(h - 1, 1)),
-        "half_life is one step too large": lambda h, lr: 1 - 0.5 ** (1 / (h + 1)),
-        "from 2 steps on that is 0, as 1 // half_life is; use /": lambda h, lr: 1 - 0.5 ** (1 // h),
+        "a step takes not the same amount, but the same share of what is left: the factors multiply":
+            lambda n, q, lr: (1 - q) / n,
+        "-ln(share) / steps is close for many steps only; solve (1 - lr·weight_decay) ** steps = the share that is left":
+            lambda n, q, lr: -math.log(q) / n,
+        "that is the factor which a weight keeps at every step; the decay is what it loses": lambda n, q, lr: q ** (1 / n),
+        "the share has the power steps; it needs the power 1 / steps, a root": [lambda n, q, lr: 1 - q**n, lambda n, q, lr: q**n],
+        "the root of one over the share makes weights grow; take that of the share":
+            [lambda n, q, lr: (1 / q) ** (1 / n) - 1, lambda n, q, lr: 1 - (1 / q) ** (1 / n)],
+        "the sign is wrong: a decay that shrinks is positive": lambda n, q, lr: q ** (1 / n) - 1,
+        "the sign is wrong, and ln(share) / steps is close for many steps only": lambda n, q, lr: math.log(q) / n,
+        "half of the weight is left here, whatever your number is; take your share": lambda n, q, lr: 1 - 0.5 ** (1 / n),
+        "the weight shrinks to 1/e; your share of it is asked": [lambda n, q, lr: 1 - math.exp(-1 / n), lambda n, q, lr: 1 / n],
+        "the share that is lost stands where the one that is left belongs": lambda n, q, lr: 1 - (1 - q) ** (1 / n),
+        "`left` is in percent; divide it by 100": lambda n, q, lr: 1 - (100 * q) ** (1 / n),
+        "the share is divided by steps; take its root of that order": lambda n, q, lr: 1 - q / n,
+        "lr went into the exponent; only steps belongs there": lambda n, q, lr: 1 - q ** (1 / (n * lr)),
+        "a logarithm to base 10 is in the place of a root": lambda n, q, lr: -math.log10(q) / n,
+        "only one step was counted; the factors of all steps give the share": lambda n, q, lr: 1 - q,
+        "the square root was taken; the root has the order steps": lambda n, q, lr: 1 - q**0.5,
+        "steps is one too small": lambda n, q, lr: 1 - q ** (1 / max(n - 1, 1)),
+        "steps is one too large": lambda n, q, lr: 1 - q ** (1 / (n + 1)),
+        "from 2 steps on that is 0, as 1 // steps is; use /": lambda n, q, lr: 1 - q ** (1 // n),
     }) | exchange("end", {
         "that is lr * weight_decay; divide it by lr": lambda share, lr: share,
         "lr is multiplied; divide by it": lambda share, lr: share * lr,
@@ -569,6 +576,6 @@ check_weight_decay_for = spec(
         "lr is divided by the share; the share is divided by lr": lambda share, lr: lr / share,
         "the decay is doubled": lambda share, lr: 2 * share / lr,
         "the decay is halved": lambda share, lr: share / lr / 2,
-    }) | {"the question is turned round: that is the half-life of a given decay": [
-        {"share": lambda h, lr: math.log(0.5) / math.log(1 - lr * h), "end": lambda share, lr: share},
-        {"share": lambda h, lr: math.log(0.5) / math.log(1 - lr), "end": lambda share, lr: share}]})
+    }) | {"the question is turned round: that is how many steps a given decay takes": [
+        {"share": lambda n, q, lr: math.log(q) / math.log(1 - lr * n), "end": lambda share, lr: share},
+        {"share": lambda n, q, lr: math.log(q) / math.log(1 - lr), "end": lambda share, lr: share}]})

@@ -53,25 +53,29 @@ class Asleep(TooSlow):
 
 
 def exercise(number, title, see):
-    """Turn checker(answer, draw) into a check of one answer that prints one line.
+    """Turn checker(answer, draw) into a check of one answer that prints one line; what else it is given, it passes on.
 
     number, title: as in the exercise's heading. see: (lesson, section), where the answer is explained.
     The check never raises, so that Run All goes on; only while nbgrader grades or validates (it sets
     NBGRADER_EXECUTION) does it raise NotYet with that line, since nbgrader gives points for cells without an error.
     """
     def decorate(checker):
-        @functools.wraps(checker)
-        def check(answer, *, seed=None):
-            mark, words = judge(checker, answer, Draw(secrets.randbits(62) if seed is None else seed))
+        def verdict(answer, *student, seed=None):
+            """(mark, line): what the check says of an answer."""
+            mark, words = judge(checker, answer, Draw(secrets.randbits(62) if seed is None else seed), *student)
             if mark == "✘":
                 words = f'{words}{"" if words[-1] in ".?!" else "."} See lesson {see[0]}, "{see[1]}".'
-            line = f"{mark} Exercise {number}, {title}: {words}"
+            return mark, f"{mark} Exercise {number}, {title}: {words}"
+
+        @functools.wraps(checker)
+        def check(answer, *student, seed=None):
+            mark, line = verdict(answer, *student, seed=seed)
             if mark != "✔" and os.environ.get("NBGRADER_EXECUTION"):
                 raise NotYet(line)
             say(line)
 
         del check.__wrapped__                       # help() shows how to call the check, not the checker
-        check.number, check.title, check.see = number, title, see
+        check.number, check.title, check.see, check.verdict = number, title, see, verdict
         return check
     return decorate
 
@@ -91,11 +95,11 @@ def quiet():
         yield
 
 
-def judge(checker, answer, draw):
+def judge(checker, answer, draw, *more):
     """(mark, words): ✔ right, ✘ and what is wrong, or ◦ to do. Leaves PyTorch's random state and modes as they were."""
     try:
         with sandbox():
-            checker(answer := Answer(answer), draw)
+            checker(answer := Answer(answer), draw, *more)
     except ToDo:
         return "◦", "to do"
     except NotYet as error:

@@ -88,7 +88,7 @@ class Model(torch.nn.Module):
         super().__init__()
         self.emb, self.head = torch.nn.Parameter(emb.clone()), torch.nn.Parameter(head.clone())
         self.drop, self.shift = Thinning(dropout), shift
-        self.log, self.graphs, self.replays = Log(), [], {}
+        self.log, self.graphs = Log(), []
 
     @classmethod
     def drawn(cls, draw, vocab_size, emb_dim=6):
@@ -124,21 +124,6 @@ class Model(torch.nn.Module):
     def fresh(self):
         """A copy in the same mode, with a log of its own and without gradients."""
         return Model(self.emb.detach(), self.head.detach(), self.shift).train(self.training)
-
-    def replay(self, batches, order):
-        """What a right training gives on these batches in this order; gradients: of its first step, in one row."""
-        if (key := tuple(order)) not in self.replays:
-            twin, losses = self.fresh().train(), []
-            optimizer = Descent(twin)
-            for i in order:
-                twin.zero_grad()
-                loss = batch_loss(*batches[i], twin)
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.item())
-            seen = list(itertools.accumulate(batches[i][0].numel() for i in order))
-            self.replays[key] = SimpleNamespace(weights=twin.weights(), gradients=optimizer.first, losses=losses, seen=seen)
-        return self.replays[key]
 
 
 class Descent:
@@ -202,6 +187,26 @@ def batch_loss(inputs, targets, model):
     return cross_entropy(model(inputs), targets)
 
 
+REPLAYS = weakref.WeakKeyDictionary()      # {model: what replay has found}, apart from the model, which answers are given
+
+
+def replay(model, batches, order):
+    """What a right training gives on these batches in this order; gradients: of its first step, in one row."""
+    replays = REPLAYS.setdefault(model, {})
+    if (key := tuple(order)) not in replays:
+        twin, losses = model.fresh().train(), []
+        optimizer = Descent(twin)
+        for i in order:
+            twin.zero_grad()
+            loss = batch_loss(*batches[i], twin)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        seen = list(itertools.accumulate(batches[i][0].numel() for i in order))
+        replays[key] = SimpleNamespace(weights=twin.weights(), gradients=optimizer.first, losses=losses, seen=seen)
+    return replays[key]
+
+
 IN_ORDER = "one step for each batch"
 
 
@@ -213,7 +218,7 @@ def watch(model, before, optimizer, batches, epochs=1, passes=1):
     another way, in another order or besides is right when the weights are where one step for each batch leads.
     """
     order = [next((i for i, (x, _) in enumerate(batches) if torch.equal(x, ids)), -1) for ids in model.log.learned()]
-    n, right = len(batches), before.replay(batches, order)
+    n, right = len(batches), replay(before, batches, order)
     complete = len(order) == n * epochs and all(sorted(part) == list(range(n)) for part in parts(order, n))
     if complete and passes >= epochs and torch.allclose(model.weights(), right.weights, 1e-3, 1e-5):
         return IN_ORDER, 1.0, 0.0, right
@@ -286,7 +291,7 @@ def a_training(answer, model, batches, orders, epochs):
     happened, length, off, own = watch(model, before, optimizer, batches, epochs, loader.passes)
     losses, seen = map(as_list, got) if isinstance(got, list) and len(got) == 2 else (None, None)
     two, graph = isinstance(losses, list) and isinstance(seen, list), graph_in(losses)
-    ours = before.replay(batches, [i for k in range(epochs) for i in loader.order(k + 1)])
+    ours = replay(before, batches, [i for k in range(epochs) for i in loader.order(k + 1)])
     if happened == IN_ORDER:      # an answer that read the loader once more trained in another order, and is right in that
         losses = ours.losses if same(losses, own.losses, atol=1e-5) else losses
         seen = ours.seen if same(seen, own.seen) else seen

@@ -5,8 +5,8 @@ mistake on every input; tests/test_checks.py runs each mistake of each table as 
 """
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain, combinations, permutations
 from typing import Any
@@ -15,8 +15,10 @@ import torch
 
 from gpt_checks import core
 from gpt_checks.core import Answer, Draw, NotYet, TooSlow
+from gpt_checks.numbers import VALUES, numbers_of, sheets
 
 OTHER_ORDER = "the arguments are taken in another order than the check gives; keep the stub's first line"
+ANOTHERS = "this is the answer to another student's numbers; take yours, as they are printed for your number"
 FAILED = object()      # in place of a fact: the mistake cannot be computed for these inputs
 
 
@@ -42,31 +44,53 @@ class Spec:
     rtol: float = 1e-4                   # how far numbers may be off, as a share of the right ones
     atol: float = 1e-6                   # and how far besides
     hint: str = ""                       # where to look when the shapes of two tensors do not fit
+    beside: bool = False                 # whether `use` runs in the answer's process when that is another; then it gives Facts
 
     def facts(self, answer: Callable, args: tuple) -> Facts:
         """What an answer gives for some inputs."""
-        value = self.use(answer, *args)
+        elsewhere = getattr(getattr(answer, "function", None), "observed", None) if self.beside else None
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            value = Facts(elsewhere(self.use, args)) if elsewhere else self.use(answer, *args)
+        if elsewhere:
+            answer.results.append(value)
         return value if isinstance(value, Facts) else Facts({self.name: value})
 
     def same(self, got: Any, want: Any, lenient: bool = False) -> bool:
         return core.same(got, want, self.rtol, self.atol, lenient)
 
 
-def spec(number: str, title: str, *, see: tuple[str, str], doc: str, **data: Any) -> Callable:
-    """The check of an exercise, made of what a Spec lists. see: the lesson and section that explain it; doc: its docstring."""
-    made = Spec(**data)
-    table = {words: some if isinstance(some, list) else [some] for words, some in made.mistakes.items()}
+def spec(number: str, title: str, *, see: tuple[str, str], doc: str, own: Mapping[str, Sequence] | None = None,
+         **data: Any) -> Callable:
+    """The check of an exercise, made of what a Spec lists. see: the lesson and section that explain it; doc: its docstring.
+
+    own: for numbers of each student's own, {name: the values that it can have}. `right` and `cases` take them by these names,
+    and the check is called with the student's number as well.
+    """
+    given = Spec(**data)
+    table = {words: some if isinstance(some, list) else [some] for words, some in given.mistakes.items()}
+    if own:
+        VALUES[number] = own
+
+    def of(student: int) -> Spec:
+        """What is asked of a student."""
+        parts = numbers_of(number, student) if own else {}
+        return replace(given, right=partial(given.right, **parts), cases=partial(given.cases, **parts))
 
     @core.exercise(number, title, see)
-    def check(answer: Answer, draw: Draw) -> None:
-        run = Run(made, answer, made.cases(draw), table)
+    def check(answer: Answer, draw: Draw, student: int = 1) -> None:
+        try:
+            made = of(student)
+        except ValueError as error:
+            raise NotYet(str(error)) from None
+        others = {ANOTHERS: [parts for parts in sheets(number) if parts != numbers_of(number, student)]} if own else {}
+        run = Run(made, answer, made.cases(draw), table | others)
         if run.wrong or run.stopped:
             with core.quiet():
                 raise NotYet((run.explained() or run.measured(draw)) if run.wrong else run.meaning(*run.stopped))
         for got, _ in run.values.values():
             made.also(got)
 
-    check.table, check.right, check.__doc__ = table, made.right, doc
+    check.table, check.right, check.of, check.__doc__ = table, of(1).right, of, doc
     return check
 
 
@@ -103,12 +127,12 @@ class Run:
         self.firsts = [j for j, (words, parts) in enumerate(self.known) if parts is table[words][0]]
         self.given, self.changes = cache(self.given), cache(self.changes)
         for case, args in drawn:
+            want = spec.facts(Answer(spec.right), args)      # before the answer can lay hands on what the inputs hold
             try:
                 got = spec.facts(answer, args)
             except NotYet as error:
                 self.stopped = case, args, error
                 break
-            want = spec.facts(Answer(spec.right), args)
             self.values |= {(len(self.rows), name): (got[name], want[name]) for name in want}
             self.rows.append((case, args))
         self.several = len(self.values) > len(self.rows)
@@ -180,7 +204,7 @@ class Run:
         """What numbers tell about the first fact that is wrong, when they tell it in every row; else the smallest example."""
         first = next(name for _, name in self.values if any(name == other for _, other in self.wrong))
         places = sorted(place for place in self.wrong if place[1] == first)
-        if self.in_another_order([self.rows[k] for k, _ in places]):
+        if self.in_another_order(self.rows):
             return OTHER_ORDER
         if not self.odd(places[:1]) and self.is_constant(draw):
             given = core.short(self.answer.results[0])

@@ -2,8 +2,16 @@
 
 The solutions are removed by nbgrader's own preprocessor, so that a teacher who uses nbgrader hands out the same
 notebooks. Outputs come from running them: every exercise says "to do".
+
+A sheet of each student's own: python scripts/make_exercises.py --seed-from students.csv [FOLDER]
+writes FOLDER/NAME/ for each student (FOLDER is `sheets` if none is named): the exercises that depend on a student's number,
+with the number filled in. students.csv: a name a line, and after a comma the number, if it is not to be that of the line.
 """
+import contextlib
 import copy
+import csv
+import io
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +19,8 @@ import nbformat
 import store_outputs
 from nbgrader.preprocessors import ClearSolutions
 from writable_home import use_a_writable_home
+
+from gpt_helpers.files import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 SOLUTIONS, EXERCISES = ROOT / "notebooks" / "solutions", ROOT / "notebooks" / "exercises"
@@ -26,7 +36,62 @@ def exercises_of(solutions):
     return notebook
 
 
-def main():
+PRINTED = re.compile(r'print\(\w+\("\d\.\d", student\)\)')      # a cell that shows what depends on a student's number
+
+
+def sheet(exercises, number):
+    """A notebook of exercises with a student's number in it; None where nothing in it depends on that."""
+    notebook, space = copy.deepcopy(exercises), {}
+    if not any(PRINTED.fullmatch(cell.source) for cell in notebook.cells):
+        return None
+    for cell in notebook.cells:
+        if cell.id == "student":
+            cell.source = f"student = {number}"
+        if cell.id in ("imports", "student"):
+            exec(cell.source, space)
+        if PRINTED.fullmatch(cell.source):
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                exec(cell.source, space)
+            cell.outputs[0].text = out.getvalue()
+    return notebook
+
+
+def students_in(path):
+    """[(name, number)] of a list of students. ValueError where a sheet could not be told from another."""
+    students = {}
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        for line, row in enumerate(csv.reader(file), start=1):
+            name, number = ([field.strip() for field in row] + ["", ""])[:2]
+            if not name:
+                continue
+            if not re.fullmatch(r"\d*", number) or not re.fullmatch(r"[^\\/:*?\"<>|]*[^\\/:*?\"<>|. ]", name):
+                raise ValueError(f"line {line} is {','.join(row)!r}: need a name that can be a folder's, and if you like a comma "
+                                 "and a whole number")
+            number = int(number or line)
+            if name in students or number in students.values():
+                raise ValueError(f"line {line}: {name} and {number} must not stand there twice")
+            students[name] = number
+    return list(students.items())
+
+
+def make_sheets(path, folder):
+    """Write FOLDER/NAME/ for each student of a list."""
+    notebooks = {path.name: nbformat.read(path, as_version=4) for path in sorted(EXERCISES.glob("[0-9]*.ipynb"))}
+    for name, number in students_in(path):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for file, notebook in notebooks.items():
+            if made := sheet(notebook, number):
+                text = nbformat.writes(made) + "\n"
+                write_atomically(folder / name / file,
+                                 lambda temporary, text=text: temporary.write_text(text, encoding="utf-8", newline="\n"))
+        print(folder / name)
+
+
+def main(names):
+    if names:
+        if names[0] != "--seed-from" or not 2 <= len(names) <= 3:
+            sys.exit("usage: python scripts/make_exercises.py [--seed-from STUDENTS.csv [FOLDER]]")
+        return make_sheets(names[1], Path(*names[2:] or ["sheets"]))
     use_a_writable_home()
     if not (solutions := sorted(SOLUTIONS.glob("[0-9]*.ipynb"))):
         sys.exit(f"there are no notebooks in {SOLUTIONS}, from which the exercises are made: get the whole project")
@@ -35,10 +100,11 @@ def main():
         notebook = exercises_of(nbformat.read(path, as_version=4))
         store_outputs.store(notebook, EXERCISES / path.name)
         print(f"exercises/{path.name}")
+    return None
 
 
 if __name__ == "__main__":
     try:
-        main()
-    except OSError as error:
+        main(sys.argv[1:])
+    except (OSError, ValueError) as error:
         sys.exit(str(error))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grade
 import nbformat
 import pytest
 from nbgrader.api import Gradebook
@@ -21,7 +22,38 @@ EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb"))
 SOLVED, HANDED_OUT = (ROOT / "notebooks" / folder / "02_loss.ipynb" for folder in ("solutions", "exercises"))
 MODULES = [importlib.import_module(f"gpt_checks.{path.stem}") for path in sorted((ROOT / "gpt_checks").glob("[a-z]*.py"))]
 CHECKS = {name: check for module in MODULES for name, check in vars(module).items() if hasattr(check, "number")}
-HEADING = re.compile(r"## Exercise (\d\.\d): (.+) \(\d+ minutes, level [123] of 3\)\n")
+HEADING = re.compile(r"## Exercise (\d+\.\d): (.+) \(\d+ minutes, level [123] of 3\)\n")
+
+
+PRINTED = re.compile(r'^print\((patient|numbers)\("(\d\.\d)", student\)\)$')      # what a student's number decides
+
+# What each lesson must teach (its row in the design, in a few words), and the exercises that ask for it.
+IDEAS = {
+    "01": {"shares of tokens, not of characters": ["1.1"], "windows, stride, the target one step later": ["1.2", "1.3"],
+           "what a text must have at least": ["1.4"], "batches, drop_last, tokens seen": ["1.5"], "how a split leaks": ["1.6"]},
+    "02": {"logits to loss, by hand": ["2.2"], "nats and perplexity": ["2.1", "2.7"], "a mean over tokens": ["2.3"],
+           "the untrained loss, predicted": ["2.4"], "baselines by counting": ["2.5"], "the standard error": ["2.6"]},
+    "03": {"wiggling": ["3.1"], "p - y at the logits": ["3.2"], "a layer's backward": ["3.3", "3.4", "3.6"],
+           "gradients add up": ["3.5"]},
+    "04": {"momentum": ["4.1"], "bias correction, and the first step": ["4.2"], "AdamW, bit for bit": ["4.3"],
+           "decoupled decay, and what decays": ["4.4", "4.6"], "the learning rate": ["4.5"]},
+    "05": {"the bare loop": ["5.2", "5.4"], "loss against tokens seen": ["5.1"], "the best weights by validation": ["5.5"]},
+    "06": {"looking disturbs, and the cure": ["5.3", "6.1"], "what must be kept": ["6.2"], "the place in the data": ["6.3"],
+           "a stop leaves nothing out and does nothing twice": ["6.4"], "a file is whole at every moment": ["6.6"],
+           "a training that diverges": ["5.6", "6.5"]},
+    "07": {"weights, counted": ["7.1"], "memory, told beforehand": ["7.2"], "operations and time, told beforehand": ["7.3"],
+           "overfitting, read off the curves": ["7.5"], "quotations, counted right": ["7.4"], "perplexity": ["2.1"],
+           "the test set, with a standard error": ["7.6"]},
+    "08": {"the floor": ["8.1"], "tables by counting, and how they fall back": ["8.2"],
+           "one loss hides several; memory comes suddenly": ["8.3"], "a rule in place of a table: it looks back": ["8.4"],
+           "size of the text against loss": ["8.5"], "size of the model against loss": ["8.6"],
+           "real text; writing or quoting": ["8.7", "2.7"]},
+    "09": {"an update": ["9.1"], "data": ["9.2"], "the model": ["9.3"], "evaluation": ["9.4"], "the loss": ["9.5"],
+           "the schedule": ["9.6"]},
+    "10": {"a schedule": ["10.1", "4.5"], "clipping": ["10.2", "5.6"], "accumulation, weighted by tokens": ["10.2", "3.5"],
+           "which weights decay": ["4.4"], "precision, and a float32 copy": ["10.3", "10.4"], "less memory": ["10.8"],
+           "several processes do the same updates": ["10.5", "10.6"], "what DDP and FSDP2 hold and send": ["10.7"]},
+}
 
 
 def read(path):
@@ -35,8 +67,8 @@ def kinds(notebook):
         yield ("check" if marks.get("grade") else "solution" if marks.get("solution") else cell.cell_type), cell
 
 
-def test_the_lessons_from_01_to_05_and_09_have_four_exercises_or_more():
-    assert [path.stem[:2] for path in SOLUTIONS] == ["01", "02", "03", "04", "05", "09"]
+def test_each_lesson_has_four_exercises_or_more():
+    assert [path.stem[:2] for path in SOLUTIONS] == sorted(IDEAS)
     assert all((ROOT / "notebooks" / path.name).is_file() for path in SOLUTIONS)
     counts = [sum(kind == "check" for kind, _ in kinds(read(path))) for path in SOLUTIONS]
     assert all(count >= 4 for count in counts) and sum(counts) >= 24
@@ -59,8 +91,8 @@ def test_an_exercise_has_four_parts_a_hint_and_a_section(path):
     for i, (kind, cell) in enumerate(cells):
         if kind != "check":
             continue
-        before, words = cells[i - 1], next(words for words in cells[i - 2 :: -1] if "print(patient(" not in words[1].source)
-        [name] = re.findall(r"^(check_\w+)\((\w+)\)$", cell.source)
+        before, words = cells[i - 1], next(words for words in cells[i - 2 :: -1] if not PRINTED.search(words[1].source))
+        [name] = re.findall(r"^(check_\w+)\((\w+)(?:, student)?\)$", cell.source)
         check, heading = CHECKS[name[0]], HEADING.match(words[1].source)
         assert (words[0], before[0]) == ("markdown", "solution")
         assert (check.number, check.title) == heading.groups()
@@ -72,6 +104,12 @@ def test_an_exercise_has_four_parts_a_hint_and_a_section(path):
         assert cell.metadata.nbgrader.points >= 1 and cell.metadata.nbgrader.locked
         asked.add(check.number)
     assert len(asked) == sum(kind == "check" for kind, _ in cells)
+
+
+def test_each_idea_of_a_lesson_has_an_exercise_and_each_exercise_an_idea():
+    asked = [number for ideas in IDEAS.values() for numbers in ideas.values() for number in numbers]
+    assert all(numbers for ideas in IDEAS.values() for numbers in ideas.values())
+    assert {*asked} == {check.number for check in CHECKS.values()}
 
 
 def test_every_check_has_its_exercise():
@@ -156,6 +194,11 @@ def test_grading_with_nbgrader(tmp_path, monkeypatch):
     with Gradebook(f"sqlite:///{tmp_path}/gradebook.db") as gradebook:
         grades = {(name, grade.name): grade.score for name in ("right", "mixed")
                   for grade in gradebook.find_submission_notebook("02_loss", "02_loss", name).grades}
+    for name in ("right", "mixed"):      # what is read from the notebooks for the class's report is what nbgrader has counted
+        graded = grade.read(tmp_path / "autograded" / name / "02_loss" / "02_loss.ipynb")
+        rows = list(grade.stored(graded, grade.Lesson(grade.read(SOLVED))))
+        assert {(name, exercise): score for exercise, score, *_ in rows}.items() <= grades.items()
+        assert all(re.match("[✔✘◦] Exercise", message) for *_, message in rows)
     for exercise, full in points(read(SOLVED)).items():
         assert grades["right", exercise] == full
         assert grades["mixed", exercise] == (full if exercise == "check-untrained-loss" else 0)

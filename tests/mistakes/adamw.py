@@ -13,6 +13,7 @@ from gpt_checks.adamw import (
     check_momentum_step,
     check_weight_decay_for,
 )
+from gpt_checks.numbers import numbers_of
 from mistakes import right, wrong
 
 
@@ -258,18 +259,21 @@ enter(check_learning_rate, {
     "from warmup_steps on … is right": lambda k, high, low, w, t: rate(k, high, low, w, t) + (k == w + 3) / 77,
 })
 
-# 4.6 a decay with a half-life
+# 4.6 a decay to order
 
-right(check_weight_decay_for)(lambda h, lr: -math.expm1(math.log(0.5) / h) / lr)
-right(check_weight_decay_for)(lambda h, lr: (1 - torch.tensor(2.0) ** (-1 / h)) / lr)
+LEFT = numbers_of("4.6", 1)["left"] / 100
+right(check_weight_decay_for)(lambda n, lr: -math.expm1(math.log(LEFT) / n) / lr)
+right(check_weight_decay_for)(lambda n, lr: (1 - torch.tensor(1 / LEFT) ** (-1 / n)) / lr)
 enter(check_weight_decay_for, {
-    "ln 2 … divide it by lr": lambda h, lr: math.log(2) / h,
-    "turned round": lambda h, lr: math.log(0.5) / math.log1p(-lr * h),
-    "1 // half_life … use /": lambda h, lr: (1 - math.pow(0.5, int(1 / h))) / lr,
-    "is rounded": lambda h, lr: round((1 - 0.5 ** (1 / h)) / lr, 3),
-    "TypeError": lambda h, lr: (1 - 0.5 ^ (1 / h)) / lr,
+    "is close for many steps only … divide it by lr": lambda n, lr: -math.log(LEFT) / n,
+    "turned round": lambda n, lr: math.log(LEFT) / math.log1p(-lr * n),
+    "1 // steps … use /": lambda n, lr: (1 - math.pow(LEFT, int(1 / n))) / lr,
+    "half of the weight is left": lambda n, lr: (1 - 0.5 ** (1 / n)) / lr,
+    "another student's numbers": lambda n, lr: (1 - (numbers_of("4.6", 8)["left"] / 100) ** (1 / n)) / lr,
+    "is rounded": lambda n, lr: round((1 - LEFT ** (1 / n)) / lr, 3),
+    "TypeError": lambda n, lr: (1 - LEFT ^ (1 / n)) / lr,
     "None … return": nothing,
-    "gives 0.1 whatever": lambda h, lr: 0.1,
-    "gives … is right": lambda h, lr: (1 - 0.5 ** (1 / h)) / lr + h * lr,
-    "type list; need a number": lambda h, lr: [(1 - 0.5 ** (1 / h)) / lr],
+    "gives 0.1 whatever": lambda n, lr: 0.1,
+    "gives … is right": lambda n, lr: (1 - LEFT ** (1 / n)) / lr + n * lr,
+    "type list; need a number": lambda n, lr: [(1 - LEFT ** (1 / n)) / lr],
 })

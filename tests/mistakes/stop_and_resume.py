@@ -1,0 +1,315 @@
+"""Lesson 06: answers, right and wrong, that are written anew; the mistakes of its tables are answers of their own."""
+import contextlib
+import copy
+import io
+import math
+import os
+import random
+import shutil
+import tempfile
+from itertools import accumulate, groupby, pairwise
+from pathlib import Path
+
+import torch
+
+from gpt_checks.stop_and_resume import (
+    check_batches_left,
+    check_diverged,
+    check_is_due,
+    check_snapshot,
+    check_undisturbed,
+    check_write_beside,
+)
+from mistakes import right, wrong
+
+# 6.1 a look that leaves no trace
+
+@contextlib.contextmanager
+def calm(model):
+    before = model.training
+    model.train(False)
+    yield
+    model.train(before)
+
+
+@right(check_undisturbed)
+@torch.no_grad()
+def undisturbed_by_hand(look, model):
+    before, state = model.training, torch.random.get_rng_state()
+    model.eval()
+    try:
+        return look()
+    finally:
+        torch.random.set_rng_state(state)
+        model.train() if before else model.eval()
+
+
+@right(check_undisturbed)
+def undisturbed_with_an_except(look, model):
+    mode = model.training
+    with torch.random.fork_rng(), torch.inference_mode():
+        try:
+            value = look() if not model.eval().training else None
+        except BaseException:
+            model.train(mode)
+            raise
+    model.train(mode)
+    return value
+
+
+@wrong(check_undisturbed, "where look() stops with an error, the mode is not put back")
+def undisturbed_without_finally(look, model):
+    with torch.no_grad(), torch.random.fork_rng(), calm(model):
+        return look()
+
+
+@wrong(check_undisturbed, "torch.no_grad() is missing", "; and", "the random state has moved")
+def undisturbed_in_mode_alone(look, model):
+    mode = model.training
+    try:
+        model.eval()
+        return look()
+    finally:
+        model.train(mode)
+
+
+@wrong(check_undisturbed, "is swallowed")
+def undisturbed_and_silent(look, model):
+    with contextlib.suppress(OSError):
+        return undisturbed_by_hand(look, model)
+
+
+@wrong(check_undisturbed, "what happens to look is 'called 2 times'")
+def undisturbed_tried_first(look, model):
+    with contextlib.suppress(OSError), torch.random.fork_rng():
+        look()
+    return undisturbed_by_hand(look, model)
+
+
+wrong(check_undisturbed, "the random state, afterwards,")(
+    lambda look, model: (undisturbed_by_hand(look, model), torch.manual_seed(0))[0])
+wrong(check_undisturbed, "what it gives is not returned")(lambda *args: [undisturbed_by_hand(*args)].clear())
+wrong(check_undisturbed, "whatever it is given")(lambda look, model: 3.0)
+
+
+# 6.2 what must be kept
+
+def a_snapshot(take=copy.deepcopy, random=torch.get_rng_state, **more):
+    def snapshot(model, optimizer, step):
+        return {"model": take(model.state_dict()), "optimizer": take(optimizer.state_dict()),
+                "random": random(), "step": step} | more
+    return snapshot
+
+
+def by_a_file(part):
+    buffer = io.BytesIO()
+    torch.save(part, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)
+
+
+@right(check_snapshot)
+def snapshot_by_clones(model, optimizer, step):
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    return dict(step=step, random=torch.random.get_rng_state().clone(), model=weights,
+                optimizer=by_a_file(optimizer.state_dict()))
+
+
+right(check_snapshot)(a_snapshot(take=by_a_file))
+wrong(check_snapshot, "weights and moments changed in what you kept")(a_snapshot(take=copy.copy))
+wrong(check_snapshot, "where the random numbers began")(a_snapshot(random=torch.random.initial_seed))
+wrong(check_snapshot, "the dict is 'one with the keys epoch, model, optimizer, random, step'")(a_snapshot(epoch=2))
+wrong(check_snapshot, "the step is None")(a_snapshot(step=None))
+wrong(check_snapshot, "what is kept of the random state, is")(a_snapshot(random=lambda: random.getstate()))
+wrong(check_snapshot, "the training's weights were changed")(
+    lambda model, *more: (a_snapshot()(model, *more), torch.nn.init.zeros_(model.weight))[0])
+wrong(check_snapshot, "is a `return` missing?")(lambda *args: print("saved", end="") if a_snapshot()(*args) is None else None)
+
+
+# 6.3 where were we?
+
+@right(check_batches_left)
+def batches_left_one_by_one(n_batches, steps, seed):
+    epoch = 0
+    while steps >= n_batches:
+        steps, epoch = steps - n_batches, epoch + 1
+    order = iter(torch.randperm(n_batches, generator=torch.Generator().manual_seed(seed + epoch)))
+    for _ in range(steps):
+        next(order)
+    return [int(i) for i in order]
+
+
+@right(check_batches_left)
+def batches_left_with_the_global_state_put_back(n_batches, steps, seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed + steps // n_batches)
+        return torch.randperm(n_batches)[steps % n_batches:]
+
+
+@wrong(check_batches_left, "every epoch got the order of the first")
+def batches_left_of_the_first_order(n_batches, steps, seed):
+    return torch.randperm(n_batches, generator=torch.Generator().manual_seed(seed)).tolist()[steps % n_batches:]
+
+
+@wrong(check_batches_left, "use a torch.Generator of your own")
+def batches_left_by_the_global_seed(n_batches, steps, seed):
+    torch.manual_seed(seed + steps // n_batches)
+    return [*torch.randperm(n_batches)][steps % n_batches:]
+
+
+@wrong(check_batches_left, "the list of batches")
+def batches_left_of_pythons_shuffle(n_batches, steps, seed):
+    order = list(range(n_batches))
+    random.Random(seed + steps // n_batches).shuffle(order)
+    return order[steps % n_batches:]
+
+
+@wrong(check_batches_left, "the list of batches has", "need")
+def batches_left_of_the_rest_drawn_alone(n_batches, steps, seed):
+    return batches_left_one_by_one(n_batches, steps, seed)[1:-1]
+
+
+wrong(check_batches_left, "the end of an epoch: at the end of an epoch nothing is left")(
+    lambda n, steps, seed: batches_left_one_by_one(n, steps, seed) if steps % n or not steps else [])
+wrong(check_batches_left, "that is how many are left")(lambda n, steps, seed: n - steps % n)
+
+
+# 6.4 is it due?
+
+@right(check_is_due)
+def is_due_as_a_set(step, num_steps, eval_freq, evaluated):
+    return step in {*range(0, num_steps, eval_freq), num_steps - 1} - {*evaluated}
+
+
+@right(check_is_due)
+def is_due_line_by_line(step, num_steps, eval_freq, evaluated):
+    if evaluated and step <= max(evaluated):
+        return False
+    if step + 1 == num_steps:
+        return True
+    return not step % eval_freq
+
+
+wrong(check_is_due, "a step is evaluated twice")(lambda step, n, f, done: step % f == 0 or step == n - 1)
+wrong(check_is_due, "the last step is not evaluated")(lambda step, n, f, done: step not in done and not step % f)
+wrong(check_is_due, "for step 0, 0 came back; need True or False")(lambda step, n, f, done: step % f)
+wrong(check_is_due, "every step is evaluated")(lambda step, n, f, done: step not in done)
+wrong(check_is_due, "None came back")(lambda step, n, f, done: True if step % f == 0 else None)
+wrong(check_is_due, "the last step is not evaluated")(lambda step, n, f, done: len(done) * f <= step)
+wrong(check_is_due, "stopped with IndexError")(lambda step, n, f, done: step - done[-1] >= f or step == n - 1)
+
+
+# 6.5 gone wrong
+
+@right(check_diverged)
+def diverged_by_rows(losses, vocab_size, patience):
+    even, i, learned = math.log(vocab_size), 0, False
+    for bad, row in groupby(losses, lambda loss: None if loss - loss != 0 else loss > even):
+        n = len(list(row))
+        if bad is None:
+            return i
+        if bad and learned and n >= patience:
+            return i + patience - 1
+        learned, i = learned or not bad, i + n
+    return None
+
+
+@right(check_diverged)
+def diverged_by_slices(losses, vocab_size, patience):
+    for i, loss in enumerate(losses):
+        last = losses[max(i - patience + 1, 0): i + 1]
+        before = losses[: i - patience + 1] if i >= patience else []
+        if not math.isfinite(loss) or (min(before, default=math.inf) < math.log(vocab_size) < min(last)):
+            return i
+
+
+@wrong(check_diverged, "an untrained model starts above ln V")
+def diverged_from_the_start(losses, vocab_size, patience):
+    bad = 0
+    for i, loss in enumerate(losses):
+        bad = bad + 1 if loss > math.log(vocab_size) else 0
+        if bad == patience or not math.isfinite(loss):
+            return i
+
+
+@wrong(check_diverged, "that is where the row begins")
+def diverged_at_the_first_of_the_row(losses, vocab_size, patience):
+    i = diverged_by_rows(losses, vocab_size, patience)
+    return i if i is None or not math.isfinite(losses[i]) else i - patience + 1
+
+
+@wrong(check_diverged, "gives 'None', and '", "' is right")
+def diverged_where_losses_rise(losses, vocab_size, patience):
+    rises = list(accumulate((b > a for a, b in pairwise(losses)), lambda n, up: n + 1 if up else 0))
+    return rises.index(patience) + 1 if patience in rises else None
+
+
+wrong(check_diverged, "the index is asked")(lambda *args: True if diverged_by_rows(*args) is not None else None)
+wrong(check_diverged, "None is asked; -1 came back")(
+    lambda *args: -1 if diverged_by_rows(*args) is None else diverged_by_rows(*args))
+wrong(check_diverged, "a loss of nan or of infinity is not noticed")(
+    lambda losses, v, k: diverged_by_rows([loss if math.isfinite(loss) else 0.0 for loss in losses], v, k))
+
+
+# 6.6 never half a file
+
+@right(check_write_beside)
+def write_beside_in_a_temporary_file(path, write):
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    os.close(handle)
+    try:
+        write(Path(name))
+    except BaseException:
+        os.remove(name)
+        raise
+    Path(name).replace(path)
+
+
+@right(check_write_beside)
+def write_beside_in_a_folder_of_its_own_name(path, write):
+    beside = str(path) + "~"
+    try:
+        write(beside)
+        os.rename(beside, path) if os.name != "nt" else os.replace(beside, path)
+    finally:
+        if os.path.exists(beside):
+            os.unlink(beside)
+
+
+@wrong(check_write_beside, "writes over the old file")
+def write_over(path, write):
+    write(path)
+
+
+@wrong(check_write_beside, "is copied into the old one's place")
+def write_and_copy(path, write):
+    beside = path.with_suffix(".tmp")
+    try:
+        write(beside)
+        shutil.copy(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@wrong(check_write_beside, "half a file stays behind")
+def write_and_leave(path, write):
+    write(path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
+
+
+@wrong(check_write_beside, "the new file is written in another folder")
+def write_anywhere(path, write):
+    with tempfile.TemporaryDirectory(dir=path.parent.parent) as folder:
+        write(Path(folder, "new"))
+        os.replace(Path(folder, "new"), path)
+
+
+@wrong(check_write_beside, "is swallowed")
+def write_and_be_silent(path, write):
+    with contextlib.suppress(OSError):
+        write_beside_in_a_temporary_file(path, write)
+
+
+@wrong(check_write_beside, "the number of calls of write is 0")
+def write_nothing(path, write):
+    path.touch()
