@@ -200,7 +200,7 @@ def all_settings(given: dict) -> dict:
     for name in ("text", "out", "prompt"):
         if not readable(given.get(name, "in UTF-8")):
             raise ValueError(f"got --{name} {given[name]!a:.60}, need something to read in UTF-8")
-    out = Path(given.get("out") or Path("runs", Path(given["text"]).resolve().stem))
+    out = Path(given.get("out") or Path("runs", Path(os.path.realpath(given["text"])).stem))
     if out.exists() and not out.is_dir():
         raise ValueError(f"got --out {out}, which is a file: name a folder")
     stored, there = {}, (out / "checkpoint.pt").exists()
@@ -214,7 +214,7 @@ def all_settings(given: dict) -> dict:
     settings = DEFAULTS | {"prompt": None} | stored | given | {"out": out}
     if "text" not in settings:
         raise ValueError("name a text to train on: --text my.txt")
-    return settings | {"text": Path(settings["text"]).resolve()}
+    return settings | {"text": Path(os.path.realpath(settings["text"]))}
 
 
 def readable(words: str) -> bool:
@@ -261,11 +261,17 @@ def write_settings(out: Path, settings: dict) -> None:
 @contextlib.contextmanager
 def folder_of(settings: dict) -> Iterator[None]:
     """Make the folder of the run, if there is a text for it; no other run may use it while the body runs."""
-    if FIRST:
-        find_texts(settings["text"])
-        settings["out"].mkdir(parents=True, exist_ok=True)
-    with locked(settings["out"]) if FIRST else contextlib.nullcontext():
+    if not FIRST:
         yield
+        return
+    find_texts(settings["text"])
+    settings["out"].mkdir(parents=True, exist_ok=True)
+    with locked(settings["out"]):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                settings["out"].rmdir()               # if nothing is in it
 
 
 def tokens_of(settings: dict) -> torch.Tensor:
@@ -282,8 +288,6 @@ def tokens_of(settings: dict) -> torch.Tensor:
         return encode()
     except ValueError:
         if not (out / ABOUT).exists() or ((out / "checkpoint.pt").exists() and not settings.get("restart")):
-            with contextlib.suppress(OSError):
-                out.rmdir()                           # if nothing is in it: it was made for this text
             raise
         for name in (ABOUT, TOKENS):                  # of another text, and no run needs them
             (out / name).unlink(missing_ok=True)

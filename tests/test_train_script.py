@@ -308,6 +308,7 @@ def test_a_damaged_token_file_is_mended(folder, capsys):
 @pytest.mark.parametrize(("arguments", "words"), [
     ([], "name a text to train on, --text my.txt"),
     (["--text", "gone.txt"], r"no text at .*gone\.txt"),
+    (["--text", "loop.txt"], r"no text at .*loop\.txt"),
     (["--text", "empty.txt"], r"there is no text in .*empty\.txt"),
     (["--text", "binary.txt"], r"binary\.txt is not UTF-8: byte 0xff at offset 2"),
     (["--text", "short.txt"], "too few for one window"),
@@ -351,6 +352,7 @@ def test_a_damaged_token_file_is_mended(folder, capsys):
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_what_is_wrong_is_said_in_one_line_and_the_exit_status_is_2(arguments, words, folder, capsys):
     (folder / "empty.txt").touch()
+    (folder / "loop.txt").symlink_to("loop.txt")
     (folder / "binary.txt").write_bytes(b"ab\xff\xfe")
     (folder / "short.txt").write_text("Too short for anything.")
     status, out, err = run(capsys, *SMALL, *arguments)
@@ -358,7 +360,7 @@ def test_what_is_wrong_is_said_in_one_line_and_the_exit_status_is_2(arguments, w
     assert err.startswith("train.py: ") and err.count("\n") == 1
     assert not list(folder.rglob("checkpoint.pt")) and "Traceback" not in out
     if "too few" not in words:      # no text is encoded for a command that contradicts itself
-        assert {path.name for path in folder.iterdir()} == {"my.txt", "empty.txt", "binary.txt", "short.txt"} | set(
+        assert {path.name for path in folder.iterdir()} == {"my.txt", "empty.txt", "loop.txt", "binary.txt", "short.txt"} | set(
             ["runs"] if (folder / "runs").exists() else []) and not list(folder.glob("runs/*"))
 
 
@@ -431,6 +433,15 @@ def test_a_run_that_is_half_set_aside_is_not_lost(folder, capsys, monkeypatch):
     assert "settings.json is missing or damaged: begin anew with --restart" in run(capsys, "--text", "my.txt", "--out", ".")[2]
     script.set_aside(Path())
     assert {path.name: path.read_bytes() for path in folder.glob("before-*/*")} == before
+
+
+def test_a_text_that_may_not_be_read_leaves_no_folder(folder, capsys, monkeypatch):
+    def refused(path, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(script, "encode_texts", refused)
+    status, _, err = run(capsys, "--text", "my.txt", *SMALL)
+    assert status == 2 and "Permission denied: " in err and not list(folder.glob("runs/*"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
