@@ -380,7 +380,7 @@ def two_judges(draw: Draw) -> Iterator:
 
 PAIRED = "; take the differences, token by token, and their standard deviation"
 check_ahead = spec(
-    "7.6", "who is ahead?", see=("07", "The test set, opened once"), right=ahead, cases=two_judges,
+    "7.6", "who is ahead?", see=("07", "The test set"), right=ahead, cases=two_judges,
     use=several("the lead", "the standard error"), rtol=1e-4, scales=lambda model, table: {"the number of tokens N": len(model)},
     doc="ahead(model_losses, table_losses): (by how much the model is better, mean over tokens; its standard error).",
     mistakes=exchange("pairs", {

@@ -3,7 +3,7 @@ import ctypes
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 
@@ -83,53 +83,26 @@ def step_seconds(cfg: Mapping, batch_size: int, device: torch.device | str, step
 
     Trains a throwaway model on one made-up batch; the random state is put back, so nothing that follows changes.
     """
-    step, times = throwaway_step(cfg, batch_size, device), []
-    for _ in range(1 + steps):                    # the first one also sets things up: not counted
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
-
-
-def throwaway_step(cfg: Mapping, batch_size: int, device: torch.device | str) -> Callable[[], None]:
-    """A function that takes one training step with a model of its own, and leaves the random state as it was."""
-    def step() -> None:
-        with torch.random.fork_rng():
-            optimizer.zero_grad()
-            loss = calc_loss_batch(ids, ids, model, device)
-            loss.backward()
-            optimizer.step()
-            model.out_head.weight[0, 0].item()    # wait until the device has finished
-
+    times = []
     with torch.random.fork_rng():
         model = GPTModel(cfg).to(device)
         optimizer = torch.optim.AdamW(model.parameters(), fused=True)
         ids = torch.randint(cfg["vocab_size"], (batch_size, cfg["context_length"]))
-    return step
-
-
-def step_shares(cfg: Mapping, batch_size: int, device: torch.device | str) -> dict[str, float]:
-    """Where the time of one training step goes, by PyTorch's profiler: {part: its fraction of the whole}.
-
-    Parts: matrix multiplication, optimizer, dropout, the rest (norms, GELU, softmax, embedding, copies).
-    """
-    kinds = {**dict.fromkeys(["mm", "addmm", "bmm", "baddbmm"], "matrix multiplication"),
-             "_fused_adamw_": "optimizer", "bernoulli_": "dropout", "native_dropout": "dropout"}
-    step = throwaway_step(cfg, batch_size, device)
-    step()                                        # the first one also sets things up
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")      # or the profiler writes its own log onto the page
-    with torch.profiler.profile() as profiler:
-        step()
-    shares = dict.fromkeys(["matrix multiplication", "optimizer", "dropout", "the rest"], 0.0)
-    for event in profiler.key_averages():
-        name = event.key.removeprefix("aten::")
-        time = event.self_device_time_total if torch.device(device).type == "cuda" else event.self_cpu_time_total
-        shares[kinds.get(name, "the rest")] += time
-    return {part: time / sum(shares.values()) for part, time in shares.items()}
+        for _ in range(1 + steps):                # the first one also sets things up: not counted
+            start = time.perf_counter()
+            optimizer.zero_grad()
+            calc_loss_batch(ids, ids, model, device).backward()
+            optimizer.step()
+            model.out_head.weight[0, 0].item()    # wait until the device has finished
+            times.append(time.perf_counter() - start)
+    return min(times[1:])
 
 
 def rough_duration(seconds: float) -> str:
     """A duration in words, coarse on purpose: it is only an estimate."""
-    steps = [(60, "less than a minute"), (120, "1 to 2 minutes"), (300, "2 to 5 minutes"), (900, "5 to 15 minutes"),
-             (1800, "15 to 30 minutes"), (3600, "half an hour to an hour"), (4 * 3600, "1 to 4 hours")]
-    return next((words for limit, words in steps if seconds < limit), "more than 4 hours")
+    minute, hour, day = 60, 3600, 86_400
+    steps = [(minute, "less than a minute"), (2 * minute, "1 to 2 minutes"), (5 * minute, "2 to 5 minutes"),
+             (15 * minute, "5 to 15 minutes"), (30 * minute, "15 to 30 minutes"), (hour, "half an hour to an hour"),
+             (4 * hour, "1 to 4 hours"), (day, "4 hours to a day"), (7 * day, "1 to 7 days"), (30 * day, "1 to 4 weeks"),
+             (365 * day, "1 to 12 months"), (3650 * day, "1 to 10 years")]
+    return next((words for limit, words in steps if seconds < limit), "more than 10 years")

@@ -1,24 +1,41 @@
-"""Grade exercises without nbgrader: python scripts/grade.py SOLUTIONS SUBMISSION [SUBMISSION ...]
+"""Grade a class without nbgrader: python scripts/grade.py SOLUTIONS SUBMISSION [SUBMISSION ...] > grades.csv
 
 SOLUTIONS: the teacher's notebook, for example notebooks/solutions/02_loss.ipynb. SUBMISSION: a notebook that a student
-handed in, or a folder of them, with or without subfolders. Each is run in a kernel of its own, with the teacher's checks
+handed in, or a folder of them, with or without subfolders. Each is run in a process of its own, with the teacher's checks
 in place of the student's, and every exercise counts once.
-Prints CSV: file, exercise, points, out of, message, and a total; a submission that cannot be run gets one line that says why.
+
+Prints CSV: file, exercise, points, out of, message, student, number, late, and a total; a submission that cannot be run gets
+one line that says why. --report FOLDER also writes what the class misunderstood: report.html without a name,
+names.html for the teacher alone, and feedback/, a page for each submission. --graded reads what nbgrader has graded, in its
+folder autograded/, and runs nothing. --guesses LESSON adds what students guessed in copies of that lesson, which lie in the same
+folders; where SOLUTIONS is such a lesson, nothing else is looked for.
 The exit status is 1 when a name matches no file.
 """
+import argparse
 import copy
 import csv
 import glob
+import math
 import os
 import re
 import sys
+import time
 import warnings
 from pathlib import Path
 
+import anonymous
+import class_report
+import guesses
 import nbformat
+from apart import each_apart, processors
+from class_report import Graded
 from judge import Notebook, check_named
 from sandbox import not_isolated
+from students import students
 from writable_home import use_a_writable_home
+
+LARGEST = 10**8    # bytes of a notebook that is read
+LIMIT = 600        # seconds for a whole submission, on the clock
 
 
 class Lesson:
@@ -129,6 +146,8 @@ def verdict(outputs):
 
 def read(path):
     """A notebook of any format, converted to format 4."""
+    if (size := Path(path).stat().st_size) > LARGEST:
+        raise ValueError(f"the file has {size // 10**6} million bytes; clear its outputs")
     text = Path(path).read_text(encoding="utf-8-sig")
     if not text.strip():
         raise ValueError("the file is empty")
@@ -167,36 +186,168 @@ def notebooks_in(folder):
 
 
 def main(names):
-    if len(names) < 2:
-        sys.exit("usage: python scripts/grade.py SOLUTIONS SUBMISSION [SUBMISSION ...]")
-    try:
-        lesson = Lesson(read(names[0]))
-    except ValueError as error:
-        sys.exit(f"{names[0]} is not a notebook: {first_line(error)}")
-    if not lesson.checks:
-        sys.exit(f"{names[0]} has no check cells: give a notebook of notebooks/solutions first")
-    todo = list(submissions(names[1:]))
+    options = arguments(names)
+    lesson, questions = lesson_of(options)
+    todo = list(submissions(options.submissions))
     if all(fault for _, fault in todo):
-        sys.exit(f"no notebook to grade in {', '.join(names[1:])}")
+        sys.exit(f"no notebook to grade in {', '.join(options.submissions)}")
+    if options.report:
+        class_report.require_free(options.report)
     os.environ.pop("NBGRADER_EXECUTION", None)
+    if options.jobs > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")      # threads of several processes would wait for each other
     use_a_writable_home()
     if line := not_isolated():
         print(line, file=sys.stderr)
     sys.stdout.reconfigure(encoding="utf-8-sig", errors="backslashreplace")      # its mark tells spreadsheets that it is UTF-8
     rows = csv.writer(sys.stdout, lineterminator="\n")
-    rows.writerow(["file", "exercise", "points", "out of", "message"])
-    for path, fault in todo:
-        try:
-            if fault:
-                raise ValueError(fault)
-            graded = list(grade(read(path), lesson, path.parent))
-            rows.writerows([path, *row] for row in graded)
-            rows.writerow([path, "total", sum(row[1] for row in graded), sum(row[2] for row in graded), ""])
-        except Exception as error:      # whatever is wrong with one file, the others are graded
-            rows.writerow([path, "total", 0, lesson.points, f"could not be run: {first_line(error)}"])
-        sys.stdout.flush()
+    people = students(path for path, _ in todo)
+    todo, copies = looked_at(todo, lesson, questions, people)
+    files = []
+    if lesson:
+        rows.writerow(["file", "exercise", "points", "out of", "message", "student", "number", "late"])
+        known = anonymous.known(student.name for student in people.values()) if options.report else None
+        for file in graded(todo, people, lesson, known, options):
+            files.append(file)
+            for row in [*file.rows, total(file, lesson)]:
+                rows.writerow([file.path, *row, as_text(file.student.name), file.student.number, "late" * file.student.late])
+            sys.stdout.flush()
+    questions = guesses.collect(questions, copies)
+    if not lesson:
+        rows.writerow(["question", "truth", "guess", "student", "number"])
+        rows.writerows([question.label, question.truth, guess, as_text(student.name), student.number]
+                       for question in questions for student, guess in question.guesses)
+    if options.report:
+        class_report.write(class_report.pages_of(files, lesson, title_of(options), questions), options.report)
     if missing := [str(path) for path, fault in todo if fault and not path.exists()]:
         sys.exit(f"there is no such file: {', '.join(missing)}")
+
+
+def arguments(names):
+    """The command line, understood."""
+    start, *more = __doc__.split("\n\n")
+    parser = argparse.ArgumentParser(description=start.split(":")[0], epilog="\n\n".join(more),
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("solutions", metavar="SOLUTIONS")
+    parser.add_argument("submissions", metavar="SUBMISSION", nargs="+")
+    parser.add_argument("--report", metavar="FOLDER", help="write report, names and feedback into this folder")
+    parser.add_argument("--guesses", metavar="LESSON", help="a lesson in which the class wrote down guesses")
+    parser.add_argument("--graded", action="store_true", help="nbgrader has graded these notebooks: run nothing")
+    parser.add_argument("--jobs", type=int, default=processors(), help="how many to run at a time (default: all processors)")
+    parser.add_argument("--seconds", type=float, default=LIMIT,
+                        help=f"by the clock, after which a submission is stopped (default: {LIMIT})")
+    options = parser.parse_args(names)
+    if options.jobs < 1 or not options.seconds > 0:
+        parser.error("--jobs and --seconds must be above 0")
+    return options
+
+
+def lesson_of(options):
+    """(the teacher's Lesson, the questions of a lesson with guesses); None for the first where there are only guesses."""
+    notebooks = {}
+    for name in filter(None, [options.solutions, options.guesses]):
+        try:
+            notebooks[name] = read(name)
+        except ValueError as error:
+            sys.exit(f"{name} is not a notebook: {first_line(error)}")
+    lesson = Lesson(notebooks[options.solutions])
+    questions = [question for name in notebooks for question in guesses.questions_in(notebooks[name])]
+    if options.guesses and not guesses.questions_in(notebooks[options.guesses]):
+        sys.exit(f"{options.guesses} asks for no guess: none of its cells has a line `guess = None`")
+    if not lesson.checks and not questions:
+        sys.exit(f"{options.solutions} has no check cells: give a notebook of notebooks/solutions first")
+    return (lesson if lesson.checks else None), questions
+
+
+def title_of(options):
+    """The title of the teacher's notebook."""
+    heading = re.search(r"^# +(.+)$", "\n".join(cell.source for cell in read(options.solutions).cells), re.MULTILINE)
+    return heading[1].strip() if heading else Path(options.solutions).stem
+
+
+def looked_at(todo, lesson, questions, people):
+    """([(path, fault)] of what is left to grade, [(student, notebook)] of copies of a lesson with guesses); nothing is run."""
+    left, copies = [], []
+    for path, fault in todo:
+        try:
+            notebook = None if fault else read(path)
+            if notebook and guesses.is_copy(notebook, questions):
+                copies.append((people[path], notebook))
+                continue
+            fault = fault or (not_of_this_lesson(notebook, lesson) if lesson else None)
+        except Exception as error:      # whatever is wrong with one file, the others are graded
+            fault = first_line(error)
+        left.append((path, fault))
+    return left, copies
+
+
+def graded(todo, people, lesson, known, options):
+    """Yield what came of each submission, a Graded, in order; several run at a time, and a line on stderr counts them."""
+    progress = Progress(sum(not fault for _, fault in todo))
+    work = each_apart(outcome, [(path, lesson, known, options.graded) for path, fault in todo if not fault],
+                      options.jobs, options.seconds, progress)
+    for path, fault in todo:
+        result = ValueError(fault) if fault else next(work)
+        if isinstance(result, Exception):
+            yield Graded(path, people[path], fault=f"could not be run: {first_line(result)}")
+        else:
+            yield Graded(path, people[path], *result)
+
+
+def outcome(task):
+    """(rows, no fault, {exercise's id: the answer, made anonymous}) of a submission; each call has a process of its own."""
+    path, lesson, known, done = task
+    notebook = read(path)
+    rows = tuple(stored(notebook, lesson) if done else grade(notebook, lesson, path.parent))
+    answers = {name: anonymous.answer_in(notebook, function)
+               for name, function in zip(lesson.checks, lesson.functions, strict=True)} if known else {}
+    return rows, "", {name: anonymous.anonymous(source, known) for name, source in answers.items() if source}
+
+
+def stored(notebook, lesson):
+    """What `grade` yields, from the outputs of a notebook that nbgrader has graded."""
+    found = {check_in(cell, lesson): cell for cell in notebook.cells if cell.cell_type == "code"}
+    for name, check in lesson.checks.items():
+        message = told_in(found[name].outputs) if name in found else "✘ its check is not in the notebook"
+        points = check.metadata.nbgrader.points
+        yield name, points if message.startswith("✔") else 0, points, message
+
+
+def told_in(outputs):
+    """The line that a check printed, or raised as an error, while nbgrader was grading; any other error in its place."""
+    lines = [line for output in outputs for line in output.get("text", "").splitlines() if re.match("[✔✘◦] Exercise", line)]
+    for output in outputs:
+        if output.output_type == "error":
+            lines.append(output.evalue if re.match("[✘◦] Exercise", output.evalue) else f"✘ {output.ename}: {output.evalue}")
+    return (lines or ["✘ the check printed nothing"])[-1].partition("\n")[0]
+
+
+def total(file, lesson):
+    """The last row of a file."""
+    if file.fault:
+        return "total", 0, lesson.points, file.fault
+    return "total", sum(row[1] for row in file.rows), sum(row[2] for row in file.rows), ""
+
+
+class Progress:
+    """Tells on stderr how many submissions are done: in one line on a terminal, else in a line for each tenth of them."""
+
+    def __init__(self, number):
+        self.number, self.told, self.start = number, 0, time.monotonic()
+
+    def __call__(self, done):
+        left = (time.monotonic() - self.start) / done * (self.number - done)
+        line = f"{done} of {self.number} graded" + (f", about {math.ceil(left / 60)} min left" if done < self.number else "")
+        if sys.stderr.isatty():
+            print(f"\r{line:<60}", end="\n" if done == self.number else "", file=sys.stderr, flush=True)
+        elif done == self.number or done - self.told >= self.number / 10:
+            self.told = done
+            print(line, file=sys.stderr, flush=True)
+
+
+def as_text(name):
+    """A student's name, such that no spreadsheet takes it for a formula."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 def first_line(error):
@@ -207,5 +358,7 @@ def first_line(error):
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except OSError as error:
+    except (OSError, ValueError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("stopped; the grades above are complete")

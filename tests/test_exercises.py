@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grade
 import nbformat
 import pytest
 from nbgrader.api import Gradebook
@@ -193,6 +194,11 @@ def test_grading_with_nbgrader(tmp_path, monkeypatch):
     with Gradebook(f"sqlite:///{tmp_path}/gradebook.db") as gradebook:
         grades = {(name, grade.name): grade.score for name in ("right", "mixed")
                   for grade in gradebook.find_submission_notebook("02_loss", "02_loss", name).grades}
+    for name in ("right", "mixed"):      # what is read from the notebooks for the class's report is what nbgrader has counted
+        graded = grade.read(tmp_path / "autograded" / name / "02_loss" / "02_loss.ipynb")
+        rows = list(grade.stored(graded, grade.Lesson(grade.read(SOLVED))))
+        assert {(name, exercise): score for exercise, score, *_ in rows}.items() <= grades.items()
+        assert all(re.match("[✔✘◦] Exercise", message) for *_, message in rows)
     for exercise, full in points(read(SOLVED)).items():
         assert grades["right", exercise] == full
         assert grades["mixed", exercise] == (full if exercise == "check-untrained-loss" else 0)

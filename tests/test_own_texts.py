@@ -40,7 +40,7 @@ def run(notebook, texts=(), seconds=600):
     command = [sys.executable, lesson_runner.__file__, str(notebook), *map(str, texts)]
     try:
         lines = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=seconds, check=True,
-                               env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}).stdout
+                               cwd=ROOT / "notebooks", env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}).stdout
     except subprocess.TimeoutExpired as error:
         lines = error.stdout or b""
         cells, done = lesson_runner.code_cells(notebook), len(lines.splitlines())

@@ -25,7 +25,8 @@ def run_again(cells):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lesson", LESSONS)
-def test_cells_run_again_hold_and_show_the_same_and_leave_no_tensor_behind(lesson):
+def test_cells_run_again_hold_and_show_the_same_and_leave_no_tensor_behind(lesson, monkeypatch):
+    monkeypatch.chdir(NOTEBOOKS)      # where its stored tables lie
     shown, again, before, after = run_again(code_cells(NOTEBOOKS / f"{lesson}.ipynb"))
     assert [cell for cell in shown if shown[cell] != again[cell]] == []
     assert before == after

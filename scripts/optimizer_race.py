@@ -1,0 +1,73 @@
+"""The long runs of lesson 04: python scripts/optimizer_race.py     ten minutes on one core
+
+Trains the lesson's small GPT with each optimiser: at every learning rate of its row with the tuning seeds, then at the best of
+these with ten other seeds. Stores a line for each run in `notebooks/04_race.csv`. Lines that are there already are kept, so it
+can be stopped and started again.
+"""
+import math
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from gpt_helpers.data import create_dataloader, split_tokens
+from gpt_helpers.files import write_table
+from gpt_helpers.loss import calc_token_losses
+from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
+from gpt_helpers.race import RACE, TUNING, SharedAdam, losses_by_frequency, read_race, train_steps
+from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids
+
+PATH = Path(__file__).resolve().parent.parent / "notebooks" / "04_race.csv"
+EPOCHS = 10
+RULES = {
+    "SGD": (torch.optim.SGD, (0.35, 0.5, 0.7, 1.0, 1.4, 2.0)),
+    "momentum": (partial(torch.optim.SGD, momentum=0.9), (0.07, 0.1, 0.14, 0.2, 0.28, 0.4)),
+    "Adam": (torch.optim.Adam, (0.0035, 0.005, 0.007, 0.01, 0.014, 0.02)),
+    "AdamW": (partial(torch.optim.AdamW, weight_decay=0.1), (0.0035, 0.005, 0.007, 0.01, 0.014, 0.02)),
+    "Adam, one v a tensor": (partial(SharedAdam, share="tensor"), (0.0035, 0.005, 0.007, 0.01, 0.014, 0.02)),
+    "Adam, one v for all": (partial(SharedAdam, share="model"), (0.0035, 0.005, 0.007, 0.01, 0.014, 0.02)),
+}
+
+
+def one_line(rule, rate, seed, epochs=EPOCHS):
+    """Train with a rule from a seed; a line of the table."""
+    vocab, ids = text_to_token_ids(load_text(), get_tokenizer()).unique(return_inverse=True)
+    story = split_tokens(ids)
+    torch.manual_seed(seed)
+    model = GPTModel(GPT_CONFIG_TINY | {"vocab_size": len(vocab), "context_length": 32, "emb_dim": 32, "n_heads": 2,
+                                        "drop_rate": 0.0})
+    loader = create_dataloader(story.train, batch_size=4, context_length=32, shuffle=True, drop_last=True)
+    list(train_steps(model, RULES[rule][0](model.parameters(), lr=rate), loader, epochs))
+    train, val = (calc_token_losses(create_dataloader(part, batch_size=64, context_length=32), model, "cpu")
+                  for part in (story.train, story.val))
+    losses = {"train": train.mean().item(), "validation": val.mean().item()} | losses_by_frequency(train, story.train)
+    return {"rule": rule, "rate": rate, "seed": seed} | {name: round(loss, 4) for name, loss in losses.items()}
+
+
+def best_rate(lines, rule):
+    """The rate with the lowest mean training loss over the tuning seeds; a training that diverged counts as infinitely bad."""
+    def mean(rate):
+        losses = [lines[rule, rate, seed]["train"] for seed in TUNING]
+        return sum(loss if math.isfinite(loss) else math.inf for loss in losses)
+
+    return min(RULES[rule][1], key=mean)
+
+
+def main():
+    torch.set_num_threads(1)      # the same numbers however many cores there are
+    lines = {(run["rule"], run["rate"], run["seed"]): run for run in read_race(PATH)} if PATH.exists() else {}
+
+    def add(*keys):
+        for key in keys:
+            if key not in lines:
+                lines[key] = one_line(*key)
+                write_table(PATH, [*lines.values()])
+                print(*lines[key].values(), flush=True)
+
+    for rule, (_, rates) in RULES.items():
+        add(*((rule, rate, seed) for rate in rates for seed in TUNING))
+        add(*((rule, best_rate(lines, rule), seed) for seed in RACE))
+
+
+if __name__ == "__main__":
+    main()
