@@ -32,7 +32,7 @@ def faults(notebook, folder):
 def cell_faults(cell, count, levels, folder):
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", cell.id):
         yield "the id is not made of words"
-    if set(cell.metadata) - {"tags", "nbgrader", "jupyter"}:
+    if set(cell.metadata) - {"tags", "nbgrader", "jupyter", "truth"}:
         yield f"metadata {sorted(cell.metadata)}"
     if "jupyter" in cell.metadata and (cell.cell_type, dict(cell.metadata.jupyter)) not in FOLDED:
         yield f"folded by {dict(cell.metadata.jupyter)}"
