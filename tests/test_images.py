@@ -170,3 +170,9 @@ def test_a_training_sharpens_as_the_picture_shows():
     assert measured[0][1] == pytest.approx(drawn[0][1], rel=0.001) and measured[1][1] == pytest.approx(drawn[1][1], rel=0.5)
     favourites = {words[stage[2].index(max(stage[2][:-1]))] for words, stage in ((names, measured[1]), (columns, drawn[1]))}
     assert len(favourites) == 1
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_page_says_where_one_is(path):
+    first = nbformat.read(path, 4).cells[0].source
+    assert re.findall(r"!\[You are here: .+\]\(\.\./images/here_(\w+)\.svg\)", first) == [path.stem.partition("_")[0]]
