@@ -112,6 +112,17 @@ def test_each_idea_of_a_lesson_has_an_exercise_and_each_exercise_an_idea():
     assert {*asked} == {check.number for check in CHECKS.values()}
 
 
+def test_the_misconceptions_that_teachers_are_told_of_are_those_of_the_lessons_checks():
+    """In TEACHING.md, three a lesson, each with an exercise of that lesson that finds it."""
+    rows = dict(re.findall(r"^\| (\d\d) \| [^|]+ \| ([^|]+) \|", (ROOT / "docs" / "TEACHING.md").read_text(encoding="utf-8"),
+                           flags=re.MULTILINE))
+    assert [*rows] == sorted(IDEAS)
+    for lesson, expected in rows.items():
+        found = re.findall(r"\((\d+\.\d)\)", expected)
+        asked = {check.number for check in CHECKS.values() if check.number.partition(".")[0] == str(int(lesson))}
+        assert len(found) == 3 and {*found} <= asked, (lesson, found)
+
+
 def test_every_check_has_its_exercise():
     sources = [cell.source for path in SOLUTIONS for kind, cell in kinds(read(path)) if kind == "check"]
     assert sorted(source.split("(")[0] for source in sources) == sorted(CHECKS)

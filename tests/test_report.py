@@ -172,6 +172,7 @@ def pages_of_200():
     return class_report.pages_of(class_of_200()[1], LESSON, "Exercises 02")
 
 
+@pytest.mark.slow
 def test_in_a_class_of_200_every_mistake_is_found_as_often_as_it_was_planted():
     marks, mistakes = simulated_class.planted(class_of_200()[0])
     page = Read(pages_of_200()["report.html"])
@@ -501,6 +502,7 @@ def test_guesses_are_collected_from_a_folder_and_reported_under_no_name(tmp_path
 
 # The command.
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [["--jobs", "0"], ["--seconds", "0"], ["--seconds", "nan"], ["--guesses", str(SOLVED)],
                                    ["--report", str(SOLVED)], ["--guesses", "no_such.ipynb"]])
 def test_bad_options_are_told_in_one_line_before_anything_is_run(wrong, tmp_path):
