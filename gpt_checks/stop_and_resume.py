@@ -442,7 +442,7 @@ GUESSING = "guessing evenly costs ln V nats, math.log(vocab_size)"
 NOT_A_NUMBER = "is not noticed: math.isfinite() asks for both nan and infinity"
 NEVER = "where the training goes well, None is asked"
 check_diverged = spec(
-    "6.5", "gone wrong", see=("06", "When a training ends early"), right=diverged, cases=trainings, use=an_index,
+    "6.5", "gone wrong", see=("06", "When training ends early"), right=diverged, cases=trainings, use=an_index,
     name="the index",
     doc="diverged(losses, vocab_size, patience): the index of the loss at which a training has gone wrong, or None.",
     mistakes=exchange("line", {

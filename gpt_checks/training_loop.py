@@ -678,7 +678,7 @@ IS = "; the factor is max_norm / norm"
 ALL = "; scale all, by the same factor"
 WEIGHTS = "; it is the gradients, p.grad, that are clipped"
 check_clip_gradients = spec(
-    "5.6", "gradient clipping", see=("06", "When a training ends early"), right=clip_gradients, cases=gradients,
+    "5.6", "gradient clipping", see=("06", "When training ends early"), right=clip_gradients, cases=gradients,
     use=observe.a_clipping,
     doc="clip_gradients(parameters, max_norm): scale all gradients to a joint norm of at most max_norm; the norm before.",
     mistakes={words: [{"norm": norm}, {"result": lambda length, m, grads, _, norm=norm: norm(grads, [])}] for words, norm in {

@@ -59,6 +59,31 @@ def temporary_beside(path: Path) -> Iterator[Path]:
             Path(name).unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Let no other process lock this folder while the body runs; one that dies unlocks it. Raises OSError when one has.
+
+    On Windows, and on a disk that knows no locks, nothing is locked.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise OSError(f"another program is training in {folder}: wait until it has ended, or name another folder") from None
+    except OSError:
+        pass                                         # a disk that knows no locks
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
 def umask() -> int:
     """The permissions that this process denies to new files."""
     now = os.umask(0o022)

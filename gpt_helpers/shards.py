@@ -62,13 +62,15 @@ def encode_texts(path: str | Path, folder: str | Path, tokenizer: Any, *,
     return map_tokens(folder, about)
 
 
-def open_tokens(folder: str | Path) -> torch.Tensor:
+def open_tokens(folder: str | Path, path: str | Path | None = None) -> torch.Tensor:
     """The ids that `encode_texts` wrote, (N,) uint16 or uint32, mapped into memory: only what is looked at is read.
 
-    `split_tokens` and `TokenWindows` take them as they are; nobody may write to them. Raises FileNotFoundError, or ValueError
-    when they are damaged or not finished.
+    `split_tokens` and `TokenWindows` take them as they are; nobody may write to them. path: of the texts that they must be
+    from. Raises OSError, or ValueError when they are damaged, not finished, or from other texts.
     """
     about = read_about(Path(folder))
+    if path and about["sources"] != [describe_file(file, Path(path)) for file in find_texts(path)]:
+        raise ValueError(f"{folder} holds the tokens of another text, or it has changed since: encode it first")
     whole = whole_shards(Path(folder), about)
     if len(whole) < len(about["shards"]) or next_place(about)[0] < len(about["sources"]):
         raise ValueError(f"of the tokens in {folder} only the first {len(whole)} shards are there and whole: encode the text "
@@ -80,7 +82,7 @@ def map_tokens(folder: Path, about: dict) -> torch.Tensor:
     """All ids, mapped into memory. `torch.from_file` would reserve memory for them all."""
     kind = np.dtype(about["dtype"]).newbyteorder("<")
     with warnings.catch_warnings(action="ignore"):      # that nobody may write to them
-        return torch.from_numpy(np.memmap(folder / TOKENS, kind, mode="r"))
+        return torch.from_numpy(np.memmap(folder / TOKENS, kind, mode="r", shape=(about["tokens"],)))
 
 
 def describe_file(file: Path, path: Path) -> dict:

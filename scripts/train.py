@@ -14,7 +14,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,14 @@ from gpt_helpers.device import pick_device, prepare_device
 from gpt_helpers.diagnose import require_sound
 from gpt_helpers.evaluate import History, generate_and_print_sample
 from gpt_helpers.exchange import from_first
-from gpt_helpers.files import save_or_say, write_atomically, write_table
+from gpt_helpers.files import locked, save_or_say, write_atomically, write_table
 from gpt_helpers.loss import calc_token_losses
 from gpt_helpers.model import GPT_CONFIG_124M, GPT_CONFIG_TINY, GPTModel
 from gpt_helpers.parallel import processes, size, wrap
 from gpt_helpers.plot import plot_losses
 from gpt_helpers.progress import Callback, Progress
 from gpt_helpers.shards import ABOUT, TOKENS, encode_texts, open_tokens
+from gpt_helpers.state import deferred_interrupts
 from gpt_helpers.text import find_texts, get_tokenizer
 from gpt_helpers.train import train_model
 from gpt_helpers.validate import require_known
@@ -55,7 +56,7 @@ CONFIGS = {
     "1558M": (GPT_CONFIG_124M | {"emb_dim": 1600, "n_heads": 25, "n_layers": 48}, 2e-4),
 }
 FIRST = int(os.environ.get("RANK", 0)) == 0      # of several processes that torchrun started, or alone
-RUN = ("checkpoint.pt", "best.safetensors", "curve.csv", "curve.png", "settings.json")      # a run's files, beside its tokens
+RUN = ("settings.json", "curve.png", "curve.csv", "best.safetensors", "checkpoint.pt")      # a run's files, beside its tokens
 
 
 # Options and settings.
@@ -75,13 +76,16 @@ def kind(need: str, convert: Callable, accept: Callable = lambda value: True) ->
 
 def whole(words: str) -> int:
     """A whole number, also one like 1e6 or 1_000_000. ValueError or OverflowError when it is none."""
+    with contextlib.suppress(ValueError):
+        return int(words)                             # every digit counts
     if (number := int(float(words))) != float(words):
         raise ValueError(words)
     return number
 
 
-COUNT = kind("a whole number of at least 1", whole, lambda n: n >= 1)
-NATURAL = kind("a whole number of at least 0", whole, lambda n: n >= 0)
+COUNT = kind("a whole number of at least 1, at most 1e15", whole, lambda n: 1 <= n <= 10**15)
+NATURAL = kind("a whole number of at least 0, at most 1e15", whole, lambda n: 0 <= n <= 10**15)
+LAYERS = kind("a whole number from 1 to 10,000", whole, lambda n: 1 <= n <= 10_000)
 POSITIVE = kind("a number above 0", float, lambda x: 0 < x < math.inf)
 AT_LEAST_0 = kind("a number of at least 0", float, lambda x: 0 <= x < math.inf)
 SHARE = kind("a share, from 0 to below 1", float, lambda x: 0 <= x < 1)
@@ -102,7 +106,7 @@ SETTINGS = {
         "context_length": (COUNT, None, "the most tokens that the model sees at once"),
         "emb_dim": (COUNT, None, "numbers per token inside the model"),
         "n_heads": (COUNT, None, "attention heads"),
-        "n_layers": (COUNT, None, "blocks"),
+        "n_layers": (LAYERS, None, "blocks"),
         "drop_rate": (SHARE, None, "dropout"),
         "qkv_bias": (YES_NO, None, "whether queries, keys and values have a bias"),
     },
@@ -196,7 +200,7 @@ def all_settings(given: dict) -> dict:
     for name in ("text", "out", "prompt"):
         if not readable(given.get(name, "in UTF-8")):
             raise ValueError(f"got --{name} {given[name]!a:.60}, need something to read in UTF-8")
-    out = Path(given.get("out") or Path("runs", Path(given["text"]).resolve().stem))
+    out = Path(given.get("out") or Path("runs", Path(os.path.realpath(given["text"])).stem))
     if out.exists() and not out.is_dir():
         raise ValueError(f"got --out {out}, which is a file: name a folder")
     stored, there = {}, (out / "checkpoint.pt").exists()
@@ -210,7 +214,7 @@ def all_settings(given: dict) -> dict:
     settings = DEFAULTS | {"prompt": None} | stored | given | {"out": out}
     if "text" not in settings:
         raise ValueError("name a text to train on: --text my.txt")
-    return settings | {"text": Path(settings["text"]).resolve()}
+    return settings | {"text": Path(os.path.realpath(settings["text"]))}
 
 
 def readable(words: str) -> bool:
@@ -231,7 +235,7 @@ def resolved(settings: dict, device: torch.device) -> dict:
     if (settings["min_lr"] or 0) > lr:
         raise ValueError(f"got min_lr={settings['min_lr']:g} above lr={lr:g}: the cosine goes down")
     cfg = configuration(settings | {"config": config}, get_tokenizer().n_vocab)
-    with torch.device("meta"):
+    with deferred_interrupts(), torch.device("meta"):      # half left, this device confuses PyTorch
         GPTModel(cfg)      # which refuses what no model can have
     return settings | {"config": config, "lr": lr, "context_length": cfg["context_length"]}
 
@@ -241,31 +245,49 @@ def read_settings(path: Path) -> dict:
     kinds = {name: convert for group in SETTINGS.values() for name, (convert, _, _) in group.items()}
     kinds |= {"text": Path, "prompt": str}
     stored = json.loads(path.read_text(encoding="utf-8"))
-    if not all(isinstance(stored[name], str) for name in ("text", "prompt")):
+    if not all(isinstance(stored[name], str) and readable(stored[name]) for name in ("text", "prompt")):
         raise ValueError("text and prompt")
-    return {name: value if value is None else kinds[name](str(value)) for name, value in stored.items()}
+    return {name: None if value is None is DEFAULTS.get(name, "") else kinds[name](str(value)) for name, value in stored.items()}
+
+
+def write_settings(out: Path, settings: dict) -> None:
+    """Save the settings of a run."""
+    words = json.dumps(settings, indent=1, ensure_ascii=False)
+    write_atomically(out / "settings.json", lambda temporary: temporary.write_text(words, encoding="utf-8"))
 
 
 # The parts of a training.
+
+@contextlib.contextmanager
+def folder_of(settings: dict) -> Iterator[None]:
+    """Make the folder of the run, if there is a text for it; no other run may use it while the body runs."""
+    if not FIRST:
+        yield
+        return
+    find_texts(settings["text"])
+    settings["out"].mkdir(parents=True, exist_ok=True)
+    with locked(settings["out"]):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                settings["out"].rmdir()               # if nothing is in it
+
 
 def tokens_of(settings: dict) -> torch.Tensor:
     """The text's token ids, memory-mapped; the first process encodes the text, if that is not done yet, and the others wait."""
     text, out = settings["text"], settings["out"]
     while not FIRST:
         try:
-            return open_tokens(out)
+            return open_tokens(out, text)
         except (ValueError, OSError):
             time.sleep(1)
-    find_texts(text)                                  # before a folder is made for it
-    out.mkdir(parents=True, exist_ok=True)
     encode = partial(encode_texts, text, out, get_tokenizer(),
                      progress=lambda done, total: print(f"Encoded {done:,} of {total:,} bytes", flush=True))
     try:
         return encode()
     except ValueError:
         if not (out / ABOUT).exists() or ((out / "checkpoint.pt").exists() and not settings.get("restart")):
-            with contextlib.suppress(OSError):
-                out.rmdir()                           # if nothing is in it: it was made for this text
             raise
         for name in (ABOUT, TOKENS):                  # of another text, and no run needs them
             (out / name).unlink(missing_ok=True)
@@ -309,15 +331,14 @@ def compute_in(precision: str, model: nn.Module, device: torch.device) -> nn.Mod
 
 
 class Curve(Callback):
-    """Saves the losses as a table and a picture at each evaluation; and, once a first step was possible, the settings."""
+    """Saves the losses as a table and a picture at each evaluation; and new settings, once a step with them was possible."""
 
     def __init__(self, folder: Path, settings: dict):
         self.folder, self.settings = folder, settings
 
     def on_step(self, step: int, loss: float) -> None:
         if self.settings:
-            words = json.dumps(self.settings, indent=1, ensure_ascii=False)
-            write_atomically(self.folder / "settings.json", lambda temporary: temporary.write_text(words, encoding="utf-8"))
+            write_settings(self.folder, self.settings)
             self.settings = None
 
     def on_eval(self, history: History) -> None:
@@ -332,7 +353,7 @@ class Curve(Callback):
 
 
 def set_aside(out: Path) -> None:
-    """Move the run that is there into a folder of its own; its tokens stay."""
+    """Move the run that is there into a folder of its own, the checkpoint last, so that no half of a run is taken for one."""
     files = [out / name for name in RUN if (out / name).exists()]
     if files:
         folder = next(out / f"before-{n}" for n in range(1, 1000) if not (out / f"before-{n}").exists())
@@ -388,6 +409,8 @@ def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
     model = wrap(torch.compile(model) if settings["compile"] else model, settings["engine"])
     optimizer, scheduler = new_optimizer(model, plan)
     kept = {name: settings[name] for name in (*DEFAULTS, "prompt")} | {"text": str(settings["text"])}
+    if FIRST and not resume:
+        write_settings(out, kept)                     # a checkpoint is nothing without them
     train_model(model, *loaders, optimizer, device, settings["epochs"], eval_freq, settings["eval_iter"], settings["prompt"],
                 tokenizer, scheduler=scheduler, max_grad_norm=settings["max_grad_norm"], accumulate=accumulate,
                 max_steps=steps, checkpoint_path=out / "checkpoint.pt", checkpoint_freq=settings["checkpoint_freq"] or eval_freq,
@@ -399,8 +422,8 @@ def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
 
 
 def complain(words: object) -> None:
-    """Say in one line on stderr what is wrong; of several processes only the first does."""
-    if FIRST:
+    """Say in one line on stderr what is wrong; of several processes only the first of each machine does."""
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
         print(f"train.py: {words}", file=sys.stderr)
 
 
@@ -413,32 +436,36 @@ def main(arguments: list[str]) -> int:
         with contextlib.redirect_stdout(sys.stdout if FIRST else io.StringIO()):
             device = prepare_device(pick_device(settings.get("device")))
         settings = resolved(settings, device)
-        ids = tokens_of(settings)
-        with processes(device, settings["timeout"]) as device:
-            if settings.get("restart") and FIRST:
-                set_aside(settings["out"])
-            from_first(None)                          # nobody looks for a checkpoint before that
-            if train(settings, ids, device):
-                return 0
-            start = f"torchrun --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']}" if size() > 1 else "python"
-            if (settings["out"] / "checkpoint.pt").exists():
-                print(f"To go on from the last checkpoint: {start} {sys.argv[0]} --out {shlex.quote(str(settings['out']))}")
-            else:
-                print("There is no checkpoint yet: begin again; after a loss that was nan, with a smaller lr=…")
-            return 1
+        with folder_of(settings):
+            ids = tokens_of(settings)
+            with processes(device, settings["timeout"]) as device:
+                if settings.get("restart") and FIRST:
+                    set_aside(settings["out"])
+                from_first(None)                      # nobody looks for a checkpoint before that
+                if train(settings, ids, device):
+                    return 0
+                start = f"torchrun --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']}" if size() > 1 else "python"
+                if (settings["out"] / "checkpoint.pt").exists():
+                    print(f"To go on from the last checkpoint: {start} {sys.argv[0]} --out {shlex.quote(str(settings['out']))}")
+                else:
+                    print("There is no checkpoint yet: begin again; after a loss that was nan, with a smaller lr=…")
+                return 1
     except KeyboardInterrupt:
-        complain("stopped; the same command goes on from here")
+        complain(f"stopped; the same command{', without --restart,' * ('--restart' in arguments)} goes on from here")
         return 1
     except OSError as error:
-        complain(f"{error.strerror}: {str(error.filename)!a:.80}; name another file or folder" if error.filename else error)
+        complain(f"{error.strerror}: {str(error.filename)!a:.80}; name another file or folder" if error.filename else
+                 f"{error.strerror}; mend that, and the same command goes on from here" if error.strerror else error)
     except ValueError as error:
         complain(f"{error} with --restart" if str(error).endswith("start over") else error)
     except RuntimeError as error:
-        if "memory" not in str(error):
+        if "memory" not in str(error) and "overflow" not in str(error):
             raise
         complain("there is too little memory: use a smaller batch_size, with a larger accumulate, or a smaller model")
     return 2
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)      # whatever had to be saved is saved
+    sys.exit(status)

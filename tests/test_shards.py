@@ -178,7 +178,9 @@ def test_damage_is_noticed_and_mended(small, story, tmp_path, damage):
     else:
         path.write_bytes({"a byte": before[:2000] + bytes([before[2000] ^ 1]) + before[2001:], "cut": before[:3001],
                           "longer": before + b"xx"}[damage])
-    if damage != "longer":      # what is behind the last shard is of no account
+    if damage == "longer":      # what is behind the last shard is of no account
+        assert open_tokens(tmp_path).tolist() == ids
+    else:
         with pytest.raises(ValueError, match=r"only the first \d shards are there and whole: encode the text again"):
             open_tokens(tmp_path)
     assert encode_texts(story, tmp_path, TOKENIZER).tolist() == ids
@@ -213,6 +215,10 @@ def test_another_text_or_tokenizer_is_refused_and_nothing_is_lost(small, story, 
     (story / "c.txt").write_text("The last onE.\n\n", encoding="utf-8")
     with pytest.raises(ValueError, match="holds the tokens of another text, or it has changed since: use another folder"):
         encode_texts(story, tmp_path, TOKENIZER)
+    with pytest.raises(ValueError, match="holds the tokens of another text, or it has changed since: encode it first"):
+        open_tokens(tmp_path, story)
+    (story / "c.txt").write_text("The last one.\n\n", encoding="utf-8")
+    assert open_tokens(tmp_path, story).tolist() == open_tokens(tmp_path).tolist()
     assert before == {name: (tmp_path / name).read_bytes() for name in before}
 
 

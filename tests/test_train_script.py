@@ -182,24 +182,29 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits_with_its_own_settings(fo
 
 
 def press(when):
-    """A callback that presses Ctrl-C, or sends another signal, at a step."""
+    """A callback that presses Ctrl-C, or sends another signal, at a step; at -1 in the evaluation before the first."""
     step, number = when
 
     class Press(script.Progress):
         def on_step(self, at, loss):
             if at == step:
                 signal.raise_signal(number)
+
+        def on_eval(self, history):
+            if step == -1 and len(history.val_losses) == 1:
+                signal.raise_signal(number)
     return Press
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_ctrl_c_saves_and_says_how_to_go_on(number, folder, capsys, monkeypatch):
+@pytest.mark.parametrize(("step", "number"), [(6, signal.SIGINT), (-1, signal.SIGINT),
+                                              pytest.param(6, signal.SIGTERM, marks=pytest.mark.slow)])
+def test_ctrl_c_saves_and_says_how_to_go_on(step, number, folder, capsys, monkeypatch):
     run(capsys, "--text", "my.txt", *SMALL, "--out", "whole")
     signal.signal(signal.SIGINT, signal.SIG_IGN)      # as for a program that a shell runs in the background
     with monkeypatch.context() as patch:
-        patch.setattr(script, "Progress", press((6, number)))
+        patch.setattr(script, "Progress", press((step, number)))
         status, out, _ = run(capsys, "--text", "my.txt", *SMALL)
-    assert status == 1 and "Stopped at step 7: by hand." in out and "Test loss" not in out
+    assert status == 1 and f"Stopped at step {step + 1}: by hand." in out and "Test loss" not in out
     line = out.splitlines()[-1]
     assert line.startswith("To go on from the last checkpoint: python ") and line.endswith(" --out runs/my")
     assert run(capsys, *line.split()[-2:])[0] == 0
@@ -303,6 +308,7 @@ def test_a_damaged_token_file_is_mended(folder, capsys):
 @pytest.mark.parametrize(("arguments", "words"), [
     ([], "name a text to train on, --text my.txt"),
     (["--text", "gone.txt"], r"no text at .*gone\.txt"),
+    (["--text", "loop.txt"], r"no text at .*loop\.txt"),
     (["--text", "empty.txt"], r"there is no text in .*empty\.txt"),
     (["--text", "binary.txt"], r"binary\.txt is not UTF-8: byte 0xff at offset 2"),
     (["--text", "short.txt"], "too few for one window"),
@@ -340,9 +346,13 @@ def test_a_damaged_token_file_is_mended(folder, capsys):
     (["--text", "my.txt", "--device", "meta"], "got --device meta, which holds no numbers"),
     (["--text", "my.txt", "beta2=0"], "--beta2: got '0', need a number above 0 and below 1"),
     (["--text", "my.txt", "seed=1e30"], r"--seed: got '1e30', need a whole number from 0 to 2\*\*63 - 1"),
+    (["--text", "my.txt", "batch_size=1e30"], "--batch_size: got '1e30', need a whole number of at least 1, at most 1e15"),
+    (["--text", "my.txt", "n_layers=1e9"], "--n_layers: got '1e9', need a whole number from 1 to 10,000"),
+    (["--text", "my.txt", "emb_dim=1e12"], "there is too little memory: .* or a smaller model"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_what_is_wrong_is_said_in_one_line_and_the_exit_status_is_2(arguments, words, folder, capsys):
     (folder / "empty.txt").touch()
+    (folder / "loop.txt").symlink_to("loop.txt")
     (folder / "binary.txt").write_bytes(b"ab\xff\xfe")
     (folder / "short.txt").write_text("Too short for anything.")
     status, out, err = run(capsys, *SMALL, *arguments)
@@ -350,7 +360,7 @@ def test_what_is_wrong_is_said_in_one_line_and_the_exit_status_is_2(arguments, w
     assert err.startswith("train.py: ") and err.count("\n") == 1
     assert not list(folder.rglob("checkpoint.pt")) and "Traceback" not in out
     if "too few" not in words:      # no text is encoded for a command that contradicts itself
-        assert {path.name for path in folder.iterdir()} == {"my.txt", "empty.txt", "binary.txt", "short.txt"} | set(
+        assert {path.name for path in folder.iterdir()} == {"my.txt", "empty.txt", "loop.txt", "binary.txt", "short.txt"} | set(
             ["runs"] if (folder / "runs").exists() else []) and not list(folder.glob("runs/*"))
 
 
@@ -369,10 +379,91 @@ def test_a_run_is_not_mixed_up_with_another(folder, capsys):
         assert before[name] == Path("runs/my", name).read_bytes()
     stored = before["settings.json"].decode()
     for damage in ("", "[1]", "null", '{"lr": 1, "colour": "red"}', stored.replace('"tiny"', '"zzz"'),
-                   stored.replace('"max_steps": 2', '"max_steps": -3'), stored.replace('"prompt": "', '"prompt": 3, "x": "')):
+                   stored.replace('"max_steps": 2', '"max_steps": -3'), stored.replace('"max_steps": 2', '"max_steps": null'),
+                   stored.replace('"text": "', '"text": "\\u0000'), stored.replace('"prompt": "', '"prompt": 3, "x": "')):
         assert damage != stored
         Path("runs/my/settings.json").write_text(damage)
         assert "is missing or damaged: begin anew with --restart" in run(capsys, "--text", "my.txt")[2]
+
+
+def test_two_runs_do_not_share_a_folder(folder, capsys):
+    with script.locked(folder):
+        status, _, err = run(capsys, "--text", "my.txt", "--out", ".", *SMALL)
+        assert status == 2 and err.startswith("train.py: another program is training in .: wait until") and err.count("\n") == 1
+    assert not (folder / "tokens.json").exists()
+    with script.locked(folder):                       # who has left has unlocked it
+        pass
+
+
+def test_other_processes_wait_for_the_tokens_of_their_text(folder, monkeypatch):
+    """Those of the text as it was before, which no run needs, are there until the first process has replaced them."""
+    settings = {"text": folder / "my.txt", "out": folder}
+    script.tokens_of(settings)
+    (folder / "my.txt").write_text(load_text()[8000:16000], encoding="utf-8")
+    waits = []
+
+    def first_process(seconds):
+        waits.append(seconds)
+        with monkeypatch.context() as patch:
+            patch.setattr(script, "FIRST", True)
+            script.tokens_of(settings)
+
+    monkeypatch.setattr(script, "FIRST", False)
+    monkeypatch.setattr(script.time, "sleep", first_process)
+    ids = script.tokens_of(settings)
+    assert len(waits) == 1 and script.get_tokenizer().decode(ids.tolist()) == load_text(folder / "my.txt")
+
+
+def test_a_run_that_is_half_set_aside_is_not_lost(folder, capsys, monkeypatch):
+    """Killed while its files are moved: what is still there is no run to go on with, and the next --restart moves it, too."""
+    before = {name: name.encode() for name in script.RUN}
+    for name, raw in before.items():
+        Path(name).write_bytes(raw)
+    rename, moved = Path.rename, []
+
+    def dying(path, target):
+        if len(moved) == 3:
+            raise KeyboardInterrupt
+        moved.append(path)
+        rename(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "rename", dying)
+        script.set_aside(Path())
+    assert "settings.json is missing or damaged: begin anew with --restart" in run(capsys, "--text", "my.txt", "--out", ".")[2]
+    script.set_aside(Path())
+    assert {path.name: path.read_bytes() for path in folder.glob("before-*/*")} == before
+
+
+def test_a_text_that_may_not_be_read_leaves_no_folder(folder, capsys, monkeypatch):
+    def refused(path, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(script, "encode_texts", refused)
+    status, _, err = run(capsys, "--text", "my.txt", *SMALL)
+    assert status == 2 and "Permission denied: " in err and not list(folder.glob("runs/*"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_is_said_in_one_line(folder, capsys):
+    (folder / "out").mkdir()
+    (folder / "out/tokens.bin").symlink_to("/dev/full")
+    status, _, err = run(capsys, "--text", "my.txt", "--out", "out", *SMALL)
+    assert (status, err) == (2, "train.py: No space left on device; mend that, and the same command goes on from here\n")
+
+
+def test_each_machine_says_what_is_wrong_there(folder, capsys, monkeypatch):
+    monkeypatch.setattr(script, "FIRST", False)
+    for local_rank, words in {"0": "train.py: got option '--txt', need one of: --text", "1": ""}.items():
+        monkeypatch.setenv("LOCAL_RANK", local_rank)
+        status, _, err = run(capsys, "--txt", "my.txt")
+        assert status == 2 and err.startswith(words) and bool(err) == bool(words)
+
+
+@pytest.mark.parametrize(("words", "number"), [("1e6", 10**6), ("1_000", 1000), ("9007199254740993", 9007199254740993),
+                                               (str(2**63 - 1), 2**63 - 1)])
+def test_whole_numbers_keep_every_digit(words, number):
+    assert script.SEED(words) == number
 
 
 def test_a_text_that_no_run_needs_may_be_mended(folder, capsys):
@@ -392,6 +483,16 @@ def test_preflight_stops_a_training_that_cannot_work(folder, capsys):
     status, _, err = run(capsys, "--text", "my.txt", *SMALL, "lr=30", "warmup=0")
     assert status == 2 and "preflight found" in err and err.endswith("(mend that, or train without preflight)\n")
     assert err.count("\n") == 1
+
+
+def test_stopped_after_a_restart_it_does_not_advise_another(folder, capsys, monkeypatch):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "train", stop)
+    for more, words in {(): "the same command goes on", ("--restart",): "the same command, without --restart, goes on"}.items():
+        status, _, err = run(capsys, "--text", "my.txt", *SMALL, *more)
+        assert (status, err) == (1, f"train.py: stopped; {words} from here\n")
 
 
 def test_help_names_every_setting_with_its_default(capsys):
