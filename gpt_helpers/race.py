@@ -18,6 +18,7 @@ from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes
 TUNING, RACE = range(1, 4), range(4, 14)      # the seeds that chose each learning rate, and those of the race itself
 LEVELS = (0.585, 0.6, 0.63, 0.7, 0.8, 1, 1.3, 1.7, 2.2)      # losses at which the valley's lines are drawn
 COLOURS = {"SGD": "val", "momentum": "baseline", "Adam": "train", "AdamW": "accent"}
+BESIDE = {"SGD": (2, -14), "momentum": (2, -30), "Adam": (9, -3), "AdamW": (-22, -24)}      # names beside their paths, in points
 
 FREQUENCIES = {"once or twice": (1, 2), "3 to 9 times": (3, 9), "10 to 99 times": (10, 99), "100 times or more": (100, 10**9)}
 
@@ -165,7 +166,7 @@ def plot_valley(loss: Callable[[torch.Tensor], torch.Tensor], paths: Mapping[str
     axes.contour(across, along, height, levels=LEVELS, colors="#c4c4c4", linewidths=0.8)
     for name, path in paths.items():
         axes.plot(*path.T, color=PALETTE[COLOURS[name]], marker="o", markersize=2.5, linewidth=1)
-        axes.annotate(name, path[-1], xytext=(5, 5), textcoords="offset points", color=PALETTE[COLOURS[name]])
+        axes.annotate(name, path[-1], xytext=BESIDE[name], textcoords="offset points", color=PALETTE[COLOURS[name]])
     axes.plot(*minimum, "k+", markersize=11)
     axes.annotate("start", next(iter(paths.values()))[0], xytext=(6, -4), textcoords="offset points")
     after = "; ".join(f"{name} at {path[10, 0]:.1f}, then at {path[-1, 0]:.1f}" for name, path in paths.items())
