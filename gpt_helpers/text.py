@@ -3,6 +3,7 @@ import base64
 import codecs
 import functools
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -56,18 +57,26 @@ def load_text(path: str | Path | None = None) -> str:
 def find_texts(path: str | Path) -> list[Path]:
     """A text file itself; of a folder its .txt and .md files and those of its subfolders, sorted, none that is hidden or empty.
 
-    Raises FileNotFoundError or ValueError when there is none.
+    Raises FileNotFoundError or ValueError when there is none, OSError when a subfolder cannot be read.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no text at {path} (looked from {Path.cwd()}): check the name and the folder")
-    inside = [file for suffix in SUFFIXES for file in path.rglob(f"*{suffix}")
-              if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)]
-    found = [file for file in (inside if path.is_dir() else [path]) if file.stat().st_size]
+    found = [path]
+    if path.is_dir():
+        inside = [Path(folder, name) for folder, _, names in os.walk(path, onerror=_refuse) for name in names]
+        found = [file for file in inside if file.suffix in SUFFIXES and file.is_file()
+                 and not any(part.startswith(".") for part in file.relative_to(path).parts)]
+    found = [file for file in found if file.stat().st_size]
     if not found:
         raise ValueError(f"there is no text in {path}: need a UTF-8 file that is not empty, or a folder with some "
                          f"({' or '.join(SUFFIXES)})")
     return sorted(found, key=lambda file: file.relative_to(path).as_posix())
+
+
+def _refuse(error: OSError) -> None:
+    """A subfolder that cannot be read is not left out in silence."""
+    raise error
 
 
 def read_piece(path: Path, start: int) -> tuple[str, int]:

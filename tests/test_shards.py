@@ -1,6 +1,7 @@
 """A text of any size on disk: its tokens are those of the whole text, made in flat memory, whatever happens on the way."""
 import hashlib
 import json
+import os
 import random
 import re
 import signal
@@ -246,6 +247,20 @@ def test_a_text_or_folder_that_is_not_there_is_refused_in_one_line(tmp_path):
         encode_texts(tmp_path / "gone.txt", tmp_path, TOKENIZER)
     with pytest.raises(ValueError, match=r"there is no text in .* \(\.txt or \.md\)"):
         encode_texts(tmp_path, tmp_path, TOKENIZER)
+
+
+def test_a_subfolder_that_cannot_be_read_is_not_left_out_in_silence(story, monkeypatch):
+    closed, scandir = story / "closed", os.scandir
+    closed.mkdir()
+
+    def refusing(path):
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(PermissionError, match="closed"):
+        find_texts(story)
 
 
 def test_a_file_that_shrinks_while_it_is_read_ends_with_an_error_and_not_never(small, tmp_path, monkeypatch):
