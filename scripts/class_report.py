@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import tempfile
+import unicodedata
 from collections import Counter, defaultdict
 from itertools import combinations
 from pathlib import Path
@@ -211,7 +212,7 @@ def pages_of(files, lesson, title, questions=()):
 def people(group):
     """(name, number, late, files, {exercise's id: mark}, points) of each student, by name, for the teacher."""
     rows = []
-    for key in sorted(group.all, key=lambda key: (key[0].casefold(), key)):
+    for key in sorted(group.all, key=lambda key: (unicodedata.normalize("NFKD", key[0]).casefold(), key)):      # É is an E
         files = [file for file in group.files if file.student.key == key]
         own = group.results.get(key, {})
         marks = {name: own[name].told.mark if name in own else "" for name in group.exercises}

@@ -153,7 +153,10 @@ def read(path):
         raise ValueError("the file is empty")
     with warnings.catch_warnings():      # about ids that an older format does not have
         warnings.simplefilter("ignore")
-        return nbformat.reads(text, as_version=4)
+        try:
+            return nbformat.reads(text, as_version=4)
+        except nbformat.reader.NotJSONError:
+            raise ValueError("the file is no notebook, or only a part of one; ask for it again") from None
 
 
 def submissions(names):
@@ -289,7 +292,7 @@ def graded(todo, people, lesson, known, options):
     for path, fault in todo:
         result = ValueError(fault) if fault else next(work)
         if isinstance(result, Exception):
-            yield Graded(path, people[path], fault=f"could not be run: {first_line(result)}")
+            yield Graded(path, people[path], fault=first_line(result))
         else:
             yield Graded(path, people[path], *result)
 
@@ -325,7 +328,7 @@ def told_in(outputs):
 def total(file, lesson):
     """The last row of a file."""
     if file.fault:
-        return "total", 0, lesson.points, file.fault
+        return "total", 0, lesson.points, f"could not be run: {file.fault}"
     return "total", sum(row[1] for row in file.rows), sum(row[2] for row in file.rows), ""
 
 

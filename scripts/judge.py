@@ -4,6 +4,7 @@ A check calls a Remote as it would call the function itself. What goes in is sen
 as plain data, and what the function changed in its arguments is changed in those that are here, so that the check sees it. The
 right answers, the tables of mistakes and the marks never leave this process.
 """
+import ast
 import contextlib
 import importlib
 import io
@@ -16,6 +17,7 @@ from types import SimpleNamespace
 import cloudpickle
 import torch
 import wire
+from IPython.core.inputtransformer2 import TransformerManager
 from sandbox import Ended, Sandbox
 from torch.overrides import _get_current_function_mode_stack as modes_of_torch
 
@@ -62,7 +64,7 @@ class Notebook:
             values = [sandbox.ask(CALL, do="value", name=other) for other in more]
             for wanted, found in zip((name, *more), (about, *values), strict=True):
                 if found is None:
-                    return "✘", f"✘ NameError: name '{wanted}' is not defined"
+                    return "✘", f"✘ {why_missing(wanted, self.cells)}"
             return check.verdict(Remote(sandbox, name, *about), *(unpacked(value) for [value] in values), seed=seed)
         except Ended as error:
             return "✘", f"✘ Exercise {check.number}, {check.title}: could not be checked: {error}"
@@ -114,6 +116,18 @@ class Remote:
         if "not yet" in reply:
             raise core.NotYet(str(reply["not yet"]))
         return value
+
+
+def why_missing(name, cells):
+    """Why a name is not defined: the error in the last cell that was to define it, if that is no Python."""
+    for source in reversed(cells):
+        if re.search(rf"^\s*def\s+{re.escape(name)}\b|^{re.escape(name)}\s*=", source, re.MULTILINE):
+            try:
+                ast.parse(TransformerManager().transform_cell(source))
+            except (SyntaxError, ValueError) as error:
+                return f"{type(error).__name__}: {getattr(error, 'msg', error)}; so {name} is not defined"
+            break
+    return f"NameError: name '{name}' is not defined"
 
 
 def unpacked(data):

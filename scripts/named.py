@@ -14,6 +14,7 @@ KINDS = {      # what a line says that names no mistake: a kind, in words that h
     r"changes its input .* in place": "changed its input in place",
     r"is a `return` missing\?": "gave nothing back: a `return` is missing",
     r"whatever it is given": "gave the same, whatever it was given",
+    r"^(could not be checked|stopped while it ran): its process ended": "ended its own process, or crashed it",
     r"^still (running|waiting) after|^could not be checked|^stopped while it ran": "did not come to an end",
     r"^the check got ": "was no function",
     r"has shape|is of type|, of type |has \d+ values|has a value, number|has dtype|; need |; PyTorch needs|has no key":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-MOODLE = re.compile(r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_[a-z]+_")
+MOODLE = re.compile(r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_[a-z]+(_|$)")      # some versions end without the last _
 CANVAS = re.compile(r"(?P<name>[^_]+?)(?P<late>_late)?_(?P<number>\d+)_\d+_.+", re.IGNORECASE)
 NBGRADER = ("submitted", "autograded", "feedback")      # its folders of students
 COPY = re.compile(r"(Copy of|Kopie von|Copie de|Copia de|Copia di|Cópia de|Kopie van)\s+", re.IGNORECASE)      # Google's words

@@ -233,6 +233,7 @@ def test_files_that_cannot_be_run_get_a_row_each_and_a_missing_one_the_exit_stat
     assert set(told) == {"empty", "no cells", "text", "list", "object", "other", "gone"}
     assert all(message.startswith("could not be run: ") for message in told.values())
     assert "the file is empty" in told["empty"] and "no code" in told["no cells"] and "no such file" in told["gone"]
+    assert "no notebook, or only a part of one" in told["text"]
     assert run(SOLVED, "in")[0] == 0
 
 

@@ -319,7 +319,18 @@ def test_a_name_that_is_not_defined_and_a_stub_are_told_as_in_a_notebook():
     handed_in.cells[1].source = "def perplexity(loss"
     handed_in.cells[3].source = "def cross_entropy(x, y):\n    raise NotImplementedError"
     assert [row[3] for row in grade.grade(handed_in, grade.Lesson(lesson), None)] == [
-        "✘ NameError: name 'perplexity' is not defined", "◦ Exercise 2.2, cross-entropy from logits: to do"]
+        "✘ SyntaxError: '(' was never closed; so perplexity is not defined", "◦ Exercise 2.2, cross-entropy from logits: to do"]
+
+
+@pytest.mark.parametrize(("cells", "line"), [
+    ([], "NameError: name 'f' is not defined"),
+    (["g = 1", "def f(x)\n    return x"], "SyntaxError: expected ':'; so f is not defined"),
+    (["f = (1"], "SyntaxError: '(' was never closed; so f is not defined"),
+    (["def f(x)", "%time\n!ls\ndef f(x):\n    return x\ndel f"], "NameError: name 'f' is not defined"),
+    (["def f(x):\nreturn x"], "IndentationError: expected an indented block after function definition on line 1; "
+     "so f is not defined")])
+def test_what_kept_a_function_from_being_defined_is_told(cells, line):
+    assert judge.why_missing("f", cells) == line
 
 
 # Honest answers get the same words as in a student's own notebook.

@@ -36,7 +36,9 @@ IDS = dict(zip(CHECKS, LESSON.checks, strict=True))
 @pytest.mark.parametrize(("files", "expected"), [
     ({"Zoë Łoś_12345_assignsubmission_file_/02_loss.ipynb": ("Zoë Łoś", "12345", False),
       "Ada M. Lovelace_12346_assignsubmission_file_/mine (final).ipynb": ("Ada M. Lovelace", "12346", False),
-      "Participant_77_assignsubmission_file_02_loss.ipynb": ("Participant", "77", False)}, "Moodle"),
+      "Participant_77_assignsubmission_file_02_loss.ipynb": ("Participant", "77", False),
+      "Ada_12347_assignsubmission_file/02_loss.ipynb": ("Ada", "12347", False),
+      "Bob_12348_assignsubmission_file/02_loss.ipynb": ("Bob", "12348", False)}, "Moodle"),
     ({"lovelaceada_1234_56789_02_loss.ipynb": ("lovelaceada", "1234", False),
       "hopper_LATE_1235_56790_02_loss-1.ipynb": ("hopper", "1235", True),
       "turing_late_1236_56791_Copy of x.ipynb": ("turing", "1236", True)}, "Canvas"),
@@ -133,6 +135,8 @@ def test_what_has_no_name_is_grouped_by_what_it_did_in_words_of_our_own(answer, 
     ("✘ the check printed nothing", "kept the check from printing anything"),
     ("✘ Exercise 2.1, perplexity: could not be checked: its notebook took too long", "did not come to an end"),
     ("✘ Exercise 2.1, perplexity: stopped while it ran: more memory than it may have", "did not come to an end"),
+    ("✘ Exercise 2.1, perplexity: stopped while it ran: its process ended, as by os._exit or a crash",
+     "ended its own process, or crashed it"),
     ("✘ Exercise 2.1, perplexity: still running after 5 seconds of work, so it was stopped.", "did not come to an end")])
 def test_a_check_that_did_not_run_is_a_kind_too(text, kind):
     assert named.told(text, named.checks()["check_perplexity"]).kind == kind
@@ -243,10 +247,25 @@ def test_a_report_can_be_made_of_every_lesson_with_exercises(name):
 def test_a_class_without_a_mistake_and_one_that_cannot_be_graded_have_a_page_too():
     path = Path("in/Ada.ipynb")
     for file in (Graded(path, students([path])[path], tuple(row(name, "✔ x") for name in CHECKS)),
-                 Graded(path, students([path])[path], fault="could not be run: the file is empty")):
+                 Graded(path, students([path])[path], fault="the file is empty")):
         pages = class_report.pages_of([file], LESSON, "Exercises 02")
         assert "No answer is wrong" in pages["report.html"] and "Ada" in pages["names.html"]
         assert set(pages) == {"report.html", "names.html", "feedback/Ada.html"}
+
+
+def test_shares_are_of_those_that_could_be_graded_and_names_are_sorted_as_people_do():
+    """Who handed in an empty file has made no mistake, and has avoided none."""
+    paths = [Path(f"in/{name}_02_loss.ipynb") for name in ("Zoe", "Émile", "Ada", "Fay")]
+    people = students(paths)
+    wrong = line("check_perplexity", lambda loss: 2**loss)
+    files = [Graded(path, people[path], (row("check_perplexity", wrong),)) for path in paths[:2]]
+    files += [Graded(path, people[path], fault="the file is empty") for path in paths[2:]]
+    pages = class_report.pages_of(files, LESSON, "Exercises 02")
+    page, everyone = pages["report.html"], pages["names.html"].partition("Everyone")[2]
+    assert "2 of 2 students made this mistake" in page and "the notebooks of 2 could not be" in page
+    assert "2 of 2 students." in page.partition("The section with the most wrong answers")[2]
+    assert sorted(("Zoe", "Émile", "Ada", "Fay"), key=everyone.index) == ["Ada", "Émile", "Fay", "Zoe"]
+    assert "Your notebook could not be graded: the file is empty" in pages["feedback/Ada_02_loss.html"]
 
 
 # Names.

@@ -29,7 +29,7 @@ def report(tmp_path_factory):
             rows.append((name, 0, 1, {"right": "✔ right", "to do": "◦ to do", "wrong": f"✘ {words}"}[answer.mark]))
             codes[name] = anonymous.anonymous(answer.source, known)
         files.append(class_report.Graded(path, person, tuple(rows), "", codes))
-    files[-1] = files[-1]._replace(rows=(), fault="could not be run: the file is empty")
+    files[-1] = files[-1]._replace(rows=(), fault="the file is empty")
     numbers = {"few": [2.0], "many": [1, 2, 2, 2, 3, 5, 40, 1000], "none": [], "below 0": [-3, 0, 2]}
     questions = [guesses.Question(label, label, f"How {label}?", 2, tuple(zip(people.values(), some, strict=False)))
                  for label, some in numbers.items()]
