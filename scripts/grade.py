@@ -156,7 +156,7 @@ def read(path):
         try:
             return nbformat.reads(text, as_version=4)
         except nbformat.reader.NotJSONError:
-            raise ValueError("the file is no notebook, or only a part of one; ask for it again") from None
+            raise ValueError("the file is no notebook, or only a part of one: hand it in again") from None
 
 
 def submissions(names):

@@ -174,7 +174,7 @@ def test_grading_without_nbgrader(tmp_path):
         assert float(got["mixed", exercise]["points"]) == (full if exercise == "check-untrained-loss" else 0)
     assert "bits" in got["mixed", "check-perplexity"]["message"]
     assert got["mixed", "check-bigram-loss"]["message"].endswith("to do")
-    assert "NameError" in got["mixed", "check-standard-error"]["message"]
+    assert "SyntaxError" in got["mixed", "check-standard-error"]["message"]
     assert "could not be run" in got["broken", "total"]["message"]
     assert "another lesson" in got["other", "total"]["message"]
     assert float(got["right", "total"]["points"]) == sum(points(read(SOLVED)).values())
