@@ -231,6 +231,7 @@ def test_of_several_notebooks_of_one_student_the_best_answer_counts_once():
     files = [Graded(path, people[path], (row("check_perplexity", text),)) for path, text in zip(paths, "✔◦", strict=True)]
     counts = dict(class_report.Class(files, class_report.exercises_of(LESSON)).counts())
     assert next(iter(counts.values())) == {"right": 1}
+    assert "Ada, 2 files" in class_report.pages_of(files, LESSON, "Exercises 02")["names.html"]
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted(SOLVED.parent.glob("[0-9]*.ipynb"))])
