@@ -29,7 +29,7 @@ import guesses
 import nbformat
 from apart import each_apart, processors
 from class_report import Graded
-from judge import Notebook, check_named
+from judge import Notebook, check_named, why_missing
 from sandbox import not_isolated
 from students import students
 from writable_home import use_a_writable_home
@@ -312,6 +312,8 @@ def stored(notebook, lesson):
     found = {check_in(cell, lesson): cell for cell in notebook.cells if cell.cell_type == "code"}
     for name, check in lesson.checks.items():
         message = told_in(found[name].outputs) if name in found else "✘ its check is not in the notebook"
+        if missing := re.fullmatch(r"✘ NameError: name '(\w+)' is not defined", message):
+            message = f"✘ {why_missing(missing[1], [cell.source for cell in notebook.cells if cell.cell_type == 'code'])}"
         points = check.metadata.nbgrader.points
         yield name, points if message.startswith("✔") else 0, points, message
 

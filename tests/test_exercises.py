@@ -86,6 +86,13 @@ def test_the_exercises_are_the_solutions_without_the_solutions():
 
 
 @pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.name)
+def test_a_sheet_that_says_how_many_exercises_it_has_says_it_right(path):
+    cells = list(kinds(read(path)))
+    if said := re.search(r"^(\w+) exercises for", cells[0][1].source, flags=re.MULTILINE):
+        assert said[1] == {6: "Six", 7: "Seven", 8: "Eight"}[sum(kind == "check" for kind, _ in cells)]
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.name)
 def test_an_exercise_has_four_parts_a_hint_and_a_section(path):
     cells, asked = list(kinds(read(path))), set()
     for i, (kind, cell) in enumerate(cells):

@@ -427,6 +427,11 @@ def test_a_notebook_that_nbgrader_has_graded_is_read_and_not_run():
                         new_output("error", ename="NotYet", evalue=text, traceback=[text])]
     rows = [*grade.stored(notebook, LESSON)]
     assert [message for *_, message in rows[:3]] == told and [points for _, points, *_ in rows[:3]] == [1, 0, 0]
+    [answer] = [cell for cell in notebook.cells if grade.marks(cell).get("grade_id") == "perplexity"]
+    [check] = [cell for cell in notebook.cells if grade.marks(cell).get("grade_id") == "check-perplexity"]
+    answer.source = "def perplexity(loss)\n    return loss"
+    check.outputs = [new_output("error", ename="NameError", evalue="name 'perplexity' is not defined", traceback=[])]
+    assert next(grade.stored(notebook, LESSON))[3] == "✘ SyntaxError: expected ':'; so perplexity is not defined"
 
 
 def test_a_name_that_a_spreadsheet_would_take_for_a_formula_is_text():
