@@ -58,7 +58,8 @@ def test_a_tensor_keeps_its_graph_in_name_only():
     assert got.requires_grad and got.is_leaf
 
 
-@pytest.mark.parametrize("value", [object(), print, int, torch, Exception("no"), lambda: 1, Path("/")], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("value", [object(), print, int, torch, Exception("no"), lambda: 1, Path("/")],
+                         ids=lambda value: type(value).__name__)
 def test_any_other_object_becomes_a_thing_with_the_name_of_its_type(value):
     got = wire.unpack(sent(wire.pack(value)))
     assert isinstance(got, wire.Thing) and type(got).__name__ == type(value).__name__ and not callable(got)
