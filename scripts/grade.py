@@ -320,7 +320,8 @@ def stored(notebook, lesson):
 
 def told_in(outputs):
     """The line that a check printed, or raised as an error, while nbgrader was grading; any other error in its place."""
-    lines = [line for output in outputs for line in output.get("text", "").splitlines() if re.match("[✔✘◦] Exercise", line)]
+    text = "".join(output.get("text", "") for output in outputs)
+    lines = re.findall(r"[✔✘◦] Exercise \d.*$", text, flags=re.MULTILINE)      # a student may have printed before it
     for output in outputs:
         if output.output_type == "error":
             lines.append(output.evalue if re.match("[✘◦] Exercise", output.evalue) else f"✘ {output.ename}: {output.evalue}")
