@@ -332,7 +332,7 @@ def perplexity(loss):
             os._exit(0)
         children += 1
     return 1.0
-""", walls=True),
+""", walls=True, spoils=True),
     "leaves a process behind": written("""
 import os, time
 
