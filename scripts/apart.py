@@ -8,6 +8,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 import psutil
+from sandbox import family
 
 MEMORY = 4 * 2**30      # bytes for a process and for each that it starts; a notebook needs a twentieth of that
 
@@ -81,10 +82,7 @@ def received(answer):
 
 def end(process):
     """End a process with all that it has started."""
-    family = []
-    with contextlib.suppress(psutil.Error):
-        family = psutil.Process(process.pid).children(recursive=True)
-    for one in family:
+    for one in family(process.pid)[1:]:
         with contextlib.suppress(psutil.Error):
             one.kill()
     process.kill()

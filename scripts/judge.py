@@ -68,6 +68,9 @@ class Notebook:
             return check.verdict(Remote(sandbox, name, *about), *(unpacked(value) for [value] in values), seed=seed)
         except Ended as error:
             return "✘", f"✘ Exercise {check.number}, {check.title}: could not be checked: {error}"
+        finally:
+            if self.sandbox:
+                self.sandbox.end_if_crowded()
 
     def about(self, name):
         """(a sandbox, what it says about a function); a new one, if an earlier exercise has spoilt the old one."""

@@ -58,6 +58,7 @@ class Sandbox:
                 errors.seek(0)
                 said = " ".join(errors.read().decode(errors="replace").split())[-300:]
                 raise OSError(f"the process for a student's code does not start: {said or error}") from None
+        self.own = len(family(self.process.pid))
 
     def ask(self, seconds, do, **message):
         """Have something done, and wait for the reply. Ended when the process ends, or has to be ended."""
@@ -94,29 +95,34 @@ class Sandbox:
         """What is too much, in words: its time, its memory or its processes; nothing while all is well."""
         if time.monotonic() > late:
             return "it took too long"
-        memory, family = 0, processes(self.process.pid)
-        for process in family:
+        memory, running = 0, family(self.process.pid)
+        for process in running:
             with contextlib.suppress(psutil.Error):
                 memory += process.memory_info().rss
         if memory > MEMORY:
             return f"it took more than {MEMORY / 2**30:g} GB of memory"
-        return "it started too many processes" if len(family) > PROCESSES else ""
+        return "it started too many processes" if len(running) > PROCESSES else ""
+
+    def end_if_crowded(self):
+        """End it when what it started is still there, and would leave no room for what is asked next."""
+        if len(family(self.process.pid)) > self.own:
+            self.close("it left processes behind")
 
     def close(self, why="it is over"):
         """End the process, and all that it started."""
         if self.ended:
             return
-        self.ended, family = why, processes(self.process.pid)      # behind walls, all of them end with the first
+        self.ended, running = why, family(self.process.pid)      # behind walls, all of them end with the first
         with contextlib.suppress(AttributeError, OSError):         # Windows has no groups of processes
             os.killpg(self.process.pid, signal.SIGKILL)
-        for process in family:
+        for process in running:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         self.process.wait()
         self.folder.cleanup()
 
 
-def processes(pid):
+def family(pid):
     """A process and all that come from it."""
     with contextlib.suppress(psutil.Error):
         first = psutil.Process(pid)

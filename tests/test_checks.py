@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import named
 import nbformat
 import numpy
 import pytest
@@ -21,9 +22,7 @@ from gpt_checks import core
 ROOT = Path(__file__).parent.parent
 for path in sorted((ROOT / "tests" / "mistakes").glob("[a-z]*.py")):
     importlib.import_module(f"mistakes.{path.stem}")
-MODULES = [importlib.import_module(f"gpt_checks.{path.stem}")
-           for path in sorted((ROOT / "gpt_checks").glob("[a-z]*.py")) if path.stem != "core"]
-CHECKS = {name: check for module in MODULES for name, check in vars(module).items() if hasattr(check, "number")}
+CHECKS = named.checks()
 FEW, MANY = range(1), range(1, 6)      # draws for every answer: while one works, and in the full run
 
 

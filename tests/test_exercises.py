@@ -1,7 +1,6 @@
 """The exercise notebooks: made from the solutions, complete, and gradable with and without nbgrader."""
 import copy
 import csv
-import importlib
 import io
 import os
 import re
@@ -11,6 +10,7 @@ import sys
 from pathlib import Path
 
 import grade
+import named
 import nbformat
 import pytest
 from nbgrader.api import Gradebook
@@ -20,8 +20,7 @@ ROOT = Path(__file__).parent.parent
 SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
 EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb"))
 SOLVED, HANDED_OUT = (ROOT / "notebooks" / folder / "02_loss.ipynb" for folder in ("solutions", "exercises"))
-MODULES = [importlib.import_module(f"gpt_checks.{path.stem}") for path in sorted((ROOT / "gpt_checks").glob("[a-z]*.py"))]
-CHECKS = {name: check for module in MODULES for name, check in vars(module).items() if hasattr(check, "number")}
+CHECKS = named.checks()
 HEADING = re.compile(r"## Exercise (\d+\.\d): (.+) \(\d+ minutes, level [123] of 3\)\n")
 
 

@@ -332,7 +332,7 @@ def perplexity(loss):
             os._exit(0)
         children += 1
     return 1.0
-""", walls=True, spoils=True),
+""", walls=True),
     "leaves a process behind": written("""
 import os, time
 
