@@ -34,13 +34,18 @@ def write_atomically(path: str | Path, write: Callable[[Path], Any]) -> None:
                       "What was there before is untouched") from None
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text as UTF-8, with "\\n" at line ends everywhere, all or nothing. Raises as `write_atomically`."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+
+
 def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows, dicts with the same keys, as CSV, all or nothing. Raises as `write_atomically`."""
     text = io.StringIO()
     table = csv.DictWriter(text, rows[0], lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    write_atomically(path, lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n"))
+    write_text(path, text.getvalue())
 
 
 @contextlib.contextmanager

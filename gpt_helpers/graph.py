@@ -3,12 +3,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import torch
-from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, TextArea, VPacker
 from matplotlib.patches import FancyArrowPatch, Patch
 
-from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes
+from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes, show_table
 
 VALUE, GRADIENT = PALETTE["train"], PALETTE["val"]
 Place = tuple[float, float]
@@ -131,8 +130,6 @@ def show_witnesses(found: Mapping[str, list[tuple[float, float, float]]], rows: 
     found: {tensor: [(by hand, by autograd, wiggled), ...]}, largest first, which is the one shown. rows: the tensors to show.
     agreement: how closely all of them agree, in words.
     """
-    lines = ["| largest gradient of | by hand | autograd | wiggled |", "|---|--:|--:|--:|"]
-    lines += [f"| {name} | " + " | ".join(f"{slope:.6f}" for slope in found[name][0]) + " |" for name in rows]
-    lines.append(f"\n{len(lines) - 2} of {len(found)} tensors are shown. All {len(found)} agree {agreement}.")
-    table = "\n".join(lines)
-    display({"text/markdown": table, "text/plain": table}, raw=True)
+    lines = [[name, *(f"{slope:.6f}" for slope in found[name][0])] for name in rows]
+    show_table(["largest gradient of", "by hand", "autograd", "wiggled"], lines,
+               f"{len(lines)} of {len(found)} tensors are shown. All {len(found)} agree {agreement}.")

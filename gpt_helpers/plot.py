@@ -5,7 +5,7 @@ One palette: safe for colour-blind readers, dark enough for text on the card.
 import base64
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from IPython.display import display, update_display
@@ -94,6 +94,14 @@ def label_lines(axes: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
     for at, (_, name, colour) in zip(places, labels, strict=True):
         axes.annotate(name, (1, at), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
                       color=colour, va="center", annotation_clip=False)
+
+
+def show_table(head: Sequence[str], rows: Iterable[Sequence[str]], below: str = "") -> None:
+    """Show a table, the first column to the left and the others, numbers, to the right; below: a paragraph under it."""
+    lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
+    lines.insert(1, "|---" + "|--:" * (len(head) - 1) + "|")
+    table = "\n".join([*lines, f"\n{below}"] if below else lines)
+    display({"text/markdown": table, "text/plain": table}, raw=True)
 
 
 def plot_losses(history: History, *, tokens_per_epoch: float | None = None, baselines: Mapping[str, float] | None = None,

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from IPython.display import display
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 from torch.optim import Optimizer
 
 from gpt_helpers.loss import calc_loss_batch
-from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes
+from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes, show_table
 
 TUNING, RACE = range(1, 4), range(4, 14)      # the seeds that chose each learning rate, and those of the race itself
 LEVELS = (0.585, 0.6, 0.63, 0.7, 0.8, 1, 1.3, 1.7, 2.2)      # losses at which the valley's lines are drawn
@@ -126,15 +125,14 @@ def show_race(stored: Mapping[str, Sequence[Mapping[str, Any]]], columns: Iterab
     """
     columns = list(columns)
     head = ["", "learning rate", *columns, *(["train, above"] if here else [])]
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * (len(head) - 1) + "|"]
+    rows = []
     for rule, runs in stored.items():
         numbers = [[run[name] for run in runs] for name in columns]
         cells = [rule, f"{runs[0]['rate']:g}"]
         cells += [f"{statistics.mean(losses):.2f} ± {statistics.stdev(losses):.2f}" for losses in numbers]
         cells += [f"{here[rule].mean():.2f}"] if here else []
-        lines.append("| " + " | ".join(cells) + " |")
-    table = "\n".join(lines)
-    display({"text/markdown": table, "text/plain": table}, raw=True)
+        rows.append(cells)
+    show_table(head, rows)
 
 
 def plot_frequencies(here: Mapping[str, Mapping[str, float]],
@@ -210,8 +208,5 @@ def show_steps(ours: Sequence[Mapping[str, float]], torch_has: Mapping[str, Sequ
             rows[f"torch {name}"] = torch_has[name]
             if not all(math.isclose(*pair, rel_tol=1e-4, abs_tol=1e-8) for pair in zip(rows[name], torch_has[name], strict=True)):
                 raise ValueError(f"our {name} and PyTorch's disagree: {rows[name]} and {torch_has[name]}")
-    head = ["step", *map(str, range(1, len(ours) + 1))]
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * len(ours) + "|"]
-    lines += ["| " + " | ".join([name, *(f"{number:.2e}" for number in numbers)]) + " |" for name, numbers in rows.items()]
-    table = "\n".join(lines)
-    display({"text/markdown": table, "text/plain": table}, raw=True)
+    show_table(["step", *map(str, range(1, len(ours) + 1))],
+               [[name, *(f"{number:.2e}" for number in numbers)] for name, numbers in rows.items()])

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from gpt_helpers.files import write_atomically
+from gpt_helpers.files import write_text
 from gpt_helpers.text import digest_of_text, find_texts, read_piece, text_to_token_ids
 
 TOKENS, ABOUT = "tokens.bin", "tokens.json"
@@ -69,10 +69,11 @@ def open_tokens(folder: str | Path, path: str | Path | None = None) -> torch.Ten
     from. Raises OSError, or ValueError when they are damaged, not finished, or from other texts.
     """
     about = read_about(Path(folder))
-    if path and about["sources"] != [describe_file(file, Path(path)) for file in find_texts(path)]:
+    finished = next_place(about)[0] >= len(about["sources"])      # else it is not worth reading the texts for
+    if path and finished and about["sources"] != [describe_file(file, Path(path)) for file in find_texts(path)]:
         raise ValueError(f"{folder} holds the tokens of another text, or it has changed since: encode it first")
     whole = whole_shards(Path(folder), about)
-    if len(whole) < len(about["shards"]) or next_place(about)[0] < len(about["sources"]):
+    if len(whole) < len(about["shards"]) or not finished:
         raise ValueError(f"of the tokens in {folder} only the first {len(whole)} shards are there and whole: encode the text "
                          "again, and it goes on from there")
     return map_tokens(Path(folder), about)
@@ -93,8 +94,7 @@ def describe_file(file: Path, path: Path) -> dict:
 
 def write_about(folder: Path, about: dict) -> None:
     """Write `tokens.json`, with the sha256 of all the rest that it says."""
-    text = json.dumps(about | {"sha256": digest_of(about)}, indent=1, ensure_ascii=False)
-    write_atomically(folder / ABOUT, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(folder / ABOUT, json.dumps(about | {"sha256": digest_of(about)}, indent=1, ensure_ascii=False))
 
 
 def read_about(folder: Path) -> dict:

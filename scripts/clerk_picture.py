@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 from gpt_helpers.clerk import _SAYS, WHEELS
-from gpt_helpers.files import write_atomically
+from gpt_helpers.files import write_text
 
 PICTURE = Path(__file__).resolve().parent.parent / "images" / "00_clerk.svg"
 HOURS, SECONDS, TIMES = 60, 30, 3      # of tide on the roll, and drawn in one play; how long that takes; how often it is played
@@ -92,7 +92,7 @@ def draw():
 
 def main():
     picture = draw()
-    write_atomically(PICTURE, lambda temporary: temporary.write_text(picture, encoding="utf-8", newline="\n"))
+    write_text(PICTURE, picture)
     print(PICTURE.relative_to(PICTURE.parent.parent))
 
 

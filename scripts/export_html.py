@@ -17,7 +17,7 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from gpt_helpers.files import write_atomically
+from gpt_helpers.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -113,7 +113,7 @@ def export(paths, folder, base=NOTEBOOKS):
             raise ValueError(f"{path.name} cannot be exported: {str(error).splitlines()[0]}. Restore it and try again") from None
     for to, text in pages.items():
         to.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(to, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8", newline="\n"))
+        write_text(to, text)
         print(to)
 
 

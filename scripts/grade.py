@@ -136,14 +136,6 @@ def grade(submission, lesson, folder):
                 notebook.run(cell.source)
 
 
-def verdict(outputs):
-    """The line that a check printed, or the error that kept it from running."""
-    text = "".join(output.get("text", "") for output in outputs)
-    lines = re.findall(r"[✔✘◦] Exercise \d.*$", text, flags=re.MULTILINE)      # a student may have printed before it
-    errors = [f"✘ {output.ename}: {output.evalue}".splitlines()[0] for output in outputs if output.output_type == "error"]
-    return ([*lines, *errors] or ["✘ the check printed nothing"])[-1]
-
-
 def read(path):
     """A notebook of any format, converted to format 4."""
     if (size := Path(path).stat().st_size) > LARGEST:

@@ -1,9 +1,10 @@
 """The class's guesses: numbers that students wrote into the line `guess = None` of a lesson, beside the truth. Nothing is run.
 
 A question is a cell of the lesson with such a line. The comment there says what is guessed, the cell above asks it, and the
-truth is the number that the cell declares as `truth` in its metadata; a test demands that it stands in the stored output.
+truth is the number in the cell's tag, `truth=3.1`; a test demands that it stands in the stored output.
 """
 import ast
+import json
 import math
 import operator
 import re
@@ -85,8 +86,14 @@ def questions_in(lesson):
             text = cell.source
         elif cell.cell_type == "code" and (line := NOT_YET.search(cell.source)):
             label = re.sub(r"^your (guess(,| for) )?|,? if you like$", "", line["label"] or "") or "a guess"
-            found.append(Question(cell.id, label, asked(text), cell.metadata.get("truth")))
+            found.append(Question(cell.id, label, asked(text), truth_of(cell)))
     return found
+
+
+def truth_of(cell):
+    """The number in a cell's tag `truth=…`; None where it has none."""
+    truths = [tag.removeprefix("truth=") for tag in cell.metadata.get("tags", []) if tag.startswith("truth=")]
+    return json.loads(truths[0]) if truths else None
 
 
 def asked(markdown):

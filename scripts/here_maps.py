@@ -4,7 +4,7 @@ One line with a stop for each lesson; the stops already passed are filled, and a
 """
 from pathlib import Path
 
-from gpt_helpers.files import write_atomically
+from gpt_helpers.files import write_text
 
 IMAGES = Path(__file__).resolve().parent.parent / "images"
 STOPS = {"00": "start", "01": "split", "02": "loss", "03": "gradients", "04": "step", "05": "loop", "06": "resume",
@@ -56,9 +56,7 @@ def here(place):
 
 def main():
     for place in STOPS | SIDE:
-        drawn = here(place)
-        write_atomically(IMAGES / f"here_{place}.svg",
-                         lambda temporary, drawn=drawn: temporary.write_text(drawn, encoding="utf-8", newline="\n"))
+        write_text(IMAGES / f"here_{place}.svg", here(place))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import store_outputs
 from nbgrader.preprocessors import ClearSolutions
 from writable_home import use_a_writable_home
 
-from gpt_helpers.files import write_atomically
+from gpt_helpers.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 SOLUTIONS, EXERCISES = ROOT / "notebooks" / "solutions", ROOT / "notebooks" / "exercises"
@@ -81,9 +81,7 @@ def make_sheets(path, folder):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for file, notebook in notebooks.items():
             if made := sheet(notebook, number):
-                text = nbformat.writes(made) + "\n"
-                write_atomically(folder / name / file,
-                                 lambda temporary, text=text: temporary.write_text(text, encoding="utf-8", newline="\n"))
+                write_text(folder / name / file, nbformat.writes(made) + "\n")
         print(folder / name)
 
 

@@ -13,7 +13,7 @@ from string import Template
 import nbformat
 import torch
 
-from gpt_helpers.files import write_atomically
+from gpt_helpers.files import write_text
 from gpt_helpers.generate import generate_text_simple
 from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
 from gpt_helpers.text import get_tokenizer, text_to_token_ids, token_ids_to_text
@@ -119,7 +119,7 @@ def row(k, count, epoch, train, val, sample):
 
 def main():
     picture = draw(*stored())
-    write_atomically(PICTURE, lambda temporary: temporary.write_text(picture, encoding="utf-8", newline="\n"))
+    write_text(PICTURE, picture)
     print(PICTURE.relative_to(ROOT))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from gpt_helpers.data import create_dataloader, split_tokens
-from gpt_helpers.files import write_atomically
+from gpt_helpers.files import write_text
 from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
 from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids
@@ -143,7 +143,7 @@ def told(columns, stages):
 
 def main():
     picture = draw(*table(train()))
-    write_atomically(PICTURE, lambda temporary: temporary.write_text(picture, encoding="utf-8", newline="\n"))
+    write_text(PICTURE, picture)
     print(PICTURE.name)
 
 

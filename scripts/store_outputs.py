@@ -12,7 +12,7 @@ import nbclient
 import nbformat
 from writable_home import use_a_writable_home
 
-from gpt_helpers.files import write_atomically
+from gpt_helpers.files import write_atomically, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -32,8 +32,7 @@ def store(notebook, path):
         "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
     })
     nbformat.validate(notebook)
-    text = nbformat.writes(notebook) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+    write_text(path, nbformat.writes(notebook) + "\n")
 
 
 def copy_curve(name):

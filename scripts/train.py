@@ -31,7 +31,7 @@ from gpt_helpers.device import pick_device, prepare_device
 from gpt_helpers.diagnose import require_sound
 from gpt_helpers.evaluate import History, generate_and_print_sample
 from gpt_helpers.exchange import from_first
-from gpt_helpers.files import locked, save_or_say, write_atomically, write_table
+from gpt_helpers.files import locked, save_or_say, write_atomically, write_table, write_text
 from gpt_helpers.loss import calc_token_losses
 from gpt_helpers.model import GPT_CONFIG_124M, GPT_CONFIG_TINY, GPTModel
 from gpt_helpers.parallel import processes, size, wrap
@@ -252,8 +252,7 @@ def read_settings(path: Path) -> dict:
 
 def write_settings(out: Path, settings: dict) -> None:
     """Save the settings of a run."""
-    words = json.dumps(settings, indent=1, ensure_ascii=False)
-    write_atomically(out / "settings.json", lambda temporary: temporary.write_text(words, encoding="utf-8"))
+    write_text(out / "settings.json", json.dumps(settings, indent=1, ensure_ascii=False))
 
 
 # The parts of a training.

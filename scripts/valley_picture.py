@@ -12,7 +12,7 @@ import nbformat
 import torch
 from matplotlib.figure import Figure
 
-from gpt_helpers.files import write_atomically
+from gpt_helpers.files import write_text
 from gpt_helpers.plot import PALETTE
 from gpt_helpers.race import COLOURS, LEVELS
 
@@ -131,7 +131,7 @@ def draw(paths, loss):
 
 def main():
     picture = draw(*valley())
-    write_atomically(PICTURE, lambda temporary: temporary.write_text(picture, encoding="utf-8", newline="\n"))
+    write_text(PICTURE, picture)
     print(PICTURE.relative_to(ROOT))
 
 

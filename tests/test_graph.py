@@ -79,7 +79,7 @@ def test_the_pulls_are_p_minus_1_and_the_weakest_are_named():
 
 def test_the_witnesses_are_shown_for_some_tensors_and_counted_for_all(monkeypatch):
     shown = []
-    monkeypatch.setattr(graph, "display", lambda data, raw: shown.append(data["text/plain"]))
+    monkeypatch.setattr("gpt_helpers.plot.display", lambda data, raw: shown.append(data["text/plain"]))
     show_witnesses({"a": [(1.0, 1.0, 1.5), (9.0, 9.0, 9.0)], "b": [(2.0, 2.0, 2.0)]}, ["a"], "closely")
     assert shown == ["| largest gradient of | by hand | autograd | wiggled |\n|---|--:|--:|--:|\n"
                      "| a | 1.000000 | 1.000000 | 1.500000 |\n\n1 of 2 tensors are shown. All 2 agree closely."]

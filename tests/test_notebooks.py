@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"}}
-TAGS = re.compile(r"device-dependent|nbval-ignore-output|nbval-(rtol|atol)=[\d.e-]+")
+TAGS = re.compile(r"device-dependent|nbval-ignore-output|nbval-(rtol|atol)=[\d.e-]+|truth=-?[\d.e+-]+")
 FOLDED = [("code", {"outputs_hidden": True}), ("code", {"source_hidden": True})]      # the answer to a Predict; code that draws
 NBGRADER = {"grade", "grade_id", "locked", "points", "schema_version", "solution", "task"}
 MACHINE = re.compile(r"(?<![\w.])/(?:home|root|tmp|usr|Users|work|var|mnt|opt)/|\b[A-Z]:\\\\?\w"
@@ -32,7 +32,7 @@ def faults(notebook, folder):
 def cell_faults(cell, count, levels, folder):
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", cell.id):
         yield "the id is not made of words"
-    if set(cell.metadata) - {"tags", "nbgrader", "jupyter"} - ({"truth"} if "\nguess = None" in f"\n{cell.source}" else set()):
+    if set(cell.metadata) - {"tags", "nbgrader", "jupyter"}:
         yield f"metadata {sorted(cell.metadata)}"
     if "jupyter" in cell.metadata and (cell.cell_type, dict(cell.metadata.jupyter)) not in FOLDED:
         yield f"folded by {dict(cell.metadata.jupyter)}"
@@ -42,6 +42,8 @@ def cell_faults(cell, count, levels, folder):
                                         or cell.metadata.nbgrader.get("grade_id") != cell.id):
         yield f"nbgrader's metadata {dict(cell.metadata.nbgrader)}"
     yield from (f"unknown tag {tag!r}" for tag in cell.metadata.get("tags", []) if not TAGS.fullmatch(tag))
+    if any(tag.startswith("truth=") for tag in cell.metadata.get("tags", [])) and "\nguess = None" not in f"\n{cell.source}":
+        yield "a truth, but no guess"
     if not cell.source.strip():
         yield "nothing in it"
     if cell.cell_type == "code":
@@ -138,6 +140,7 @@ def test_a_clean_notebook_has_no_faults(tmp_path):
     (lambda nb: nb.cells[2].update(execution_count=None), "execution count None"),
     (lambda nb: nb.cells[2].metadata.update(collapsed=True), "metadata ['collapsed']"),
     (lambda nb: nb.cells[2].metadata.update(truth=1), "metadata ['truth']"),
+    (lambda nb: nb.cells[2].metadata.update(tags=["truth=1"]), "a truth, but no guess"),
     (lambda nb: nb.cells[2].metadata.update(jupyter=nbformat.from_dict({"outputs_hidden": False})), "folded by"),
     (lambda nb: nb.cells[2].metadata.update(jupyter=nbformat.from_dict({"outputs_hidden": True})), "the fold would show '1'"),
     (lambda nb: nb.cells[1].metadata.update(jupyter=nbformat.from_dict({"outputs_hidden": True})), "would show 'A line"),

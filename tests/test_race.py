@@ -179,7 +179,7 @@ def test_a_stored_line_is_what_the_training_gives():
 def shown(monkeypatch):
     """The lines of the tables that are displayed."""
     lines = []
-    monkeypatch.setattr("gpt_helpers.race.display", lambda data, raw: lines.extend(data["text/markdown"].splitlines()))
+    monkeypatch.setattr("gpt_helpers.plot.display", lambda data, raw: lines.extend(data["text/markdown"].splitlines()))
     return lines
 
 

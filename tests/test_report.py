@@ -448,7 +448,7 @@ def lesson(*cells):
 
 LESSON_WITH_GUESS = lesson(
     ("## Cost\n\n> **Predict.** How `many`\n> days?\n\n<details>x</details>",
-     "guess = None      # your number of days, if you like\nx = 1", {"id": "cost", "metadata": {"truth": 3.1}}),
+     "guess = None      # your number of days, if you like\nx = 1", {"id": "cost", "metadata": {"tags": ["truth=3.1"]}}),
     ("words", "guess = 3 * x", {"id": "other"}))
 
 

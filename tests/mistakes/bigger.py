@@ -19,7 +19,7 @@ from gpt_checks.bigger import (
     check_update_in_pieces,
 )
 from gpt_helpers.parallel import ring_bytes
-from mistakes import right, wrong
+from mistakes import clip_by_hand, right, wrong
 
 # 10.1 a schedule without an end
 
@@ -93,13 +93,6 @@ def an_update(mode=nn.Module.train, clear=True, weigh=lambda y, ys: (y >= 0).sum
         optimizer.step()
         return give(total)
     return update
-
-
-def clip_by_hand(parameters, max_norm):
-    grads = [p.grad for p in parameters]
-    norm = math.sqrt(sum(grad.square().sum().item() for grad in grads))
-    for grad in grads:
-        grad *= min(1.0, max_norm / norm)
 
 
 right(check_update_in_pieces)(an_update())

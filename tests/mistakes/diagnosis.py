@@ -14,7 +14,7 @@ from gpt_checks.diagnosis import (
     check_rate,
     check_update,
 )
-from mistakes import right, wrong
+from mistakes import clip_by_hand, right, wrong
 
 # 9.1 an update
 
@@ -29,13 +29,6 @@ def an_update(mode=nn.Module.train, clear=True, start=lambda loss: loss, clip=nn
         optimizer.step()
         return give(loss)
     return update
-
-
-def clip_by_hand(parameters, max_norm):
-    grads = [p.grad for p in parameters]
-    norm = math.sqrt(sum(grad.square().sum().item() for grad in grads))
-    for grad in grads:
-        grad *= min(1.0, max_norm / norm)
 
 
 right(check_update)(an_update(give=lambda loss: float(loss.detach())))
