@@ -64,7 +64,7 @@ def plot_attention(log: HarbourLog, ids: torch.Tensor, weights: torch.Tensor, du
     words = [log.tokenizer.vocabulary[i].replace(END, "⏎") for i in ids[:length].tolist()]
     pattern = weights[torch.arange(5), due, :length]                                          # (5, length)
     figure, axes = new_axes("Where the best head looks when a word comes back", "", "")
-    axes.imshow(pattern, cmap="Greys", vmin=0, vmax=1, aspect="auto")
+    axes.imshow(pattern.numpy(), cmap="Greys", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(length), words, rotation=90, fontsize=7)
     axes.set_yticks(range(5), AT_NIGHT)
     return DescribedFigure(figure, "Attention in one entry", "The largest share of the attention goes, " + ", ".join(
