@@ -46,7 +46,7 @@ def test_the_texts_of_the_tokens_are_the_text_in_pieces():
     assert token_texts("The wind was right.<|endoftext|>", get_tokenizer()) == [
         "The", " wind", " was", " right", ".", "<|endoftext|>"]
     assert "".join(token_texts(load_text(), get_tokenizer())) == load_text()
-    assert token_texts("潮", get_tokenizer()) == ["\ufffd"] * 2 and token_texts("", get_tokenizer()) == []
+    assert set(token_texts("潮", get_tokenizer())) == {"\ufffd"} and token_texts("", get_tokenizer()) == []
 
 
 def test_end_of_text_is_one_token():

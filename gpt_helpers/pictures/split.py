@@ -1,6 +1,7 @@
 """The pictures of lesson 01: the split, how it leaks, and the best of many."""
 import math
 from collections.abc import Mapping
+from statistics import fmean
 
 import torch
 from torch.utils.data import Subset
@@ -46,16 +47,17 @@ def plot_leak(windows: TokenWindows, cut: int) -> DescribedFigure:
     cut: the number of training windows.
     """
     train, val = (all_targets(Subset(windows, part)).unique() for part in (range(cut), range(cut, len(windows))))
-    shared = val[torch.isin(val, train)]
+    shared = val[torch.isin(val, train)].tolist()
     figure, axes = new_axes("Windows first, cut after", "position of the target", "window", height=3.6)
     axes.axvspan(shared[0] - 0.5, shared[-1] + 0.5, color="#e4e4e4")
     for i in range(len(windows)):
         name, hatch = ("train", "") if i < cut else ("val", "////")
-        axes.barh(i, windows.context_length, left=windows[i][1][0] - 0.5, height=0.6, edgecolor=PALETTE[name], hatch=hatch,
-                  color="white" if hatch else PALETTE[name])
-    axes.text(train[-1] + 1, (cut - 1) / 2, "training windows", color=PALETTE["train"], va="center")
-    axes.text(int(val[0]) - 0.7, (cut + len(windows) - 1) / 2, "validation windows", color=PALETTE["val"], va="center", ha="right")
-    axes.text(shared.float().mean(), len(windows) + 0.1, "in both", color="#1a1a1a", ha="center", va="center")
+        axes.barh(i, windows.context_length, left=windows[i][1][0].item() - 0.5, height=0.6, hatch=hatch,
+                  edgecolor=PALETTE[name], color="white" if hatch else PALETTE[name])
+    axes.text(train[-1].item() + 1, (cut - 1) / 2, "training windows", color=PALETTE["train"], va="center")
+    axes.text(val[0].item() - 0.7, (cut + len(windows) - 1) / 2, "validation windows", color=PALETTE["val"], va="center",
+              ha="right")
+    axes.text(fmean(shared), len(windows) + 0.1, "in both", color="#1a1a1a", ha="center", va="center")
     axes.set_yticks(range(len(windows)))
     axes.set_ylim(len(windows) + 0.6, -0.6)
     return DescribedFigure(
@@ -66,7 +68,7 @@ def plot_leak(windows: TokenWindows, cut: int) -> DescribedFigure:
 
 
 def plot_winner(val_losses: Mapping[int, float], test_losses: Mapping[int, float]) -> DescribedFigure:
-    """The loss of the best of many recipes that are equally good: {recipes tried: its loss}, in validation and in the test."""
+    """The loss of the best of many recipes that are equally good: {recipes tried: its loss in nats}, in validation and test."""
     figure, axes = new_axes("The best of many", "recipes tried", "loss of the winner", height=3.4)
     axes.plot(val_losses.keys(), val_losses.values(), color=PALETTE["val"], marker="s")
     axes.plot(test_losses.keys(), test_losses.values(), color=PALETTE["test"], marker="o")
@@ -77,5 +79,5 @@ def plot_winner(val_losses: Mapping[int, float], test_losses: Mapping[int, float
     return DescribedFigure(
         figure, "Loss of the winner against the number of recipes tried",
         "All recipes have the same true loss. The winner's validation loss falls, the more recipes are tried; its test loss does "
-        f"not.\nIn validation it goes from {val_losses[first]:.2f} with {first} tried to {val_losses[last]:.2f} with {last}; in the "
-        f"test it ends at {test_losses[last]:.2f}.")
+        f"not.\nIn validation it goes from {val_losses[first]:.2f} with {first} tried to {val_losses[last]:.2f} with {last}; in "
+        f"the test it ends at {test_losses[last]:.2f}.")
