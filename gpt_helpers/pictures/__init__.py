@@ -1,0 +1,1 @@
+"""Pictures of single lessons: the lesson has the numbers, these draw them."""
