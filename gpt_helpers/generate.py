@@ -84,7 +84,7 @@ def draw_tokens(next_probs: Callable[[torch.Tensor], torch.Tensor], idx: torch.T
     draw = random.Random(seed)
     for _ in range(max_new_tokens):
         [probs] = next_probs(idx).tolist()
-        idx = torch.cat([idx, torch.tensor([draw.choices(range(len(probs)), probs)])], dim=1)
+        idx = torch.cat([idx, idx.new_tensor([draw.choices(range(len(probs)), probs)])], dim=1)
     return idx
 
 
