@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from gpt_helpers.data import independent
 from gpt_helpers.model import unwrap
-from gpt_helpers.validate import require_batches, require_integers, require_ngram, require_rows, require_targets
+from gpt_helpers.validate import require_batches, require_ngram, require_rows, require_targets
 
 
 def calc_loss_batch(input_batch: torch.Tensor, target_batch: torch.Tensor, model: nn.Module,
@@ -111,13 +111,6 @@ class NGram:
         contexts = contexts[:, max(0, contexts.shape[1] - self.n + 1):].repeat_interleave(self.vocab_size, dim=0)
         tokens = torch.arange(self.vocab_size).repeat(len(contexts) // self.vocab_size)
         return self.probs(torch.cat([contexts, tokens[:, None]], dim=1)).view(-1, self.vocab_size)
-
-    def generate(self, ids: torch.Tensor, max_new_tokens: int, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Append tokens drawn from the table, one after the other: (B, T) ids to (B, T + max_new_tokens)."""
-        require_integers(0, max_new_tokens=max_new_tokens)
-        for _ in range(max_new_tokens):
-            ids = torch.cat([ids, self.next_probs(ids).multinomial(1, generator=generator)], dim=1)
-        return ids
 
     def losses(self, ids: torch.Tensor) -> torch.Tensor:
         """The loss of each of ids[1:], in nats, (N - 1,) float64."""

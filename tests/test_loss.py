@@ -200,18 +200,6 @@ def test_a_table_of_n_tokens_is_counted_as_witten_and_bell_say(n):
     assert torch.allclose(table.next_probs(contexts), torch.tensor(by_hand, dtype=torch.float64), rtol=1e-12)
 
 
-def test_a_table_writes_what_it_has_counted():
-    table, draw = NGram(torch.tensor([0, 1, 2] * 20_000), 3, 2), torch.Generator().manual_seed(1)
-    beginnings = torch.tensor([[0], [2]])
-    written = table.generate(beginnings, 6, draw)
-    assert written.tolist() == [[0, 1, 2, 0, 1, 2, 0], [2, 0, 1, 2, 0, 1, 2]]
-    assert torch.equal(table.generate(beginnings, 0), beginnings)
-    thrown = NGram(torch.tensor([0, 0, 0, 1] * 1_000), 2, 1).generate(torch.zeros(4_000, 1, dtype=torch.int64), 1, draw)
-    assert thrown[:, 1].float().mean().item() == pytest.approx(0.25, abs=0.03)
-    with pytest.raises(ValueError, match="max_new_tokens=-1"):
-        table.generate(beginnings, -1)
-
-
 def test_a_text_shorter_than_the_table_is_scored_too():
     train = torch.arange(20) % 5
     assert torch.equal(NGram(train, 5, 6).losses(train[:3]), NGram(train, 5, 3).losses(train[:3]))
