@@ -393,7 +393,7 @@ def kind_fault(got, want):
             return f"has {len(got)} values; need {len(want)}"
         return next((f"has a value, number {i + 1}, that {fault}" for i, (g, w) in enumerate(zip(got, want, strict=True))
                      if (fault := kind_fault(g, w))), None)
-    if isinstance(got, bool):
+    if isinstance(got, bool) and not (isinstance(want, torch.Tensor) and want.dtype == torch.bool):
         return f"is {got}; need a number"
     if as_tensor(got) is None or (isinstance(want, torch.Tensor) and want.ndim and not isinstance(got, torch.Tensor)):
         needed = f"a tensor of shape {tuple(want.shape)}" if isinstance(want, torch.Tensor) and want.ndim else "a number"

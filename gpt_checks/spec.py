@@ -175,8 +175,10 @@ class Run:
             wrong = self.wrong.intersection(places)
             places.sort(key=lambda place: place not in wrong)      # what is wrong tells most mistakes apart
             for some in chain(zip(range(len(self.known))), self.pairs(places, earlier)) if wrong else ():
-                if self.agrees(places, some) and not any(self.changes(j) & earlier for j in some if earlier):
-                    return self.with_case("; and ".join(self.known[j][0] for j in some), wrong)
+                if self.agrees(places, some):
+                    changed = set().union(*map(self.changes, some))      # nothing, where only the kind of the result is wrong
+                    if changed & wrong and not changed & earlier:
+                        return self.with_case("; and ".join(self.known[j][0] for j in some), wrong)
             if only and (self.odd(wrong) or (wrong and self.constant(wrong))):
                 return None      # that is told first
             earlier.update(places if only else ())

@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from itertools import combinations
 from pathlib import Path
-from statistics import fmean
+from statistics import NormalDist, fmean, stdev
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -152,9 +152,10 @@ class Class:
         return sorted(found, key=lambda pair: (-pair[2], pair[4]))
 
     def separation(self):
-        """(exercise, others' share of points where it is right, where it is not, their difference), the largest difference first.
+        """(exercise, others' share of points where it is right, where it is not, their difference, its standard error).
 
-        The points are those of all other exercises. Exercises that FEW students have right, or FEW have not, are left out.
+        The largest difference comes first. The points are those of all other exercises. An exercise is left out that fewer than
+        FEW students have right, or fewer than FEW have not.
         """
         found = []
         for name, exercise in self.exercises.items():
@@ -166,7 +167,8 @@ class Class:
                     shares[own[name].told.mark == "right"].append(got / sum(rest.values()))
             if min(len(shares[True]), len(shares[False])) >= FEW:
                 solved, not_solved = fmean(shares[True]), fmean(shares[False])
-                found.append((exercise, solved, not_solved, solved - not_solved))
+                error = math.hypot(*(stdev(some) / math.sqrt(len(some)) for some in shares.values()))
+                found.append((exercise, solved, not_solved, solved - not_solved, error))
         return sorted(found, key=lambda row: -row[3])
 
 
@@ -176,6 +178,15 @@ RANK = {"to do": 0, "wrong": 1, "right": 2}
 def by_chance(both, a, b, n):
     """The probability that of n students, a with one mistake and b with another, `both` or more have both: Fisher's test."""
     return sum(math.comb(a, k) * math.comb(n - a, b - k) for k in range(both, min(a, b) + 1)) / math.comb(n, b)
+
+
+def differ(rows):
+    """Whether the first and the last of some separations lie further apart than chance would bring any two of them, SURE and
+    Bonferroni as above.
+    """
+    (*_, most, one), (*_, least, other) = rows[0], rows[-1]
+    errors = NormalDist().inv_cdf(1 - SURE / (len(rows) * (len(rows) - 1)))
+    return most - least > errors * math.hypot(one, other)
 
 
 def exercises_of(lesson):
@@ -192,10 +203,12 @@ def pages_of(files, lesson, title, questions=()):
     unnamed = sum(not result.told.mistakes for _, _, result in wrong)
     faults = [file for file in files if file.fault and file.student.key not in group.results]
     shared = [mistake for mistake in group.mistakes if mistake.count > 1]
+    separation = group.separation()
     facts = {
         "title": title, "group": group, "students_": len(group.all), "faults": faults, "wrong": len(wrong), "unnamed": unnamed,
         "counts": list(group.counts()), "first": shared[:3], "sections": group.sections(), "together": group.together(),
-        "separation": group.separation(), "questions": questions, "graded": len(group.results),
+        "separation": separation, "separate": len(separation) > 1 and differ(separation), "questions": questions,
+        "graded": len(group.results),
         "untried": [(exercise, counts["to do"]) for exercise, counts in group.counts()
                     if 2 * counts["to do"] > len(group.results)]}
     pages = {"report.html": fill("report.html", **facts), "names.html": fill("names.html", **facts, people=people(group))}

@@ -329,13 +329,23 @@ def compute_in(precision: str, model: nn.Module, device: torch.device) -> nn.Mod
     return model
 
 
+def file_at(path: Path) -> tuple[int, int] | None:
+    """Which file is there, and since when; None where there is none."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_ino, path.stat().st_mtime_ns
+
+
 class Curve(Callback):
-    """Saves the losses as a table and a picture at each evaluation; and new settings, once a step with them was possible."""
+    """Saves the losses as a table and a picture at each evaluation; and new settings, once a step with them was possible.
+
+    It also knows which checkpoint was there when the last step was taken.
+    """
 
     def __init__(self, folder: Path, settings: dict):
-        self.folder, self.settings = folder, settings
+        self.folder, self.settings, self.checkpoint = folder, settings, file_at(folder / "checkpoint.pt")
 
     def on_step(self, step: int, loss: float) -> None:
+        self.checkpoint = file_at(self.folder / "checkpoint.pt")
         if self.settings:
             write_settings(self.folder, self.settings)
             self.settings = None
@@ -376,7 +386,7 @@ def test(settings: dict, ids: torch.Tensor, device: torch.device) -> None:
 
 
 def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
-    """Train, or go on, until the settings say that it is enough; whether that was reached."""
+    """Train, or go on, until the settings say that it is enough; whether that was reached. Raises OSError if it was not saved."""
     out, tokenizer = settings["out"], get_tokenizer()
     accumulate = settings["accumulate"] or size()
     cfg = configuration(settings, tokenizer.n_vocab)
@@ -410,13 +420,16 @@ def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
     kept = {name: settings[name] for name in (*DEFAULTS, "prompt")} | {"text": str(settings["text"])}
     if FIRST and not resume:
         write_settings(out, kept)                     # a checkpoint is nothing without them
+    curve = Curve(out, kept)
     train_model(model, *loaders, optimizer, device, settings["epochs"], eval_freq, settings["eval_iter"], settings["prompt"],
                 tokenizer, scheduler=scheduler, max_grad_norm=settings["max_grad_norm"], accumulate=accumulate,
                 max_steps=steps, checkpoint_path=out / "checkpoint.pt", checkpoint_freq=settings["checkpoint_freq"] or eval_freq,
-                resume=True, best_path=out / "best.safetensors", callbacks=[Progress(steps), Curve(out, kept)])
+                resume=True, best_path=out / "best.safetensors", callbacks=[Progress(steps), curve])
     finished = scheduler.last_epoch >= steps
     if finished and FIRST:
         test(settings, split.test, device)
+    if FIRST and file_at(out / "checkpoint.pt") == curve.checkpoint:
+        raise OSError("the last updates are in no checkpoint; make room for one, and the same command takes them again")
     return finished
 
 

@@ -2,6 +2,7 @@
 import contextlib
 import importlib
 import io
+import math
 import re
 import signal
 import sys
@@ -18,6 +19,7 @@ import torch
 from mistakes import RIGHT, WRONG
 
 from gpt_checks import core
+from gpt_checks.spec import spec
 
 ROOT = Path(__file__).parent.parent
 for path in sorted((ROOT / "tests" / "mistakes").glob("[a-z]*.py")):
@@ -196,6 +198,7 @@ X = torch.tensor([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0], [3.0, 5.0, 7.0]])
     (None, X, "`return`"), (2.5, 3.5, "the result is 2.5, and 3.5 is right"), (3.0, 3, "a float; need whole numbers"),
     (True, 1, "is True; need a number"), ((1, 2), (1, 3), "number 2 of 2 in the result is 2, and 3 is right"),
     ((1,), (1, 2), "has 1 values; need 2"), ("b", "a", "'b'"),
+    (True, torch.tensor([True, False]), "need a tensor of shape (2,)"),
     (X.long(), X > 2, "need torch.bool"), (X > 2, X, "has dtype torch.bool"), ([X, X + X**2], [X, X], "number 2 of 2")])
 def test_what_numbers_alone_tell(got, want, words):
     assert words in (core.what_is_wrong(got, want, scales={"rows": 6}) or core.values(got, want, None, "the result"))
@@ -206,6 +209,15 @@ def test_what_numbers_alone_tell(got, want, words):
     ([1, 2], (1, 2)), (X.double(), X), (X.clone().requires_grad_(), X)])
 def test_a_right_value_in_another_kind_is_right(got, want):
     assert core.same(got, want)
+
+
+def test_a_mistake_that_changes_nothing_explains_nothing(capsys):
+    """Rounding down is right wherever whole numbers are drawn: an answer that gives floats is told that, and no more."""
+    check = spec("1.1", "double", see=("01", "Batches"), doc="", right=lambda n, whole=lambda n: n: 2 * whole(n),
+                 cases=lambda draw: [(None, (draw.randint(1, 9),)) for _ in range(3)],
+                 mistakes={"n is rounded down": [{"whole": math.floor}], "n is counted from 1": [{"whole": lambda n: n + 1}]})
+    assert "n is counted from 1" in verdict(capsys, check, lambda n: 2 * n + 2)
+    assert "a float; need whole numbers" in verdict(capsys, check, lambda n: 2.0 * n)
 
 
 def test_what_an_answer_raises_is_told_with_its_own_line(capsys):

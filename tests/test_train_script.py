@@ -1,6 +1,7 @@
 """`scripts/train.py`, as people call it: it trains, goes on to the same bits, and says in one line what is wrong."""
 import csv
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gpt_helpers import train as loops
 from gpt_helpers.checkpoint import read_checkpoint
 from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
 from gpt_helpers.text import load_text, text_to_token_ids
@@ -450,6 +452,25 @@ def test_a_full_disk_is_said_in_one_line(folder, capsys):
     (folder / "out/tokens.bin").symlink_to("/dev/full")
     status, _, err = run(capsys, "--text", "my.txt", "--out", "out", *SMALL)
     assert (status, err) == (2, "train.py: No space left on device; mend that, and the same command goes on from here\n")
+
+
+@pytest.mark.parametrize("from_save", [1, 2])
+def test_a_run_whose_last_checkpoint_could_not_be_saved_does_not_pass_for_done(from_save, folder, capsys, monkeypatch):
+    """Neither when no checkpoint was saved, nor when only the first one was."""
+    calls, save = itertools.count(1), loops.save_checkpoint
+
+    def on_a_full_disk(*args, **kwargs):
+        if next(calls) >= from_save:
+            raise OSError("checkpoint.pt could not be written (No space left on device)")
+        save(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loops, "save_checkpoint", on_a_full_disk)
+        status, out, err = run(capsys, "--text", "my.txt", *SMALL, "max_steps=4", "checkpoint_freq=3")
+    assert status == 2 and "Not saved: " in out
+    assert err == ("train.py: the last updates are in no checkpoint; make room for one, and the same command takes them again\n")
+    assert run(capsys, "--text", "my.txt", *SMALL, "max_steps=4", "checkpoint_freq=3")[::2] == (0, "")
+    assert run(capsys, "--text", "my.txt", *SMALL, "max_steps=4", "checkpoint_freq=3")[::2] == (0, ""), "done already"
 
 
 def test_each_machine_says_what_is_wrong_there(folder, capsys, monkeypatch):
