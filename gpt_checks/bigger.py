@@ -1,4 +1,4 @@
-"""The exercises of lesson 10 as data: bigger trainings."""
+"""The exercises of lesson 10 as data: bigger training runs."""
 import math
 
 import torch

@@ -159,7 +159,7 @@ def plans(draw: Draw, **_) -> Iterator:
 check_training_days = spec(
     "7.3", "how many days?", see=("07", "What will it cost?"), right=training_days, cases=plans, rtol=1e-6, atol=0,
     name="the number of days", own={"teraflops": PRIMES, "percent": range(20, 56)},
-    doc="training_days(n_parameters, tokens): how long a training takes on your machine, by 6·N·D.",
+    doc="training_days(n_parameters, tokens): how long a training run takes on your machine, by 6·N·D.",
     mistakes=exchange("work", {
         "2·N·D is the forward pass alone; backward takes twice as much again": lambda n, d: 2 * n * d,
         "4·N·D is the backward pass alone; the forward pass takes 2·N·D more": lambda n, d: 4 * n * d,
@@ -342,7 +342,7 @@ check_turning_point = spec(
     }) | exchange("where", {
         "the number of the evaluation came back; the tokens seen by then are asked: tokens_seen[i]": lambda tokens, i, val: i,
         "the lowest loss came back; the tokens seen by then are asked": lambda tokens, i, val: val[i],
-        "the tokens of the whole training came back; those seen by the lowest validation loss are asked":
+        "the tokens of the whole run came back; those seen by the lowest validation loss are asked":
             lambda tokens, i, val: tokens[-1],
         "those are the tokens after the turning point; those before it are asked": lambda tokens, i, val: tokens[-1] - tokens[i],
         "the tokens are added up over the evaluations; each number counts from the start already":

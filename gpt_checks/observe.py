@@ -1,6 +1,6 @@
 """Observers: what an answer does, besides what it returns, as Facts that can be compared like any other value.
 
-Each function of the second half is a `use` of a check: it calls an answer, and says what happened. To note what a training or an
+Each function of the second half is a `use` of a check: it calls an answer, and says what happened. To note what a run or an
 evaluation does, answers are given a tiny model, its optimizer and its loader.
 """
 import itertools
@@ -69,7 +69,7 @@ class Log(list):
 
 
 class Thinning(torch.nn.Dropout):
-    """As dropout, but it zeroes the same numbers every time, so that a training can be repeated."""
+    """As dropout, but it zeroes the same numbers every time, so that a run can be repeated."""
 
     def forward(self, x):
         return x * (torch.arange(x.shape[-1]) % 2 * 2) if self.training and self.p else x
@@ -211,7 +211,7 @@ IN_ORDER = "one step for each batch"
 
 
 def watch(model, before, optimizer, batches, epochs=1, passes=1):
-    """(what a training did, in words; the length of its first step, in right ones; how far its weights are from right ones;
+    """(what a run did, in words; the length of its first step, in right ones; how far its weights are from right ones;
     a right training on the same batches in the same order).
 
     model, before: the model after and before the training. passes: how often the loader was read. Whatever an answer does in
@@ -229,7 +229,7 @@ def watch(model, before, optimizer, batches, epochs=1, passes=1):
 
 
 def story(log, order, n, epochs, passes):
-    """What is wrong with a training, as its log shows it; order: the batches that backward came through, n an epoch."""
+    """What is wrong with a run, as its log shows it; order: the batches that backward came through, n an epoch."""
     total, forwards, steps, zeros = n * epochs, len(re.findall("[Ff]", log)), log.count("S"), log.count("Z")
     by_epoch = parts(order, n)
     backward = re.search("[BD]", log)

@@ -192,7 +192,7 @@ def told(kept: Any, then: Any, now: Any) -> str:
 
 
 def a_snapshot(answer: Callable, weight: torch.Tensor, seed: int, step: int, lr: float) -> Facts:
-    """What an answer keeps of a training that goes on."""
+    """What an answer keeps of a run that goes on."""
     draw = Draw(seed)
     model = nn.Linear(*weight.shape[::-1], bias=False)
     model.weight.data = weight.clone()
@@ -353,7 +353,7 @@ def stops(draw: Draw) -> Iterator:
 
 
 def evaluations(answer: Callable, num_steps: int, eval_freq: int, last: int, evaluated: list) -> Facts:
-    """Where a training is evaluated, in one go, and when it goes on from a file."""
+    """Where a run is evaluated, in one go, and when it goes on from a file."""
     def evaluated_from(first, done):
         done, new = list(done), []
         for step in range(first, num_steps):
@@ -419,7 +419,7 @@ def trainings(draw: Draw) -> Iterator:
     """Losses above ln V (a, c, and d, above log2 V), below it (z, y, and x, below log10 V), nan, inf; and a patience."""
     for case, letters, patience in (
         (None, "aayyyaaay", 3), ("single losses above ln V", "ayayyaay", 2), ("single losses above ln V", "ayyayayay", 2),
-        ("a training that goes well", "yxzzx", 2), ("a model that learns slowly", "aaaayyy", 2), ("patience 1", "ayyayy", 1),
+        ("a run that goes well", "yxzzx", 2), ("a model that learns slowly", "aaaayyy", 2), ("patience 1", "ayyayy", 1),
         ("a loss of nan", "ayynyy", 2), ("a loss of inf", "ayyiyy", 2), ("nan before anything is learned", "anayy", 2),
         ("losses that rise and rise", "ayaadddy", 2), ("losses that rise and rise", "xyyadd", 2), ("two bad losses", "yccy", 2),
     ):
@@ -444,7 +444,7 @@ NEVER = "where the training goes well, None is asked"
 check_diverged = spec(
     "6.5", "gone wrong", see=("06", "When training ends early"), right=diverged, cases=trainings, use=an_index,
     name="the index",
-    doc="diverged(losses, vocab_size, patience): the index of the loss at which a training has gone wrong, or None.",
+    doc="diverged(losses, vocab_size, patience): the index of the loss at which a training run has gone wrong, or None.",
     mistakes=exchange("line", {
         "a finite loss is never bad here, however large; compare it with ln V (not with V): " + GUESSING: lambda v, _: float(v),
         "the logarithm is to base 2; " + GUESSING: lambda v, _: math.log2(v),

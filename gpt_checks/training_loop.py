@@ -83,7 +83,7 @@ check_tokens_axis = spec(
         "only the last value came back; collect one for each evaluation in a list": lambda v, *_: v[-1],
         "the values are added up to one number; a list of them is asked": lambda v, *_: sum(v),
         "the values are added up from one to the next; each counts from the start already": lambda v, *_: [*accumulate(v)],
-        "the tokens of the whole training came back; a list is asked, with those of each evaluation":
+        "the tokens of the whole run came back; a list is asked, with those of each evaluation":
             lambda v, f, n, b, t: n * b * t,
         "the number of evaluations came back; a list is asked, with the tokens seen at each": lambda v, *_: len(v),
         "each value has its step beside it; the tokens alone are asked":

@@ -1,4 +1,4 @@
-"""Trainings to compare, for lesson 10 and `scripts/bigger.py`: the loop of lesson 05 on the harbour log, each cure an option."""
+"""Runs to compare, for lesson 10 and `scripts/bigger.py`: the loop of lesson 05 on the harbour log, each cure an option."""
 import csv
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,6 +1,6 @@
-"""Faults of a training, each a change of a line or two in a program that is sound: `healthy`, with the parts that it uses.
+"""Faults of a training run, each a change of a line or two in a program that is sound: `healthy`, with the parts that it uses.
 
-`training("no_zero_grad")` is that training with the fault in it, `diff` shows the lines. Source: the faults are those that users
+`training("no_zero_grad")` is that run with the fault in it, `diff` shows the lines. Source: the faults are those that users
 of similar programs report; what each does to a curve was measured with `scripts/broken_loops.py`.
 """
 import difflib
@@ -180,6 +180,6 @@ def training(*names: str, seed: int = 1) -> Any:
 
 
 def patient(letter: str, seed: int = 5) -> Any:
-    """A new training with the fault of one of the lesson's cases, A to F, in it."""
+    """A new training run with the fault of one of the lesson's cases, A to F, in it."""
     require_known("patient", letter, PATIENTS)
     return training(PATIENTS[letter], seed=seed)

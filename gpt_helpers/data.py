@@ -3,7 +3,7 @@ import copy
 from typing import NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from gpt_helpers.validate import (
     PADDING,
@@ -75,6 +75,11 @@ class TokenWindows(Dataset):
         window = self.ids[start : start + self.context_length + 1]
         window = as_int64(window)
         return window[:-1], window[1:]
+
+
+def all_targets(windows: TokenWindows | Subset) -> torch.Tensor:
+    """Every target of every window, in one row: (windows · T,) int64; a token as often as windows ask for it."""
+    return torch.cat([windows[i][1] for i in range(len(windows))])
 
 
 def create_dataloader(ids: torch.Tensor, batch_size: int, context_length: int, stride: int | None = None, *,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 
 import torch
+from torch import nn
 
 from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import GPTModel
@@ -53,6 +54,25 @@ def keep_freed_memory() -> None:
         mallopt(-1, 2**31 - 1)         # M_TRIM_THRESHOLD: the heap does not shrink
 
 
+def kept_for_backward(inputs: torch.Tensor, targets: torch.Tensor, model: nn.Module) -> list[torch.Tensor]:
+    """What autograd keeps of the loss of one batch until backward: every tensor once, without the weights.
+
+    inputs, targets: (B, T) token ids on the model's device. Under `torch.no_grad()` the list is empty.
+    """
+    own = {p.untyped_storage()._cdata for p in model.parameters()}
+    kept = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:            # what is in `kept` lives on, so that no other storage gets its address
+            kept[storage._cdata, tensor.storage_offset()] = tensor.detach()
+        return tensor.detach()                   # the tensor itself would keep alive the graph that keeps it alive
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        calc_loss_batch(inputs, targets, model, inputs.device)
+    return list(kept.values())
+
+
 def training_memory(cfg: Mapping, batch_size: int) -> dict[str, int]:
     """The memory that training GPTModel(cfg) with AdamW in float32 holds at once, in bytes, part by part.
 
@@ -63,19 +83,9 @@ def training_memory(cfg: Mapping, batch_size: int) -> dict[str, int]:
         model = GPTModel(cfg)
         ids = torch.zeros(batch_size, cfg["context_length"], dtype=torch.int64)
     weights = sum(p.nbytes for p in model.parameters())
-    own = {p.untyped_storage()._cdata for p in model.parameters()}
-    saved = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            saved[storage._cdata] = storage      # kept, so that no other storage gets the same address
-        return tensor.detach()                   # the tensor itself would keep alive the graph that keeps it alive
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        calc_loss_batch(ids, ids, model, "meta")
+    kept = [tensor.untyped_storage() for tensor in kept_for_backward(ids, ids, model)]
     return {"weights": weights, "gradients": weights, "AdamW's two moment estimates": 2 * weights,
-            "activations": sum(storage.nbytes() for storage in saved.values())}
+            "activations": sum({storage._cdata: storage.nbytes() for storage in kept}.values())}
 
 
 def step_seconds(cfg: Mapping, batch_size: int, device: torch.device | str, steps: int = 2) -> float:

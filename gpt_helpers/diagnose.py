@@ -1,4 +1,4 @@
-"""`preflight`: what can be known about a training before it starts, in seconds, a line for each test."""
+"""`preflight`: what can be known about a training run before it starts, in seconds, a line for each test."""
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -84,14 +84,14 @@ class Report(dict):
 def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], optimizer: Optimizer | Sequence[Optimizer],
               tokenizer: Any = None, *, step: Callable | None = None, evaluate: Callable | None = None, scheduler: Any = None,
               steps: int | None = None, device: torch.device | str | None = None) -> Report:
-    """Test a training before it starts; nothing of it is changed. The Report, printed, has a line for each test.
+    """Test a training run before it starts; nothing of it is changed. The Report, printed, has a line for each test.
 
     loaders: training and validation (None if there is none), of (inputs, targets), each (B, T). With these everything about
     data, model and optimizer is tested; the loop only if it is given, too. step(inputs, targets): one update by your own
     loop, with its scheduler if it has one; called three or four times. evaluate(): your validation loss, called twice. What both
     keep elsewhere, such as averaged weights or a dataset's own random numbers, moves on. scheduler: one that is stepped at
-    each update; leave out one that is stepped once an epoch. steps: how many updates the training has in all. Raises
-    ValueError for what is no training.
+    each update; leave out one that is stepped once an epoch. steps: how many updates the run has in all. Raises
+    ValueError for what is no training run.
     """
     device, optimizer = device or require_weights(model), as_one(optimizer)
     require_device(device)

@@ -1,4 +1,5 @@
 """Generating text with a model, one token at a time."""
+import random
 from collections.abc import Callable, Sequence
 
 import torch
@@ -70,6 +71,20 @@ def extend(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: 
         idx = torch.cat([idx, new], dim=1)
         if stop_token is not None and stopped.all():
             break
+    return idx
+
+
+def draw_tokens(next_probs: Callable[[torch.Tensor], torch.Tensor], idx: torch.Tensor, max_new_tokens: int,
+                seed: int) -> torch.Tensor:
+    """Append max_new_tokens tokens, each drawn by its probability. For writers of any kind, tables and models alike.
+
+    next_probs: token ids, (1, T), to the probability of every token that may come next, (1, V). idx: (1, T) token ids.
+    Returns (1, T + max_new_tokens). The same seed gives the same tokens, and touches no random number elsewhere.
+    """
+    draw = random.Random(seed)
+    for _ in range(max_new_tokens):
+        [probs] = next_probs(idx).tolist()
+        idx = torch.cat([idx, idx.new_tensor([draw.choices(range(len(probs)), probs)])], dim=1)
     return idx
 
 

@@ -1,4 +1,7 @@
-"""Pictures of gradients: a graph with the numbers of every node, and how hard the loss pulls at each token of a text."""
+"""Pictures of gradients: a graph with the numbers of every node, and how hard the loss pulls at each token of a text.
+
+And the small GPT whose gradients lesson 03 finds in three ways.
+"""
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -7,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, TextArea, VPacker
 from matplotlib.patches import FancyArrowPatch, Patch
 
+from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
 from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes, show_table
 
 VALUE, GRADIENT = PALETTE["train"], PALETTE["val"]
@@ -133,3 +137,17 @@ def show_witnesses(found: Mapping[str, list[tuple[float, float, float]]], rows: 
     lines = [[name, *(f"{slope:.6f}" for slope in found[name][0])] for name in rows]
     show_table(["largest gradient of", "by hand", "autograd", "wiggled"], lines,
                f"{len(lines)} of {len(found)} tensors are shown. All {len(found)} agree {agreement}.")
+
+
+def small_gpt(seed: int) -> tuple[GPTModel, torch.Tensor, torch.Tensor]:
+    """A GPT of 27 tensors in float64, small enough to wiggle, and a batch for it: (model, inputs, targets), (3, 8) ids each.
+
+    All its weights are random; as PyTorch sets them, every gain would be 1 and every shift 0, and hide mistakes.
+    """
+    torch.manual_seed(seed)
+    model = GPTModel(GPT_CONFIG_TINY | {"vocab_size": 100, "context_length": 8, "emb_dim": 16, "n_heads": 2,
+                                        "drop_rate": 0.0}).double()
+    for weight in model.parameters():
+        weight.data += 0.1 * torch.randn_like(weight)
+    inputs, targets = torch.randint(100, (2, 3, 8))
+    return model, inputs, targets

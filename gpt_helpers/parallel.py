@@ -1,4 +1,4 @@
-"""One training on several processes, with PyTorch's own engine: torchrun starts them, DDP or FSDP2 joins their gradients.
+"""One training run on several processes, with PyTorch's own engine: torchrun starts them, DDP or FSDP2 joins their gradients.
 
 A program that runs alone with `python program.py`, and with `torchrun --nproc-per-node 2 program.py` on two processes:
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from IPython.display import display, update_display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -104,6 +105,12 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[str]], below: str = 
     display({"text/markdown": table, "text/plain": table}, raw=True)
 
 
+def show_means(losses: Mapping[str, torch.Tensor]) -> None:
+    """Show means with their standard errors, in nats per token; losses: {name: (N,), a loss or a difference for each token}."""
+    show_table(["mean ± standard error", "nats per token"],
+               [[name, f"{each.mean():.2f} ± {each.std() / len(each) ** 0.5:.2f}"] for name, each in losses.items()])
+
+
 def plot_losses(history: History, *, tokens_per_epoch: float | None = None, baselines: Mapping[str, float] | None = None,
                 floor: Mapping[str, float] | None = None, top: float | None = None,
                 title: str = "Loss against training tokens seen") -> DescribedFigure:
@@ -159,7 +166,7 @@ def _describe_losses(history: History, baselines: Mapping[str, float] | None, fl
 
 def plot_curves(curves: Mapping[str, Mapping[int, float]], *, floor: float | None = None, top: float | None = None,
                 title: str = "Validation loss against updates") -> DescribedFigure:
-    """Losses of several trainings, {name: {updates: loss}}; the first is the one that is asked about.
+    """Losses of several runs, {name: {updates: loss}}; the first is the one that is asked about.
 
     floor: what no model can be below. top: the highest loss that is shown.
     """
@@ -175,42 +182,3 @@ def plot_curves(curves: Mapping[str, Mapping[int, float]], *, floor: float | Non
     label_lines(axes, labels)
     words = "; ".join(f"{name} goes from {next(iter(curve.values())):.2f} to {ends[name]:.2f}" for name, curve in curves.items())
     return DescribedFigure(figure, title, words + ("." if floor is None else f"; the floor is {floor:.2f}."))
-
-
-def plot_gallery(curves: Mapping[str, Mapping[int, float]], behind: Mapping[int, float], *, floor: float, top: float,
-                 title: str, columns: int = 7) -> DescribedFigure:
-    """Many small pictures, {name: {updates: loss}}, each with the same curve behind it, in grey, and the floor."""
-    lines = -(-len(curves) // columns)
-    figure, whole = new_axes("", "", "", width=9.5, height=1.15 * lines)
-    whole.remove()
-    for i, (name, curve) in enumerate(curves.items(), start=1):
-        axes = figure.add_subplot(lines, columns, i, facecolor="none", ylim=(0, top), xticks=[], yticks=[])
-        axes.set_title(name, fontsize=6.5, pad=2)
-        axes.axhline(floor, color=PALETTE["floor"], linewidth=0.6)
-        axes.plot(behind.keys(), behind.values(), color="#b0b0b0", linewidth=1.6)
-        axes.plot(curve.keys(), curve.values(), color=PALETTE["val"], linewidth=1.1)
-        axes.spines[["top", "right"]].set_visible(False)
-    ends = {name: list(curve.values())[-1] for name, curve in curves.items()}
-    ends = ", ".join(f"{name} {end:.2f}" if math.isfinite(end) else f"{name} diverged" for name, end in ends.items())
-    return DescribedFigure(figure, title, f"{len(curves)} small pictures of the validation loss, 0 to {top:g} nats, each with "
-                           f"the healthy curve in grey behind it, and the floor as a thin line. Losses at the end: {ends}.")
-
-
-def plot_matrix(found: Mapping[str, Iterable[str]], columns: list[str], *, title: str) -> DescribedFigure:
-    """Which test finds what, {row: the columns that found it}: a dot for each."""
-    figure, axes = new_axes(title, "", "", width=7.0, height=0.17 * len(found) + 1.4)
-    found = {name: set(tests) for name, tests in found.items()}
-    for y, tests in enumerate(found.values()):
-        axes.plot([columns.index(test) for test in tests], [y] * len(tests), "o", color=PALETTE["val"], markersize=5)
-        if not tests:
-            axes.axhspan(y - 0.5, y + 0.5, facecolor=PALETTE["baseline"], alpha=0.15, linewidth=0)
-    axes.set_xticks(range(len(columns)), columns, rotation=60, ha="left", fontsize=8)
-    axes.set_yticks(range(len(found)), list(found), fontsize=7)
-    axes.xaxis.tick_top()
-    axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(found) - 0.5, -0.5))
-    axes.grid(color="#dddddd", linewidth=0.5)
-    axes.set_axisbelow(True)
-    counts = ", ".join(f"{test} {sum(test in tests for tests in found.values())}" for test in columns)
-    missed = ", ".join(name for name, tests in found.items() if not tests)
-    return DescribedFigure(figure, title, f"{sum(map(bool, found.values()))} of {len(found)} faults are found before training. "
-                           f"By test: {counts}. Found by none: {missed}.")

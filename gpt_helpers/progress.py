@@ -1,4 +1,4 @@
-"""Watching a training run: callbacks in general, and one line that says how far it has come."""
+"""Watching a training run: callbacks in general, the samples, and one line that says how far it has come."""
 import sys
 import time
 
@@ -19,6 +19,16 @@ class Callback:
 
     def on_sample(self, epoch: int, text: str) -> None:
         """With the sample after an epoch; the first is epoch 1. On resuming, with all earlier samples, too."""
+
+
+class Samples(Callback):
+    """Keeps the samples of a run for `train_model(..., callbacks=[Samples()])`: texts, {epoch: what the model wrote after it}."""
+
+    def __init__(self):
+        self.texts = {}
+
+    def on_sample(self, epoch: int, text: str) -> None:
+        self.texts[epoch] = text
 
 
 class Progress(Callback):

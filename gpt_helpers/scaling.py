@@ -1,4 +1,4 @@
-"""Trainings to compare, for lesson 08 and `scripts/enough_text.py`: a small GPT of any width, on any amount of harbour log."""
+"""Runs to compare, for lesson 08 and `scripts/enough_text.py`: a small GPT of any width, on any amount of harbour log."""
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -29,7 +29,7 @@ def new_training(vocab_size: int, emb_dim: int, steps: int, seed: int,
 
 
 def loaders(log: HarbourLog, tokens: int, steps: int, seed: int) -> tuple[DataLoader, DataLoader]:
-    """For one training of so many steps: windows drawn from a text of so many tokens; and the validation text in order."""
+    """For one run of so many steps: windows drawn from a text of so many tokens; and the validation text in order."""
     require_positive(tokens=tokens, steps=steps, seed=seed)      # seed 0 is the validation text's
     end = log.tokenizer.ids[END]
     train = entry_windows(log.write(tokens, seed), end, CONTEXT_LENGTH)

@@ -174,6 +174,14 @@ def token_ids_to_text(ids: torch.Tensor | Sequence[int], tokenizer: Any) -> str:
     return tokenizer.decode(ids)
 
 
+def token_texts(text: str, tokenizer: Any) -> list[str]:
+    """The text of each token of a text, in order; bytes that are not whole characters become "\\ufffd".
+
+    tokenizer: anything with `encode(text)` and `decode(list of ids)`.
+    """
+    return [tokenizer.decode([i]) for i in text_to_token_ids(text, tokenizer)[0].tolist()]
+
+
 class WordTokenizer:
     """One token for each word or mark of a fixed vocabulary, for every function that takes a tokenizer."""
 

@@ -1,11 +1,11 @@
 """Run every fault of lesson 09 over five seeds, and the healthy program over ten; writes `notebooks/09_broken_loops.csv`.
 
-A line for each training: its validation losses as the program itself reports them, before the first update and then every
+A line for each run: its validation losses as the program itself reports them, before the first update and then every
 25; what the trained model pays when it writes, by a sound evaluation; and the tests of `preflight` that found a fault beforehand.
 Takes about an hour on two cores. Lines that are there already are kept, so it can be stopped and started again.
 
-    python scripts/broken_loops.py          the trainings that are missing
-    python scripts/broken_loops.py tests    the tests of `preflight` once more, for all lines; the trainings stay as they are
+    python scripts/broken_loops.py          the runs that are missing
+    python scripts/broken_loops.py tests    the tests of `preflight` once more, for all lines; the runs stay as they are
 """
 import csv
 import sys
@@ -25,12 +25,12 @@ PATH = Path(__file__).parent.parent / "notebooks" / "09_broken_loops.csv"
 
 
 def a_training(fault: str, seed: int) -> Any:
-    """A new training with this fault, or a healthy one."""
+    """A new training run with this fault, or a healthy one."""
     return broken.training(*[fault] * (fault != "healthy"), seed=seed)
 
 
 def found_by(training: Any) -> str:
-    """The tests of `preflight` that find a fault in a training."""
+    """The tests of `preflight` that find a fault in a training run."""
     report = preflight(training.model, (training.train_loader, training.val_loader), training.optimizer, LOG.tokenizer,
                        step=training.step, evaluate=training.evaluate, scheduler=training.scheduler, steps=STEPS)
     return " ".join(test.replace(" ", "_") for test, finding in report.items() if finding.sound is False)

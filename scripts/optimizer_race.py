@@ -40,7 +40,7 @@ def one_line(rule, rate, seed, epochs=EPOCHS):
 
 
 def best_rate(lines, rule):
-    """The rate with the lowest mean training loss over the tuning seeds; a training that diverged counts as infinitely bad."""
+    """The rate with the lowest mean training loss over the tuning seeds; a run that diverged counts as infinitely bad."""
     def mean(rate):
         losses = [lines[rule, rate, seed]["train"] for seed in TUNING]
         return sum(loss if math.isfinite(loss) else math.inf for loss in losses)

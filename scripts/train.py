@@ -255,7 +255,7 @@ def write_settings(out: Path, settings: dict) -> None:
     write_text(out / "settings.json", json.dumps(settings, indent=1, ensure_ascii=False))
 
 
-# The parts of a training.
+# The parts of a training run.
 
 @contextlib.contextmanager
 def folder_of(settings: dict) -> Iterator[None]:

@@ -1,8 +1,9 @@
 """The split, the windows and the loaders."""
 import pytest
 import torch
+from torch.utils.data import Subset
 
-from gpt_helpers.data import TokenWindows, create_dataloader, split_tokens
+from gpt_helpers.data import TokenWindows, all_targets, create_dataloader, split_tokens
 from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids
 
 
@@ -12,6 +13,12 @@ def test_the_split_is_80_10_10_by_tokens():
     assert split.train.tolist() == list(range(80))
     assert split.val.tolist() == list(range(80, 90))
     assert split.test.tolist() == list(range(90, 100))
+
+
+@pytest.mark.parametrize("total", range(2570, 2590))
+def test_validation_and_test_have_equally_many_tokens_or_differ_by_one(total):
+    split = split_tokens(torch.arange(total))
+    assert abs(len(split.val) - len(split.test)) <= 1
 
 
 @pytest.mark.parametrize("total", [0, 1, 2, 9, 10, 11, 5421])
@@ -48,6 +55,12 @@ def test_a_window_needs_one_token_more_than_the_context(tokens, stride, windows)
 
 def test_a_shorter_stride_overlaps():
     assert [x.tolist() for x, _ in TokenWindows(torch.arange(6), 3, stride=1)] == [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
+
+
+def test_a_token_is_a_target_as_often_as_windows_ask_for_it():
+    windows = TokenWindows(torch.arange(6), 3, stride=1)
+    assert all_targets(windows).tolist() == [1, 2, 3, 2, 3, 4, 3, 4, 5]
+    assert all_targets(Subset(windows, [2, 0])).tolist() == [3, 4, 5, 1, 2, 3]
 
 
 def test_windows_do_not_copy_the_ids():

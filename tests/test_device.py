@@ -10,7 +10,7 @@ from small import SMALL, live_tensors
 from torch.utils.checkpoint import checkpoint
 
 from gpt_helpers.data import create_dataloader
-from gpt_helpers.device import pick_device, prepare_device, rough_duration, step_seconds, training_memory
+from gpt_helpers.device import kept_for_backward, pick_device, prepare_device, rough_duration, step_seconds, training_memory
 from gpt_helpers.generate import generate_text_simple
 from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import GPT_CONFIG_124M, GPTModel
@@ -108,6 +108,22 @@ def test_the_activations_counted_are_those_that_backward_keeps():
         calc_loss_batch(ids, ids, model, "cpu")
     counted = sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in own)
     assert training_memory(SMALL, batch_size=3)["activations"] == pytest.approx(counted, rel=0.02)
+
+
+def test_the_largest_thing_kept_is_the_log_softmax_and_no_weight_is_among_them():
+    model = GPTModel(SMALL).eval()
+    x, y = torch.randint(97, (2, 3, 16))
+    kept = kept_for_backward(x, y, model)
+    largest = max(kept, key=lambda tensor: tensor.nbytes)
+    torch.testing.assert_close(largest, model(x).flatten(0, 1).log_softmax(-1).detach())
+    assert {tensor.data_ptr() for tensor in kept}.isdisjoint(p.data_ptr() for p in model.parameters())
+    assert len({(tensor.data_ptr(), tensor.nbytes) for tensor in kept}) == len(kept)
+
+
+def test_nothing_is_kept_for_backward_without_gradients():
+    x = torch.zeros(1, 16, dtype=torch.int64)
+    with torch.no_grad():
+        assert kept_for_backward(x, x, GPTModel(SMALL)) == []
 
 
 def test_timing_a_step_changes_no_random_number_that_follows():

@@ -24,6 +24,7 @@ from gpt_helpers.instruments.model import past_is_safe, writing_loss
 from gpt_helpers.instruments.optimizer import run_trial
 from gpt_helpers.language import HarbourLog
 from gpt_helpers.model import GPTModel
+from gpt_helpers.pictures.diagnosis import StoredRuns, plot_matrix
 from gpt_helpers.scaling import loaders, new_training
 from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids
 from gpt_helpers.train import train_model
@@ -98,6 +99,36 @@ def test_the_stored_runs_are_those_of_the_faults_and_agree_with_what_is_out_of_r
     assert not any(run["found_by"] for run in runs if run["fault"] == "healthy")
     missed = {name for name in broken.FAULTS if sum(not run["found_by"] for run in runs if run["fault"] == name) > 2}
     assert missed == OUT_OF_REACH.keys()
+
+
+@pytest.fixture
+def five_runs(tmp_path):
+    """Five runs of one fault, in no order, and a healthy one; the last column is after 50 updates."""
+    lines = ["sick,1,4,3,2.5,9,past trial", "sick,2,4,2,1.5,7,past", "sick,3,4,1,0.5,8,order", "sick,4,4,1,0.25,6,past order",
+             "sick,5,4,4,4,5,", "healthy,1,4,1,1,1,"]
+    (tmp_path / "runs.csv").write_text("\n".join(["fault,seed,0,5,50,writing,found_by", *lines]), encoding="utf-8")
+    return StoredRuns(tmp_path / "runs.csv")
+
+
+def test_the_runs_of_a_fault_are_told_by_their_ends_their_median_and_the_run_in_the_middle(five_runs):
+    assert five_runs.ends("sick") == [0.25, 0.5, 1.5, 2.5, 4]
+    assert (five_runs.typical("sick"), five_runs.typical("sick", "writing")) == (1.5, 7)
+    assert five_runs.middle("sick") == {0: 4, 5: 2, 50: 1.5}
+
+
+def test_a_fault_is_found_by_the_tests_that_find_it_in_most_of_its_runs(five_runs):
+    assert five_runs.found_by("sick") == {"past"} and five_runs.found_by("healthy") == set()
+
+
+def test_a_fault_that_was_not_run_is_refused_by_name(five_runs):
+    with pytest.raises(ValueError, match=r"^got fault 'sik', need one of: sick$"):
+        five_runs.ends("sik")
+
+
+def test_a_test_that_finds_nothing_has_no_column():
+    figure = plot_matrix({"one": ["past"], "two": []}, ["order", "past"], title="Which finds which")
+    assert [label.get_text() for label in figure.figure.axes[0].get_xticklabels()] == ["past"]
+    assert figure.description == "1 of 2 faults are found before training. By test: past 1. Found by none: two."
 
 
 class Characters:

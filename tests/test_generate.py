@@ -1,9 +1,12 @@
 """Greedy and sampled text, and what counts as a quotation."""
+import random
+
 import pytest
 import torch
 from small import SMALL
 
-from gpt_helpers.generate import generate, generate_text_simple, longest_match
+from gpt_helpers.generate import draw_tokens, generate, generate_text_simple, longest_match
+from gpt_helpers.loss import NGram
 from gpt_helpers.model import GPTModel
 
 PROMPT = torch.tensor([[5, 6, 7], [8, 9, 10]])
@@ -75,6 +78,30 @@ def test_samples_come_as_often_as_the_softmax_says(model):
 def test_sampling_too_sees_no_more_than_the_context_and_keeps_no_graph(model):
     idx = generate(model, PROMPT, 20, 16, temperature=1e-30)
     assert torch.equal(idx, generate_text_simple(model, PROMPT, 20, 16)) and not idx.requires_grad
+
+
+def test_any_writer_draws_token_after_token_by_its_probabilities():
+    """A table of pairs that has seen 0 1 2 0 1 2 …, and a coin."""
+    seen = []
+
+    def coin(ids):
+        seen.append(ids.shape)
+        return torch.tensor([[0.25, 0.75, 0.0]])
+
+    drawn = draw_tokens(coin, torch.tensor([[2]]), 400, seed=1)[0, 1:]
+    assert seen == [(1, length) for length in range(1, 401)]
+    assert drawn.max() == 1 and drawn.double().mean().item() == pytest.approx(0.75, abs=0.07)
+    table = NGram(torch.arange(3000) % 3, 3, 2)
+    assert draw_tokens(table.next_probs, torch.tensor([[1, 2]]), 6, seed=3).tolist() == [[1, 2, 0, 1, 2, 0, 1, 2]]
+
+
+def test_the_same_seed_draws_the_same_tokens_and_touches_no_other_random_number(model):
+    def write(seed):
+        return draw_tokens(lambda ids: model(ids)[:, -1].softmax(-1), PROMPT[:1], 8, seed)
+
+    before = torch.get_rng_state(), random.getstate()
+    assert torch.equal(write(1), write(1)) and not torch.equal(write(1), write(2))
+    assert torch.equal(torch.get_rng_state(), before[0]) and random.getstate() == before[1]
 
 
 def test_top_k_draws_among_k_tokens_even_when_many_are_equally_likely(model):

@@ -26,8 +26,8 @@ def test_all_tensors_are_compared():
 @pytest.mark.slow
 @pytest.mark.parametrize(("cell", "line", "wrong"), [
     ("node", "parent.grad + d_parent", "d_parent"),
-    ("linear", "return d_out @ W.value, dW,", "return d_out @ W.value, 2 * dW,"),
-    ("linear", "dW, d_out.sum_to_size", "dW, 2 * d_out.sum_to_size"),
+    ("linear", "torch.einsum", "2 * torch.einsum"),
+    ("linear", "d_out.sum_to_size", "2 * d_out.sum_to_size"),
     ("gelu", "(1 - tanh_u**2)", "(1 - tanh_u)"),
     ("softmax", "d_out - (d_out * p).sum(-1, keepdim=True)", "d_out"),
     ("loss", " / targets.numel()", ""),

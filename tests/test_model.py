@@ -25,7 +25,9 @@ def ids():
 def test_the_full_size_has_as_many_weights_as_published():
     with torch.device("meta"):
         model = GPTModel(GPT_CONFIG_124M | {"context_length": 256})
-    assert sum(p.numel() for p in model.parameters()) == 162_419_712
+    weights = sum(p.numel() for p in model.parameters())
+    assert weights == 162_419_712
+    assert round((weights - model.tok_emb.weight.numel()) / 1e6) == 124      # GPT-2 has one table for both its ends
 
 
 def test_logits_have_one_row_of_the_vocabulary_per_token(model, ids):

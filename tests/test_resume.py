@@ -16,6 +16,7 @@ from small import CFG, STEPS, Watch, moments, quiet, training, weights
 from gpt_helpers.checkpoint import describe_data, read_checkpoint, save_checkpoint
 from gpt_helpers.data import create_dataloader
 from gpt_helpers.model import GPTModel
+from gpt_helpers.progress import Samples
 from gpt_helpers.state import deferred_interrupts, isolated, random_state, set_random_state
 from gpt_helpers.train import train_model
 from gpt_helpers.weights import load_weights
@@ -102,12 +103,11 @@ def test_more_epochs_can_be_added_later(tmp_path):
 
 
 def test_samples_of_before_the_stop_are_told_again(tmp_path):
-    told = [{}, {}]
-    quiet(train_model, *training(), callbacks=[Watch(on_sample=told[0].__setitem__)])
+    whole, resumed = Samples(), Samples()
+    quiet(train_model, *training(), callbacks=[whole])
     quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", max_steps=8)
-    quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", resume=True,
-          callbacks=[Watch(on_sample=told[1].__setitem__)])
-    assert told[0] == told[1] and list(told[0]) == [1, 2]
+    quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", resume=True, callbacks=[resumed])
+    assert whole.texts == resumed.texts and list(whole.texts) == [1, 2]
 
 
 def test_a_finished_training_that_is_resumed_only_evaluates(whole, tmp_path):

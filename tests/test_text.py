@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gpt_helpers import text as text_module
-from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids, token_ids_to_text
+from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids, token_ids_to_text, token_texts
 
 
 def test_the_story_has_the_length_that_the_lessons_count_on():
@@ -40,6 +40,13 @@ def test_text_to_ids_and_back_is_the_same_text():
     assert ids.dtype == torch.int64 and ids.shape[0] == 1
     assert token_ids_to_text(ids, get_tokenizer()) == text
     assert token_ids_to_text(ids[0], get_tokenizer()) == text
+
+
+def test_the_texts_of_the_tokens_are_the_text_in_pieces():
+    assert token_texts("The wind was right.<|endoftext|>", get_tokenizer()) == [
+        "The", " wind", " was", " right", ".", "<|endoftext|>"]
+    assert "".join(token_texts(load_text(), get_tokenizer())) == load_text()
+    assert set(token_texts("潮", get_tokenizer())) == {"\ufffd"} and token_texts("", get_tokenizer()) == []
 
 
 def test_end_of_text_is_one_token():

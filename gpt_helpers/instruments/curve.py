@@ -1,4 +1,4 @@
-"""Instruments for a training that has begun: what a loss says, and what it cannot say."""
+"""Instruments for a training run that has begun: what a loss says, and what it cannot say."""
 import math
 
 import torch

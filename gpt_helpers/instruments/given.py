@@ -1,4 +1,4 @@
-"""What a training is given as: brought to the form that all instruments take, or refused in a line, and put back as it was."""
+"""What a run is given as: brought to the form that all instruments take, or refused in a line, and put back as it was."""
 import contextlib
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -135,13 +135,12 @@ def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int =
 
 
 def schedule_fits(scheduler: Any, steps: int) -> Finding:
-    """Does the learning rate's schedule, stepped at each update, last as long as the training?"""
+    """Does the learning rate's schedule, stepped at each update, last as long as the run?"""
     if steps < 1:
-        return Finding(None, f"the schedule has made {scheduler.last_epoch:,} steps, as many as the training has, or more")
+        return Finding(None, f"the schedule has made {scheduler.last_epoch:,} steps, as many as the run has, or more")
     rates = [each[0] for each in rates_of(scheduler, steps)]
     if len(rates) < min(steps, MOST):
-        return Finding(False, f"the schedule ends after {len(rates) - 1:,} of {steps:,} steps: it was made for a shorter "
-                              "training")
+        return Finding(False, f"the schedule ends after {len(rates) - 1:,} of {steps:,} steps: it was made for a shorter run")
     whole = scheduler.last_epoch + steps
     if isinstance(scheduler, CosineAnnealingLR) and scheduler.T_max < 0.9 * whole:
         return Finding(False, f"after T_max = {scheduler.T_max:,} of {whole:,} steps the cosine rises again: was it made "
@@ -158,7 +157,7 @@ def schedule_fits(scheduler: Any, steps: int) -> Finding:
 
 
 def learns(trial: Trial, steps: int | None = None) -> Finding:
-    """Does the loss of one batch fall, by updates that are neither too large nor too small? steps: of the whole training."""
+    """Does the loss of one batch fall, by updates that are neither too large nor too small? steps: of the whole run."""
     first, last, updates = trial.losses[0], trial.losses[-1], len(trial.losses) - 1
     if not math.isfinite(last):
         return Finding(False, f"within {updates} updates the loss of one batch becomes {last}")
@@ -169,7 +168,7 @@ def learns(trial: Trial, steps: int | None = None) -> Finding:
                               f"from {first:.2f} to {last:.2f}: the learning rate is too large")
     if steps and trial.ratio * steps < 0.2:
         return Finding(None, f"one update changes the weights by {trial.ratio:.4%}, and {steps:,} by at most "
-                             f"{trial.ratio * steps:.0%}: is the learning rate too small for a training this short?")
+                             f"{trial.ratio * steps:.0%}: is the learning rate too small for a run this short?")
     if min(trial.losses) > first - 1e-3 * abs(first):
         if trial.ratio < 1e-5:
             return Finding(None, f"one update changes the weights by {trial.ratio:.2g} of their size, too little to see whether "

@@ -191,7 +191,7 @@ def test_an_exercise_is_answered_with_the_keyboard_alone_first_wrong_then_right(
 
 
 @pytest.mark.parametrize(("name", "cell", "words"), [
-    ("07_gpt2_124m", "cost-memory", "together: 3.27 GB"), ("08_enough_text", "floor", "14.683 nats an entry"),
+    ("07_gpt2_124m", "cost-memory", "times the weights"), ("08_enough_text", "floor", "14.683 nats an entry"),
     ("08b_real_text", "look", "Whether this version is a pre-release."), ("09_diagnosis", "past", "a later token changes"),
     ("10_bigger", "first-step", "'wide':")])
 def test_a_long_lesson_opens_with_its_results_and_its_first_cells_run(page, lab, name, cell, words):
