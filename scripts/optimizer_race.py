@@ -12,9 +12,7 @@ import torch
 
 from gpt_helpers.data import create_dataloader, split_tokens
 from gpt_helpers.files import write_table
-from gpt_helpers.loss import calc_token_losses
-from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
-from gpt_helpers.race import RACE, TUNING, SharedAdam, losses_by_frequency, read_race, train_steps
+from gpt_helpers.race import RACE, TUNING, SharedAdam, losses_by_frequency, read_race, small_gpt, token_losses, train_steps
 from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids
 
 PATH = Path(__file__).resolve().parent.parent / "notebooks" / "04_race.csv"
@@ -33,13 +31,10 @@ def one_line(rule, rate, seed, epochs=EPOCHS):
     """Train with a rule from a seed; a line of the table."""
     vocab, ids = text_to_token_ids(load_text(), get_tokenizer()).unique(return_inverse=True)
     story = split_tokens(ids)
-    torch.manual_seed(seed)
-    model = GPTModel(GPT_CONFIG_TINY | {"vocab_size": len(vocab), "context_length": 32, "emb_dim": 32, "n_heads": 2,
-                                        "drop_rate": 0.0})
+    model = small_gpt(len(vocab), seed)
     loader = create_dataloader(story.train, batch_size=4, context_length=32, shuffle=True, drop_last=True)
     list(train_steps(model, RULES[rule][0](model.parameters(), lr=rate), loader, epochs))
-    train, val = (calc_token_losses(create_dataloader(part, batch_size=64, context_length=32), model, "cpu")
-                  for part in (story.train, story.val))
+    train, val = (token_losses(model, part) for part in (story.train, story.val))
     losses = {"train": train.mean().item(), "validation": val.mean().item()} | losses_by_frequency(train, story.train)
     return {"rule": rule, "rate": rate, "seed": seed} | {name: round(loss, 4) for name, loss in losses.items()}
 

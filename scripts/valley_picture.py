@@ -13,8 +13,8 @@ import torch
 from matplotlib.figure import Figure
 
 from gpt_helpers.files import write_text
+from gpt_helpers.pictures.adamw import COLOURS, LEVELS
 from gpt_helpers.plot import PALETTE
-from gpt_helpers.race import COLOURS, LEVELS
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSON, PICTURE = ROOT / "notebooks" / "04_adamw.ipynb", ROOT / "images" / "04_valley.svg"
@@ -26,12 +26,18 @@ LABELS = {"SGD": (4, 24), "momentum": (18, -16), "Adam": (46, 5), "AdamW": (-22,
 WEST, EAST, SOUTH, NORTH = -2.3, 1.3, -0.8, 1.5                   # and which weights it spans
 
 
-def valley():
-    """What the lesson computes: ({rule: its path, (steps + 1, 2)}, the loss as a function of two weights)."""
+def lesson():
+    """What the lesson's cells define, {name: value}: `paths`, {rule: (steps + 1, 2)}, `toy_loss`, a function of two weights, …"""
     sources, names = {cell.id: cell.source for cell in nbformat.read(LESSON, as_version=4).cells}, {}
     with contextlib.redirect_stdout(io.StringIO()):
         for cell in CELLS:
             exec(sources[cell], names)
+    return names
+
+
+def valley():
+    """The lesson's ({rule: its path, (steps + 1, 2)}, loss as a function of two weights)."""
+    names = lesson()
     return names["paths"], names["toy_loss"]
 
 

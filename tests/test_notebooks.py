@@ -1,6 +1,7 @@
 """The gate: what a stored notebook may and may not contain."""
 import re
 from pathlib import Path
+from statistics import median
 
 import nbformat
 import pytest
@@ -42,8 +43,11 @@ def cell_faults(cell, count, levels, folder):
                                         or cell.metadata.nbgrader.get("grade_id") != cell.id):
         yield f"nbgrader's metadata {dict(cell.metadata.nbgrader)}"
     yield from (f"unknown tag {tag!r}" for tag in cell.metadata.get("tags", []) if not TAGS.fullmatch(tag))
-    if any(tag.startswith("truth=") for tag in cell.metadata.get("tags", [])) and "\nguess = None" not in f"\n{cell.source}":
+    guessed = "\nguess = None" in f"\n{cell.source}"
+    if any(tag.startswith("truth=") for tag in cell.metadata.get("tags", [])) and not guessed:
         yield "a truth, but no guess"
+    if guessed and any("None" in output.get("text", str(output.get("data"))) for output in cell.outputs):
+        yield "an output shows a guess that nobody has made"
     if not cell.source.strip():
         yield "nothing in it"
     if cell.cell_type == "code":
@@ -106,6 +110,14 @@ def test_a_stored_notebook_is_clean(path):
     assert list(faults(notebook, path.parent)) == []
 
 
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.parent.name == "notebooks"], ids=lambda path: path.name)
+def test_a_lesson_goes_in_small_steps(path):
+    """Lines that are not blank; what is longer is the lesson itself, and the rest has a home in `gpt_helpers`."""
+    cells = nbformat.read(path, as_version=nbformat.NO_CONVERT).cells
+    lines = [sum(map(bool, map(str.strip, cell.source.splitlines()))) for cell in cells if cell.cell_type == "code"]
+    assert len(cells) <= 45 and median(lines) <= 5
+
+
 def test_there_are_notebooks_to_check():
     assert {"05_training_loop.ipynb", "06_stop_and_resume.ipynb", "07_gpt2_124m.ipynb"} <= {path.name for path in NOTEBOOKS}
 
@@ -141,6 +153,7 @@ def test_a_clean_notebook_has_no_faults(tmp_path):
     (lambda nb: nb.cells[2].metadata.update(collapsed=True), "metadata ['collapsed']"),
     (lambda nb: nb.cells[2].metadata.update(truth=1), "metadata ['truth']"),
     (lambda nb: nb.cells[2].metadata.update(tags=["truth=1"]), "a truth, but no guess"),
+    (lambda nb: nb.cells[2].update(source="guess = None", outputs=[new_output("stream", text="None\n")]), "guess that nobody"),
     (lambda nb: nb.cells[2].metadata.update(jupyter=nbformat.from_dict({"outputs_hidden": False})), "folded by"),
     (lambda nb: nb.cells[2].metadata.update(jupyter=nbformat.from_dict({"outputs_hidden": True})), "the fold would show '1'"),
     (lambda nb: nb.cells[1].metadata.update(jupyter=nbformat.from_dict({"outputs_hidden": True})), "would show 'A line"),
