@@ -78,13 +78,13 @@ def draw_tokens(next_probs: Callable[[torch.Tensor], torch.Tensor], idx: torch.T
                 seed: int) -> torch.Tensor:
     """Append max_new_tokens tokens, each drawn by its probability. For writers of any kind, tables and models alike.
 
-    next_probs: token ids, (1, T), to the probability of every token that may come next, (1, V). idx: (1, T) token ids.
-    Returns (1, T + max_new_tokens). The same seed gives the same tokens, and touches no random number elsewhere.
+    next_probs: token ids, (B, T), to the probability of every token that may come next, (B, V). idx: (B, T) token ids.
+    Returns (B, T + max_new_tokens). The same seed gives the same tokens, and touches no random number elsewhere.
     """
     draw = random.Random(seed)
     for _ in range(max_new_tokens):
-        [probs] = next_probs(idx).tolist()
-        idx = torch.cat([idx, idx.new_tensor([draw.choices(range(len(probs)), probs)])], dim=1)
+        drawn = [draw.choices(range(len(probs)), probs) for probs in next_probs(idx).tolist()]      # (B, 1)
+        idx = torch.cat([idx, idx.new_tensor(drawn)], dim=1)
     return idx
 
 

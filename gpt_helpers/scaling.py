@@ -1,4 +1,9 @@
 """Runs to compare, for lesson 08 and `scripts/enough_text.py`: a small GPT of any width, on any amount of harbour log."""
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -7,7 +12,7 @@ from torch.utils.data import DataLoader, RandomSampler
 
 from gpt_helpers.data import entry_windows
 from gpt_helpers.evaluate import History
-from gpt_helpers.language import END, HarbourLog
+from gpt_helpers.language import END, KINDS, HarbourLog
 from gpt_helpers.model import GPTModel
 from gpt_helpers.train import train_model
 from gpt_helpers.validate import require_device, require_integers, require_positive
@@ -46,3 +51,46 @@ def learn_from(log: HarbourLog, tokens: int, *, emb_dim: int = 64, steps: int = 
     history = train_model(model, *loaders(log, tokens, steps, seed), optimizer, device, num_epochs=1, eval_freq=50, eval_iter=8,
                           start_context=END, tokenizer=log.tokenizer, scheduler=scheduler)
     return model, history
+
+
+def mean_by_kind(losses: torch.Tensor, kinds: torch.Tensor) -> dict[str, float]:
+    """The mean loss, in nats, of all tokens ("all") and of each of KINDS. losses, kinds: (N,), kinds as from `token_kinds`."""
+    return {"all": losses.mean().item()} | {kind: losses[kinds == i].mean().item() for i, kind in enumerate(KINDS)}
+
+
+def first_below(limit: float, values: Sequence[float], places: Sequence[Any]) -> Any:
+    """The place of the first value that is below a limit. Raises ValueError when none is."""
+    for place, value in zip(places, values, strict=True):
+        if value < limit:
+            return place
+    raise ValueError(f"got values of {min(values):g} and more, need one below {limit:g}")
+
+
+def read_runs(path: str | Path, by: str) -> dict[int, list[dict[str, float]]]:
+    """The runs that `scripts/enough_text.py` has stored, {a value of the column `by`: its runs}, each run a dict of numbers.
+
+    Where tables were counted on the same text, "table" is the loss of the best of them.
+    """
+    runs = {}
+    with open(path, newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            run = {key: float(value) if "." in value else int(value) for key, value in line.items()}
+            if tables := [loss for key, loss in run.items() if key.startswith("table_")]:
+                run["table"] = min(tables)
+            runs.setdefault(run[by], []).append(run)
+    return runs
+
+
+def crossing(runs: Sequence[dict[str, float]]) -> float:
+    """How many tokens of text it takes until the GPT's last loss is that of the best table.
+
+    runs: those of one seed, from the shortest text to the longest, as in `read_runs`. Between two runs the gap is taken as a
+    straight line over the logarithm of the size. Raises ValueError when the lead does not change.
+    """
+    gaps = [run["last"] - run["table"] for run in runs]
+    if not gaps[0] >= 0 > min(gaps):
+        raise ValueError(f"the GPT is between {min(gaps):.3f} and {max(gaps):.3f} above the table, and the lead does not change: "
+                         "give runs on shorter and on longer texts")
+    i = first_below(0, gaps, range(len(gaps)))
+    share = gaps[i - 1] / (gaps[i - 1] - gaps[i])
+    return runs[i - 1]["tokens"] ** (1 - share) * runs[i]["tokens"] ** share

@@ -209,3 +209,8 @@ class WordTokenizer:
 def split_words(text: str) -> list[str]:
     """A text's words, marks and line ends."""
     return re.findall(r"\n|\w+|[^\w\s]", text)
+
+
+def first_lines(ids: torch.Tensor, tokenizer: Any) -> list[str]:
+    """The first line of text in each row of ids, (B, T): with a `WordTokenizer`, the first entry."""
+    return [tokenizer.decode(row).lstrip("\n").partition("\n")[0] for row in ids.tolist()]

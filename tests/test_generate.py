@@ -95,6 +95,13 @@ def test_any_writer_draws_token_after_token_by_its_probabilities():
     assert draw_tokens(table.next_probs, torch.tensor([[1, 2]]), 6, seed=3).tolist() == [[1, 2, 0, 1, 2, 0, 1, 2]]
 
 
+def test_each_row_goes_on_from_its_own_tokens_with_draws_of_its_own():
+    table = NGram(torch.arange(3000) % 3, 3, 2)
+    assert draw_tokens(table.next_probs, torch.tensor([[0], [2]]), 4, seed=1).tolist() == [[0, 1, 2, 0, 1], [2, 0, 1, 2, 0]]
+    first, second = draw_tokens(lambda ids: torch.full((len(ids), 2), 0.5), torch.zeros(2, 1, dtype=torch.int64), 60, seed=1)
+    assert not torch.equal(first, second)
+
+
 def test_the_same_seed_draws_the_same_tokens_and_touches_no_other_random_number(model):
     def write(seed):
         return draw_tokens(lambda ids: model(ids)[:, -1].softmax(-1), PROMPT[:1], 8, seed)

@@ -7,10 +7,22 @@ import pytest
 import torch
 from small import quiet
 
+from gpt_checks.enough_text import crossing as crossing_of_lists
 from gpt_helpers.data import entry_windows
-from gpt_helpers.language import HarbourLog
+from gpt_helpers.language import KINDS, HarbourLog
 from gpt_helpers.loss import bigram_loss
-from gpt_helpers.scaling import BATCH_SIZE, CONTEXT_LENGTH, VALIDATION, learn_from, loaders, new_training
+from gpt_helpers.scaling import (
+    BATCH_SIZE,
+    CONTEXT_LENGTH,
+    VALIDATION,
+    crossing,
+    first_below,
+    learn_from,
+    loaders,
+    mean_by_kind,
+    new_training,
+    read_runs,
+)
 from gpt_helpers.validate import PADDING
 
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
@@ -107,3 +119,43 @@ def test_the_script_stores_a_line_for_each_run_and_nothing_when_one_fails(tmp_pa
 def test_the_stored_tables_have_every_run(name, key, values):
     runs = [(int(row[key]), int(row["seed"])) for row in stored(name)]
     assert runs == [(value, seed) for value in values for seed in enough_text.SEEDS]
+
+
+def test_the_stored_runs_are_read_by_any_column_as_numbers():
+    by_size, by_seed = (read_runs(enough_text.NOTEBOOKS / "08_text_size.csv", by) for by in ("tokens", "seed"))
+    assert (tuple(by_size), tuple(by_seed)) == (enough_text.TEXTS, enough_text.SEEDS)
+    assert [run["seed"] for run in by_size[2_000]] == [1, 2, 3]
+    assert [run["tokens"] for run in by_seed[2]] == list(enough_text.TEXTS)
+    first, *_ = stored("08_text_size.csv")
+    assert by_seed[1][0] == {key: float(value) for key, value in first.items()} | {"table": float(first["table_4"])}
+    assert tuple(read_runs(enough_text.NOTEBOOKS / "08_width.csv", by="width")) == enough_text.WIDTHS
+
+
+def gaps(*values):
+    """Runs on texts of 1,000, 10,000, … tokens, the GPT so far above the table."""
+    return [{"tokens": 1_000 * 10**i, "last": 1 + gap, "table": 1} for i, gap in enumerate(values)]
+
+
+def test_the_lead_changes_on_a_straight_line_over_the_logarithm_of_the_size():
+    assert crossing(gaps(1, -1)) == pytest.approx(1_000 * 10**0.5)
+    assert crossing(gaps(2, 3, -1, 5)) == pytest.approx(10_000 * 10**0.75)
+    for runs in read_runs(enough_text.NOTEBOOKS / "08_text_size.csv", by="seed").values():      # as exercise 8.5 has it
+        sizes, model, table = ([run[key] for run in runs] for key in ("tokens", "last", "table"))
+        assert crossing(runs) == pytest.approx(crossing_of_lists(sizes, model, table))
+
+
+@pytest.mark.parametrize("values", [(1, 2), (-1, -2), (1, 0)])
+def test_where_the_lead_does_not_change_that_is_said_in_one_line(values):
+    with pytest.raises(ValueError, match=r"^the GPT is between -?\d.\d{3} and -?\d.\d{3} above the table, and the lead .*$"):
+        crossing(gaps(*values))
+
+
+def test_first_below_is_where_a_curve_goes_under_for_the_first_time():
+    assert first_below(2, [3, 2, 1, 5, 0], "abcde") == "c"
+    with pytest.raises(ValueError, match=r"^got values of 2 and more, need one below 2$"):
+        first_below(2, [3, 2], "ab")
+
+
+def test_mean_by_kind_is_the_mean_of_all_and_of_the_tokens_of_each_kind():
+    losses, kinds = torch.tensor([1.0, 2.0, 3.0, 6.0]), torch.tensor([0, 1, 0, 2])
+    assert mean_by_kind(losses, kinds) == {"all": 3.0} | dict(zip(KINDS, [2.0, 2.0, 6.0], strict=True))

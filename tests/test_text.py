@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from gpt_helpers import text as text_module
-from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids, token_ids_to_text, token_texts
+from gpt_helpers.text import (
+    WordTokenizer,
+    first_lines,
+    get_tokenizer,
+    load_text,
+    text_to_token_ids,
+    token_ids_to_text,
+    token_texts,
+)
 
 
 def test_the_story_has_the_length_that_the_lessons_count_on():
@@ -147,3 +155,9 @@ def test_a_tokenizer_of_ones_own_may_be_as_small_as_this():
     assert ids.tolist() == [[0, 1, 2]] and ids.dtype == torch.int64
     assert [token_ids_to_text(shape, Characters()) for shape in (ids, ids[0], [0, 1, 2])] == ["abc"] * 3
     assert text_to_token_ids("", Characters()).shape == (1, 0)
+
+
+def test_the_first_line_of_each_row_may_follow_a_line_end_and_may_be_cut_off():
+    tokenizer = WordTokenizer(["\n", ".", "red", "boat"])
+    assert first_lines(torch.tensor([[0, 2, 3, 1, 0, 3], [3, 0, 0, 0, 0, 0], [0, 2, 2, 3, 2, 1]]), tokenizer) == [
+        "red boat.", "boat", "red red boat red."]
