@@ -20,8 +20,17 @@ README_CURVES = {"07_gpt2_124m.ipynb": ("curve", ROOT / "images" / "07_curve.png
                  "08_enough_text.ipynb": ("train", ROOT / "images" / "08_curve.png")}
 
 
+def require_fresh(notebook, folder):
+    """Raise FileExistsError when a checkpoint of an earlier run is there: the notebook would go on from it."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    for checkpoint in sorted(folder.glob("*.pt")):
+        if checkpoint.name in code:
+            raise FileExistsError(f"{checkpoint.name} is there from an earlier run, and the lesson would go on from it: move it away")
+
+
 def store(notebook, path):
     """Run a notebook in the folder of path, and write it there once all of it has run."""
+    require_fresh(notebook, path.parent)
     nbclient.NotebookClient(
         notebook, timeout=None, kernel_name="python3", store_widget_state=False, record_timing=False,
         coalesce_streams=True, resources={"metadata": {"path": str(path.parent)}},

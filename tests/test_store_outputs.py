@@ -67,3 +67,15 @@ def test_the_readmes_curves_are_those_of_the_lessons(name):
     cell_id, copy = store_outputs.README_CURVES[name]
     assert copy.read_bytes() == store_outputs.picture(store_outputs.NOTEBOOKS / name, cell_id)
     assert f"images/{copy.name}" in (store_outputs.ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_lesson_that_would_go_on_from_an_earlier_run_is_not_stored(tmp_path):
+    """Its outputs would be those of half a training run. Another lesson's checkpoint is nothing to it."""
+    write(tmp_path / "one.ipynb", 'path = "run.pt"')
+    (tmp_path / "other.pt").touch()
+    store(tmp_path / "one.ipynb")
+    before = (tmp_path / "one.ipynb").read_bytes()
+    (tmp_path / "run.pt").touch()
+    with pytest.raises(FileExistsError, match=r"run\.pt is there from an earlier run"):
+        store(tmp_path / "one.ipynb")
+    assert (tmp_path / "one.ipynb").read_bytes() == before and (tmp_path / "run.pt").exists()
