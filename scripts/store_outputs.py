@@ -25,7 +25,7 @@ def require_fresh(notebook, folder):
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     for checkpoint in sorted(folder.glob("*.pt")):
         if checkpoint.name in code:
-            raise FileExistsError(f"{checkpoint.name} is there from an earlier run, and the lesson would go on from it: move it away")
+            raise FileExistsError(f"{checkpoint.name} is there from an earlier run, and the lesson would go on from it: move it")
 
 
 def store(notebook, path):
