@@ -1,4 +1,4 @@
-"""The race of lesson 04: one small GPT, several optimisers, and the tokens on which one wins."""
+"""The race of lesson 04: one small GPT, several optimizers, and the tokens on which one wins."""
 import csv
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path

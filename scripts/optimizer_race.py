@@ -1,6 +1,6 @@
 """The long runs of lesson 04: python scripts/optimizer_race.py     ten minutes on one core
 
-Trains the lesson's small GPT with each optimiser: at every learning rate of its row with the tuning seeds, then at the best of
+Trains the lesson's small GPT with each optimizer: at every learning rate of its row with the tuning seeds, then at the best of
 these with ten other seeds. Stores a line for each run in `notebooks/04_race.csv`. Lines that are there already are kept, so it
 can be stopped and started again.
 """

@@ -110,7 +110,7 @@ def draw(paths, loss):
     return f"""\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 490" role="img" aria-labelledby="t d" font-family="sans-serif"
   font-size="14">
-  <title id="t">Four optimisers in a valley</title>
+  <title id="t">Four optimizers in a valley</title>
   <desc id="d">A long valley in lines of equal loss; from left to right the rare weight, from bottom to top the common one.
   Moving: four dots walk forty steps each. Standing: their whole paths. SGD drops to the floor and creeps along it, momentum
   swings across it, Adam and AdamW cross it diagonally. The rare weight, −2.0 at the start, after ten steps and in the end:

@@ -262,6 +262,12 @@ def test_the_readme_has_the_two_commands_for_every_system():
                        for command in commands)
 
 
+def test_the_readme_names_every_module():
+    told = re.findall(r"^      ([\w.]+)/? ", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    there = {path.name for path in (ROOT / "gpt_helpers").iterdir() if not path.name.startswith("__") and path.name != "py.typed"}
+    assert there <= set(told)
+
+
 def test_each_lesson_says_how_long_it_takes_as_the_readme_does():
     row = re.compile(r"\]\(notebooks/(\w+\.ipynb)\)[^|]*\| (\d+) minutes \| (?:(\d+|a) minutes?)?")
     words = {"one": "1", "two": "2", "three": "3", "four": "4", "a": "1"}

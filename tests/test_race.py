@@ -349,7 +349,7 @@ def test_the_picture_of_the_valley_is_the_one_that_its_script_draws(valley):
 @pytest.mark.parametrize(("name", "make"), [
     ("SGD", lambda w: torch.optim.SGD(w, lr=0.5)), ("Adam", lambda w: torch.optim.Adam(w, lr=0.15)),
     ("AdamW", lambda w: torch.optim.AdamW(w, lr=0.15, weight_decay=0.5))])
-def test_the_paths_that_are_drawn_are_those_of_pytorchs_optimisers(valley, name, make):
+def test_the_paths_that_are_drawn_are_those_of_pytorchs_optimizers(valley, name, make):
     """Read off the picture, against the loss by autograd and the step by PyTorch."""
     _, loss = valley
     drawn = next(line.get("points") for line in ET.parse(valley_picture.PICTURE).getroot().iter("{http://www.w3.org/2000/svg}polyline")
