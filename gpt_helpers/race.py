@@ -9,8 +9,7 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector
 from torch.optim import Optimizer
 
-from gpt_helpers.data import create_dataloader
-from gpt_helpers.loss import calc_loss_batch, calc_token_losses
+from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
 
 TUNING, RACE = range(1, 4), range(4, 14)      # the seeds that chose each learning rate, and those of the race itself
@@ -40,18 +39,10 @@ def forty_steps(model: nn.Module, optimizer: Optimizer, batch: tuple[torch.Tenso
     return list(train_steps(model, optimizer, [batch] * 41))
 
 
-def token_losses(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
-    """The loss of each token of a text from the second on, in nats: (n,); the end that fills no window of 32 is left out.
-
-    ids: (N,), the text.
-    """
-    return calc_token_losses(create_dataloader(ids, batch_size=64, context_length=32), model, "cpu")
-
-
 def losses_by_frequency(losses: torch.Tensor, ids: torch.Tensor) -> dict[str, float]:
     """Mean loss by how often a token occurs in a text, in nats per token; a kind of token that the text lacks is left out.
 
-    ids: (N,), the text. losses: (n,), one for each of its tokens from the second on, as `token_losses` gives them.
+    ids: (N,), the text. losses: (n,), one for each of its tokens from the second on, as `calc_token_losses` gives them.
     """
     often = ids.bincount()[ids[1:len(losses) + 1]]      # (n,)
     groups = {name: losses[(low <= often) & (often <= high)] for name, (low, high) in FREQUENCIES.items()}

@@ -12,7 +12,8 @@ import torch
 
 from gpt_helpers.data import create_dataloader, split_tokens
 from gpt_helpers.files import write_table
-from gpt_helpers.race import RACE, TUNING, SharedAdam, losses_by_frequency, read_race, small_gpt, token_losses, train_steps
+from gpt_helpers.loss import calc_token_losses
+from gpt_helpers.race import RACE, TUNING, SharedAdam, losses_by_frequency, read_race, small_gpt, train_steps
 from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids
 
 PATH = Path(__file__).resolve().parent.parent / "notebooks" / "04_race.csv"
@@ -34,7 +35,7 @@ def one_line(rule, rate, seed, epochs=EPOCHS):
     model = small_gpt(len(vocab), seed)
     loader = create_dataloader(story.train, batch_size=4, context_length=32, shuffle=True, drop_last=True)
     list(train_steps(model, RULES[rule][0](model.parameters(), lr=rate), loader, epochs))
-    train, val = (token_losses(model, part) for part in (story.train, story.val))
+    train, val = (calc_token_losses(create_dataloader(part, 64, 32), model, "cpu") for part in (story.train, story.val))
     losses = {"train": train.mean().item(), "validation": val.mean().item()} | losses_by_frequency(train, story.train)
     return {"rule": rule, "rate": rate, "seed": seed} | {name: round(loss, 4) for name, loss in losses.items()}
 
