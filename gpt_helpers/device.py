@@ -65,7 +65,8 @@ def kept_for_backward(inputs: torch.Tensor, targets: torch.Tensor, model: nn.Mod
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in own:            # what is in `kept` lives on, so that no other storage gets its address
-            kept[storage._cdata, tensor.storage_offset()] = tensor.detach()
+            place = storage._cdata, tensor.storage_offset()
+            kept[place] = max(kept.get(place, tensor), tensor, key=lambda each: each.nbytes).detach()      # not a part of it
         return tensor.detach()                   # the tensor itself would keep alive the graph that keeps it alive
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

@@ -139,7 +139,7 @@ def show_witnesses(found: Mapping[str, list[tuple[float, float, float]]], rows: 
                f"{len(lines)} of {len(found)} tensors are shown. All {len(found)} agree {agreement}.")
 
 
-def small_gpt(seed: int) -> tuple[GPTModel, torch.Tensor, torch.Tensor]:
+def gpt_for_gradients(seed: int) -> tuple[GPTModel, torch.Tensor, torch.Tensor]:
     """A GPT of 27 tensors in float64, small enough to wiggle, and a batch for it: (model, inputs, targets), (3, 8) ids each.
 
     All its weights are random; as PyTorch sets them, every gain would be 1 and every shift 0, and hide mistakes.

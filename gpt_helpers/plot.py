@@ -107,7 +107,7 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[str]], below: str = 
 
 def show_means(losses: Mapping[str, torch.Tensor]) -> None:
     """Show means with their standard errors, in nats per token; losses: {name: (N,), a loss or a difference for each token}."""
-    show_table(["mean ± standard error", "nats per token"],
+    show_table(["nats per token", "mean ± standard error"],
                [[name, f"{each.mean():.2f} ± {each.std() / len(each) ** 0.5:.2f}"] for name, each in losses.items()])
 
 

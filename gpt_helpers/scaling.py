@@ -74,10 +74,10 @@ def read_runs(path: str | Path, by: str) -> dict[int, list[dict[str, float]]]:
     runs = {}
     with open(path, newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
-            run = {key: float(value) if "." in value else int(value) for key, value in line.items()}
+            run = {key: float(value) for key, value in line.items()}
             if tables := [loss for key, loss in run.items() if key.startswith("table_")]:
                 run["table"] = min(tables)
-            runs.setdefault(run[by], []).append(run)
+            runs.setdefault(int(run[by]), []).append(run)
     return runs
 
 

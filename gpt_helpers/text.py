@@ -213,4 +213,4 @@ def split_words(text: str) -> list[str]:
 
 def first_lines(ids: torch.Tensor, tokenizer: Any) -> list[str]:
     """The first line of text in each row of ids, (B, T): with a `WordTokenizer`, the first entry."""
-    return [tokenizer.decode(row).lstrip("\n").partition("\n")[0] for row in ids.tolist()]
+    return [tokenizer.decode(row).removeprefix("\n").partition("\n")[0] for row in ids.tolist()]

@@ -428,8 +428,8 @@ def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
     finished = scheduler.last_epoch >= steps
     if finished and FIRST:
         test(settings, split.test, device)
-    if FIRST and file_at(out / "checkpoint.pt") == curve.checkpoint:
-        raise OSError("the last updates are in no checkpoint; make room for one, and the same command takes them again")
+        if file_at(out / "checkpoint.pt") == curve.checkpoint:
+            raise OSError("the last updates are in no checkpoint; make room for one, and the same command takes them again")
     return finished
 
 

@@ -1,4 +1,4 @@
-"""The trainings and instruments of lesson 10: each option does what its name says, and the stored table is whole."""
+"""The runs and instruments of lesson 10: each option does what its name says, and the stored table is whole."""
 import csv
 import sys
 from functools import partial

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 from small import SMALL, live_tensors
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from gpt_helpers.data import create_dataloader
@@ -118,6 +119,21 @@ def test_the_largest_thing_kept_is_the_log_softmax_and_no_weight_is_among_them()
     torch.testing.assert_close(largest, model(x).flatten(0, 1).log_softmax(-1).detach())
     assert {tensor.data_ptr() for tensor in kept}.isdisjoint(p.data_ptr() for p in model.parameters())
     assert len({(tensor.data_ptr(), tensor.nbytes) for tensor in kept}) == len(kept)
+
+
+def test_a_part_of_a_tensor_that_is_kept_does_not_stand_for_the_whole():
+    """Autograd keeps `h` for the square and its first row for the product: one storage, of which the whole counts."""
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.emb, self.scale = nn.Embedding(5, 5), nn.Parameter(torch.ones(5))
+
+        def forward(self, ids):
+            h = self.emb(ids)
+            return h.square() + h[:, :1] * self.scale
+
+    x = torch.zeros(2, 4, dtype=torch.int64)
+    assert (2, 4, 5) in [tuple(tensor.shape) for tensor in kept_for_backward(x, x, Model())]
 
 
 def test_nothing_is_kept_for_backward_without_gradients():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gpt_helpers import graph
-from gpt_helpers.graph import draw_graph, plot_pulls, show_witnesses, small_gpt
+from gpt_helpers.graph import draw_graph, gpt_for_gradients, plot_pulls, show_witnesses
 from gpt_helpers.loss import calc_loss_batch
 
 ROOT = Path(__file__).parent.parent
@@ -86,15 +86,15 @@ def test_the_witnesses_are_shown_for_some_tensors_and_counted_for_all(monkeypatc
                      "| a | 1.000000 | 1.000000 | 1.500000 |\n\n1 of 2 tensors are shown. All 2 agree closely."]
 
 
-def test_in_the_small_gpt_no_number_is_0_or_1_that_would_hide_a_mistake():
+def test_in_the_gpt_for_gradients_no_number_is_0_or_1_that_would_hide_a_mistake():
     """A gain of 1 or a shift of 0 lets a wrong gradient pass; and every tensor has a gradient to compare."""
-    model, inputs, targets = small_gpt(seed=1)
+    model, inputs, targets = gpt_for_gradients(seed=1)
     assert inputs.shape == targets.shape == (3, 8) and model.training and model.cfg["drop_rate"] == 0
     calc_loss_batch(inputs, targets, model, "cpu").backward()
     for name, weight in model.named_parameters():
         assert weight.dtype == torch.float64 and weight.grad.abs().max() > 0, name
         assert not torch.isin(weight, torch.tensor([0.0, 1.0], dtype=torch.float64)).any(), name
-    assert torch.equal(small_gpt(seed=1)[0].out_head.weight, model.out_head.weight)
+    assert torch.equal(gpt_for_gradients(seed=1)[0].out_head.weight, model.out_head.weight)
 
 
 def test_the_numbers_in_the_drawing_of_the_chain_rule_are_those_of_autograd():

@@ -4,7 +4,7 @@ import torch
 
 from gpt_helpers import plot
 from gpt_helpers.evaluate import History
-from gpt_helpers.pictures.gpt2_124m import show_flops, show_memory, show_moments, show_runs
+from gpt_helpers.pictures.gpt2_124m import show_memory, show_moments, show_quotations
 from gpt_helpers.plot import show_means
 
 
@@ -29,25 +29,13 @@ def test_memory_is_shown_in_gigabytes_and_in_weights_and_added_up(rows):
     assert list(memory) == ["weights", "activations"]
 
 
-def test_a_guess_is_shown_only_when_there_is_one(rows):
-    show_memory({"weights": 1})
-    assert "guess" not in str(rows)
-    show_memory({"weights": 1}, guess=0)
-    assert rows[-1] == ["You guessed 0."]
-
-
-def test_flops_are_shown_in_billions(rows):
-    show_flops({"counted": 394_400_000_000})
-    assert rows[1:] == [["counted", "394"]]
-
-
 def test_a_moment_has_its_own_losses_and_their_gap(rows):
     show_moments(History([3.0, 2.0, 1.0], [3.5, 2.25, 2.5], [1, 2, 3]), {"second": 1, "last": -1})
     assert rows[1:] == [["second", "2.000", "2.250", "0.250"], ["last", "1.000", "2.500", "1.500"]]
 
 
-def test_runs_stand_place_by_place_before_their_mean(rows):
-    show_runs({"model": [22, 9, 40], "author": [5, 4, 5]})
+def test_quotations_stand_place_by_place_before_their_mean(rows):
+    show_quotations({"model": [22, 9, 40], "author": [5, 4, 5]})
     assert rows[1:] == [["model", "22, 9, 40", "23.7"], ["author", "5, 4, 5", "4.7"]]
 
 

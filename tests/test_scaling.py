@@ -1,5 +1,6 @@
 """Training runs to compare: what differs is what was asked for, and nothing else; the stored tables are whole."""
 import csv
+import math
 import sys
 from pathlib import Path
 
@@ -129,6 +130,12 @@ def test_the_stored_runs_are_read_by_any_column_as_numbers():
     first, *_ = stored("08_text_size.csv")
     assert by_seed[1][0] == {key: float(value) for key, value in first.items()} | {"table": float(first["table_4"])}
     assert tuple(read_runs(enough_text.NOTEBOOKS / "08_width.csv", by="width")) == enough_text.WIDTHS
+
+
+def test_a_run_that_diverged_can_be_read(tmp_path):
+    (tmp_path / "runs.csv").write_text("tokens,last\n1000,nan\n1000,1.5\n")
+    lost, well = read_runs(tmp_path / "runs.csv", by="tokens")[1000]
+    assert math.isnan(lost["last"]) and well["last"] == 1.5
 
 
 def gaps(*values):

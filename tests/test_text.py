@@ -157,7 +157,8 @@ def test_a_tokenizer_of_ones_own_may_be_as_small_as_this():
     assert text_to_token_ids("", Characters()).shape == (1, 0)
 
 
-def test_the_first_line_of_each_row_may_follow_a_line_end_and_may_be_cut_off():
+def test_the_first_line_of_each_row_may_follow_a_line_end_and_may_be_cut_off_or_empty():
     tokenizer = WordTokenizer(["\n", ".", "red", "boat"])
+    assert first_lines(torch.tensor([[0, 0, 2, 3, 1, 0]]), tokenizer) == [""]
     assert first_lines(torch.tensor([[0, 2, 3, 1, 0, 3], [3, 0, 0, 0, 0, 0], [0, 2, 2, 3, 2, 1]]), tokenizer) == [
         "red boat.", "boat", "red red boat red."]

@@ -473,6 +473,20 @@ def test_a_run_whose_last_checkpoint_could_not_be_saved_does_not_pass_for_done(f
     assert run(capsys, "--text", "my.txt", *SMALL, "max_steps=4", "checkpoint_freq=3")[::2] == (0, ""), "done already"
 
 
+@pytest.mark.parametrize("at", [1, 3])
+def test_after_a_loss_of_nan_nobody_is_told_to_make_room(at, folder, capsys, monkeypatch):
+    calls, update = itertools.count(1), loops.accumulate_gradients
+
+    def diverged(*args, **kwargs):
+        if next(calls) == at:
+            raise FloatingPointError("the training loss is nan")
+        return update(*args, **kwargs)
+
+    monkeypatch.setattr(loops, "accumulate_gradients", diverged)
+    status, out, err = run(capsys, "--text", "my.txt", *SMALL, "checkpoint_freq=12", "--no-preflight")
+    assert (status, err) == (1, "") and "There is no checkpoint yet" in out
+
+
 def test_each_machine_says_what_is_wrong_there(folder, capsys, monkeypatch):
     monkeypatch.setattr(script, "FIRST", False)
     for local_rank, words in {"0": "train.py: got option '--txt', need one of: --text", "1": ""}.items():

@@ -104,7 +104,7 @@ def plot_decay(weights: Mapping[str, Sequence[float]]) -> DescribedFigure:
 
 
 def plot_learning_rates(losses: Mapping[str, Sequence[float]]) -> DescribedFigure:
-    """The losses of the steps of some trainings, in nats per token, on a logarithmic axis: {name with the rate: losses}."""
+    """The losses of the steps of some runs, in nats per token, on a logarithmic axis: {name with the rate: losses}."""
     return plot_lines(losses, "One model, three learning rates", "loss (nats per token)", log=True)
 
 

@@ -10,6 +10,11 @@ from gpt_helpers.plot import PALETTE, DescribedFigure, new_axes
 from gpt_helpers.validate import require_known
 
 
+def worst_if_nan(loss: str) -> float:
+    """A stored loss as a number, infinite where it was none."""
+    return math.inf if math.isnan(float(loss)) else float(loss)
+
+
 class StoredRuns:
     """The table that `scripts/broken_loops.py` writes: several runs of each fault, and of the healthy program.
 
@@ -24,7 +29,7 @@ class StoredRuns:
     def of(self, fault: str) -> list[dict[str, str]]:
         """The runs of a fault, or of "healthy", the lowest validation loss at the end first. ValueError for another name."""
         require_known("fault", fault, dict.fromkeys(run["fault"] for run in self.runs))
-        return sorted((run for run in self.runs if run["fault"] == fault), key=lambda run: float(run[self.updates[-1]]))
+        return sorted((run for run in self.runs if run["fault"] == fault), key=lambda run: worst_if_nan(run[self.updates[-1]]))
 
     def ends(self, fault: str) -> list[float]:
         """The validation loss at the end of each run, the lowest first."""
@@ -32,7 +37,7 @@ class StoredRuns:
 
     def typical(self, fault: str, column: str | None = None) -> float:
         """The median of a column over the runs of a fault; when left out, of the validation loss at the end."""
-        return median(float(run[column or self.updates[-1]]) for run in self.of(fault))
+        return median(worst_if_nan(run[column or self.updates[-1]]) for run in self.of(fault))
 
     def middle(self, fault: str) -> dict[int, float]:
         """{updates: validation loss} of the run that is in the middle at the end."""

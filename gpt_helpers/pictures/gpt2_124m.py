@@ -6,19 +6,11 @@ from gpt_helpers.evaluate import History
 from gpt_helpers.plot import show_table
 
 
-def show_memory(memory: Mapping[str, int], guess: float | None = None) -> None:
-    """The parts of the memory and their sum, in GB and in multiples of the weights; and the reader's guess, if there is one.
-
-    memory: {part: bytes}, from `training_memory`. guess: how many times the weights.
-    """
+def show_memory(memory: Mapping[str, int]) -> None:
+    """The parts of the memory and their sum, in GB and in multiples of the weights; memory: {part: bytes}, `training_memory`."""
     parts = dict(memory) | {"together": sum(memory.values())}
     rows = [[part, f"{size / 1e9:.2f}", f"{size / memory['weights']:.1f}"] for part, size in parts.items()]
-    show_table(["in memory", "GB", "times the weights"], rows, "" if guess is None else f"You guessed {guess}.")
-
-
-def show_flops(flops: Mapping[str, int]) -> None:
-    """FLOPs of one step, in billions; flops: {how they were found: FLOPs}."""
-    show_table(["FLOPs of one step", "billions"], [[how, f"{number / 1e9:.0f}"] for how, number in flops.items()])
+    show_table(["in memory", "GB", "times the weights"], rows)
 
 
 def show_moments(history: History, moments: Mapping[str, int]) -> None:
@@ -28,7 +20,7 @@ def show_moments(history: History, moments: Mapping[str, int]) -> None:
                [[name, f"{train:.3f}", f"{val:.3f}", f"{val - train:.3f}"] for name, (train, val) in losses.items()])
 
 
-def show_runs(quoted: Mapping[str, Sequence[int]]) -> None:
-    """The longest quoted run at each place, in tokens, and the mean over the places; quoted: {who writes: runs}."""
-    show_table(["longest run", "place by place", "on average"],
-               [[who, ", ".join(map(str, runs)), f"{fmean(runs):.1f}"] for who, runs in quoted.items()])
+def show_quotations(lengths: Mapping[str, Sequence[int]]) -> None:
+    """The longest quotation at each place, in tokens, and the mean over the places; lengths: {who writes: one for each place}."""
+    show_table(["longest quotation (tokens)", "place by place", "on average"],
+               [[who, ", ".join(map(str, some)), f"{fmean(some):.1f}"] for who, some in lengths.items()])
