@@ -35,6 +35,11 @@ def train_steps(model: nn.Module, optimizer: Optimizer, batches: Iterable, epoch
             yield loss.item()
 
 
+def forty_steps(model: nn.Module, optimizer: Optimizer, batch: tuple[torch.Tensor, torch.Tensor]) -> list[float]:
+    """The loss before each of forty steps with the same batch, and after the last, in nats per token: 41 numbers."""
+    return list(train_steps(model, optimizer, [batch] * 41))
+
+
 def token_losses(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
     """The loss of each token of a text from the second on, in nats: (n,); the end that fills no window of 32 is left out.
 
@@ -66,14 +71,14 @@ def moves(weights: Iterable[torch.Tensor], steps: Iterable, lr: float) -> Iterat
         before = after
 
 
-def move_sizes(weights: Iterable[torch.Tensor], steps: Iterable, lr: float) -> torch.Tensor:
-    """How far weights move in each of the steps, in units of lr: 5 %, half and 95 % of them less than that, (steps, 3).
+def move_sizes(weights: Iterable[torch.Tensor], steps: Iterable, lr: float) -> tuple[torch.Tensor, ...]:
+    """How far weights move in each of the steps, in units of lr: 5 %, half and 95 % of them less than that, (steps,) each.
 
-    Weights that do not move in a step are left out of its row; where none moves, the row is 0.
+    Weights that do not move in a step are left out of it; where none moves, all three are 0.
     """
     shares = torch.tensor([0.05, 0.5, 0.95])
     moved = (move[move != 0].abs() for move in moves(weights, steps, lr))
-    return torch.stack([sizes.quantile(shares) if len(sizes) else torch.zeros(3) for sizes in moved])
+    return torch.stack([sizes.quantile(shares) if len(sizes) else torch.zeros(3) for sizes in moved], dim=1).unbind()
 
 
 def first_step(model: nn.Module, optimizer: Optimizer, lr: float) -> tuple[torch.Tensor, torch.Tensor]:

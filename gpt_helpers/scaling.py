@@ -81,7 +81,7 @@ def read_runs(path: str | Path, by: str) -> dict[int, list[dict[str, float]]]:
     return runs
 
 
-def crossing(runs: Sequence[dict[str, float]]) -> float:
+def lead_change(runs: Sequence[dict[str, float]]) -> float:
     """How many tokens of text it takes until the GPT's last loss is that of the best table.
 
     runs: those of one seed, from the shortest text to the longest, as in `read_runs`. Between two runs the gap is taken as a

@@ -21,6 +21,7 @@ from gpt_helpers.race import (
     contrasting,
     distances,
     first_step,
+    forty_steps,
     lonely_tokens,
     losses_by_frequency,
     move_sizes,
@@ -63,6 +64,12 @@ def test_a_step_for_each_batch_and_its_gradient_is_there_to_look_at():
     assert len(rest) == 5 and first > rest[0] > rest[-1]
 
 
+def test_forty_steps_with_one_batch_have_the_loss_before_each_and_after_the_last():
+    model, batch = Counter(), (torch.tensor([[0, 1]]), torch.tensor([[1, 1]]))
+    losses = forty_steps(model, torch.optim.SGD(model.parameters(), lr=1.0), batch)
+    assert losses[0] == pytest.approx(math.log(3)) and len(losses) == 41 and losses == sorted(losses, reverse=True)
+
+
 def test_a_seed_gives_the_same_gpt_and_the_same_shuffling_after_it():
     first, drawn, again, drawn_again = small_gpt(5, seed=1), torch.randperm(9), small_gpt(5, seed=1), torch.randperm(9)
     assert all(map(torch.equal, first.parameters(), again.parameters())) and drawn.tolist() == drawn_again.tolist()
@@ -90,10 +97,10 @@ def test_the_sizes_of_moves_leave_out_what_does_not_move():
     weight = nn.Parameter(torch.zeros(102))
     optimizer = torch.optim.SGD([weight], lr=0.5)
     weight.grad = torch.tensor([0.0, *range(-100, 1)])
-    [sizes] = move_sizes([weight], (optimizer.step() for _ in range(1)), lr=0.5)
-    assert sizes.tolist() == pytest.approx([5.95, 50.5, 95.05])
+    sizes = move_sizes([weight], (optimizer.step() for _ in range(1)), lr=0.5)
+    assert [size.tolist() for size in sizes] == [pytest.approx([share]) for share in (5.95, 50.5, 95.05)]
     weight.grad.zero_()
-    assert move_sizes([weight], (optimizer.step() for _ in range(2)), lr=0.5).tolist() == [[0, 0, 0]] * 2
+    assert [size.tolist() for size in move_sizes([weight], (optimizer.step() for _ in range(2)), lr=0.5)] == [[0, 0]] * 3
 
 
 def test_the_first_step_is_told_with_its_gradients():
@@ -291,7 +298,7 @@ def test_the_table_of_a_weight_has_pytorchs_numbers_under_ours_and_refuses_other
 
 
 def test_the_table_of_sizes_leaves_out_steps_that_were_not_made(shown):
-    show_sizes(torch.tensor([[1.0, 1.0, 1.0], [0.25, 0.5, 1.0]]), steps=(1, 2, 5))
+    show_sizes(torch.tensor([1.0, 0.25]), torch.tensor([1.0, 0.5]), torch.tensor([1.0, 1.0]), steps=(1, 2, 5))
     assert shown[2:] == ["| 1 | 1.00 | 1.00 and 1.00 |", "| 2 | 0.50 | 0.25 and 1.00 |"]
 
 

@@ -16,8 +16,8 @@ from gpt_helpers.scaling import (
     BATCH_SIZE,
     CONTEXT_LENGTH,
     VALIDATION,
-    crossing,
     first_below,
+    lead_change,
     learn_from,
     loaders,
     mean_by_kind,
@@ -144,17 +144,17 @@ def gaps(*values):
 
 
 def test_the_lead_changes_on_a_straight_line_over_the_logarithm_of_the_size():
-    assert crossing(gaps(1, -1)) == pytest.approx(1_000 * 10**0.5)
-    assert crossing(gaps(2, 3, -1, 5)) == pytest.approx(10_000 * 10**0.75)
+    assert lead_change(gaps(1, -1)) == pytest.approx(1_000 * 10**0.5)
+    assert lead_change(gaps(2, 3, -1, 5)) == pytest.approx(10_000 * 10**0.75)
     for runs in read_runs(enough_text.NOTEBOOKS / "08_text_size.csv", by="seed").values():      # as exercise 8.5 has it
         sizes, model, table = ([run[key] for run in runs] for key in ("tokens", "last", "table"))
-        assert crossing(runs) == pytest.approx(crossing_of_lists(sizes, model, table))
+        assert lead_change(runs) == pytest.approx(crossing_of_lists(sizes, model, table))
 
 
 @pytest.mark.parametrize("values", [(1, 2), (-1, -2), (1, 0)])
 def test_where_the_lead_does_not_change_that_is_said_in_one_line(values):
     with pytest.raises(ValueError, match=r"^the GPT is between -?\d.\d{3} and -?\d.\d{3} above the table, and the lead .*$"):
-        crossing(gaps(*values))
+        lead_change(gaps(*values))
 
 
 def test_first_below_is_where_a_curve_goes_under_for_the_first_time():

@@ -124,8 +124,7 @@ def show_steps(ours: Sequence[Mapping[str, float]], torch_has: Mapping[str, Sequ
                [[name, *(f"{number:.2e}" for number in numbers)] for name, numbers in rows.items()])
 
 
-def show_sizes(sizes: torch.Tensor, steps: Iterable[int]) -> None:
-    """A table of how far weights move in some steps, counted from 1; sizes: (steps, 3), in lr, as `move_sizes` gives them."""
-    rows = [(t, *sizes[t - 1].tolist()) for t in steps if t <= len(sizes)]
+def show_sizes(low: torch.Tensor, half: torch.Tensor, high: torch.Tensor, steps: Iterable[int]) -> None:
+    """A table of how far weights move in some steps, counted from 1; low, half, high: (steps,) each, in lr, from `move_sizes`."""
     show_table(["step", "half are below", "nine in ten are between"],
-               [[str(t), f"{median:.2f}", f"{low:.2f} and {high:.2f}"] for t, low, median, high in rows])
+               [[str(t), f"{half[t - 1]:.2f}", f"{low[t - 1]:.2f} and {high[t - 1]:.2f}"] for t in steps if t <= len(half)])
