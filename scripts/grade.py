@@ -31,7 +31,7 @@ from apart import each_apart, processors
 from class_report import Graded
 from judge import Notebook, check_named, why_missing
 from sandbox import not_isolated
-from students import students
+from students import by_platform, students
 from writable_home import use_a_writable_home
 
 LARGEST = 10**8    # bytes of a notebook that is read
@@ -187,9 +187,11 @@ def notebooks_in(folder):
             yield path, None
         elif path.parent in folders:
             yield path, f"a {path.suffix} file is no notebook" if path.suffix else "a file without an ending is no notebook"
-    for place in sorted(folders - {path.parent for path in found}):      # it has a folder for each student
+    with_files = {path.parent for path in found}
+    for place in sorted(folders):
         for path in sorted(place.iterdir()):
-            if path.is_dir() and path not in folders and not made_by_programs(path.name):
+            if (path.is_dir() and path not in folders and not made_by_programs(path.name)
+                    and (place not in with_files or by_platform(path))):      # a folder for each student, or one by its name
                 yield path, EMPTY
 
 

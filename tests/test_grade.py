@@ -184,6 +184,8 @@ def test_empty_folders_of_students_are_named_in_whatever_folder_a_download_was_p
     assert {row["student"] for row in run(SOLVED, "in")[1]} == {"Ada", "Bob", "eve", "zoe"}
     assert sorted(path for path, fault in found("in").items() if fault) == [
         "in/moodle/Bob_2_assignsubmission_file_", "in/submitted/zoe"]
+    folder("in/moodle/may_12_34_a.ipynb")      # beside notebooks, too
+    assert "in/moodle/Bob_2_assignsubmission_file_" in found("in")
 
 
 def test_a_named_folder_without_a_notebook_has_a_row_of_its_students(folder):
