@@ -22,13 +22,16 @@ FEW = 3          # students, below which nothing is said about what goes with wh
 
 
 class Graded(NamedTuple):
-    """A file that was graded. rows: (exercise's id, points, out of, line). fault: why there are none. codes: answers."""
+    """A file that was graded. rows: (exercise's id, points, out of, line). fault: why there are none. codes: answers. sheet: the
+    student's number in it.
+    """
 
     path: Path
     student: object
     rows: tuple = ()
     fault: str = ""
     codes: dict = MappingProxyType({})
+    sheet: str = ""
 
 
 class Exercise(NamedTuple):
@@ -131,6 +134,14 @@ class Class:
         for key, name, _ in self.answers("wrong"):
             wrong[self.exercises[name].section].add(key)
         return sorted(((section, len(keys)) for section, keys in wrong.items()), key=lambda pair: -pair[1])
+
+    def sheets(self):
+        """{number: the names of those who handed in its sheet}; empty where all have the same, and no own sheets."""
+        used = defaultdict(set)
+        for file in self.files:
+            if file.sheet:
+                used[int(file.sheet)].add(file.student.key)
+        return {number: sorted(name for name, _ in used[number]) for number in sorted(used)} if len(used) > 1 else {}
 
     def together(self):
         """(mistake, mistake, how many made both, how many by chance, its probability) of mistakes that come together.

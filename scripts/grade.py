@@ -31,11 +31,13 @@ from apart import each_apart, processors
 from class_report import Graded
 from judge import Notebook, check_named, why_missing
 from sandbox import not_isolated
-from students import students
+from students import by_platform, students
 from writable_home import use_a_writable_home
 
 LARGEST = 10**8    # bytes of a notebook that is read
 LIMIT = 600        # seconds for a whole submission, on the clock
+EMPTY = "there is no notebook in this folder"
+DATA = (".csv", ".jpg", ".png", ".pt", ".safetensors")      # what may lie beside a notebook without being handed in as one
 
 
 class Lesson:
@@ -152,38 +154,56 @@ def read(path):
 
 
 def submissions(names):
-    """(path, fault) of every notebook that was named, or is somewhere in a folder that was; each file once.
+    """[(path, fault)] of every notebook that was named, or is somewhere in a folder that was; each file once.
 
-    fault: why there is nothing to grade, in words, or None. A pattern with * or ? that no shell has expanded is expanded here.
+    fault: why there is nothing to grade, in words, or None. Of a student who has no notebook, whatever else was handed in is
+    listed. A pattern with * or ? that no shell has expanded is expanded here.
     """
-    seen = set()
+    found = {}
     for name in names:
         for path in map(Path, [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True)) or [name]):
-            found = list(notebooks_in(path)) if path.is_dir() else [(path, None if path.exists() else "there is no such file")]
-            for path, fault in found:
-                if path.resolve() not in seen:
-                    seen.add(path.resolve())
-                    yield path, fault
+            inside = notebooks_in(path) if path.is_dir() else [(path, None if path.exists() else "there is no such file")]
+            for path, fault in inside:
+                found.setdefault(path.resolve(), (path, fault))
+    people = students(path for path, _ in found.values())
+    with_notebook = {people[path].key for path, fault in found.values() if not fault}
+    return [(path, fault) for path, fault in found.values()
+            if not (fault and path.exists() and people[path].key in with_notebook)]
 
 
 def notebooks_in(folder):
-    """(path, None) of every notebook below a folder; (folder, fault) of a student's folder that has none."""
-    def below(folder):
-        return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() == ".ipynb" and path.is_file()
-                and not any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)]      # made by programs
+    """(path, None) of every notebook below a folder; (path, fault) of a student's folder that has none, and of files that
+    are none, where notebooks lie beside or below.
+    """
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix.lower() not in DATA
+             and not any(made_by_programs(part) for part in path.relative_to(folder).parts)]
+    found = [path for path in files if path.suffix.lower() == ".ipynb"]
+    if not found:
+        yield folder, EMPTY
+        return
+    folders = {place for path in found for place in path.parents if place == folder or folder in place.parents}
+    for path in files:
+        if path.suffix.lower() == ".ipynb":
+            yield path, None
+        elif path.parent in folders:
+            yield path, f"a {path.suffix} file is no notebook" if path.suffix else "a file without an ending is no notebook"
+    with_files = {path.parent for path in found}
+    for place in sorted(folders):
+        for path in sorted(place.iterdir()):
+            if (path.is_dir() and path not in folders and not made_by_programs(path.name)
+                    and (place not in with_files or by_platform(path))):      # a folder for each student, or one by its name
+                yield path, EMPTY
 
-    found = below(folder)
-    yield from ((path, None) for path in found)
-    if found and not any(path.parent == folder for path in found):      # one folder for each student
-        for path in sorted(folder.iterdir()):
-            if path.is_dir() and not path.name.startswith((".", "__")) and not below(path):
-                yield path, "there is no notebook in this folder"
+
+def made_by_programs(name):
+    """Whether a file or folder of this name is none that a student made."""
+    return name.startswith((".", "__"))
 
 
 def main(names):
     options = arguments(names)
     lesson, questions = lesson_of(options)
-    todo = list(submissions(options.submissions))
+    todo = submissions(options.submissions)
     if all(fault for _, fault in todo):
         sys.exit(f"no notebook to grade in {', '.join(options.submissions)}")
     if options.report:
@@ -290,18 +310,28 @@ def graded(todo, people, lesson, known, options):
 
 
 def outcome(task):
-    """(rows, no fault, {exercise's id: the answer, made anonymous}) of a submission; each call has a process of its own."""
+    """(rows, no fault, {exercise's id: answer, made anonymous}, sheet's number) of a submission, in a process of its own."""
     path, lesson, known, done = task
     notebook = read(path)
     rows = tuple(stored(notebook, lesson) if done else grade(notebook, lesson, path.parent))
     answers = {name: anonymous.answer_in(notebook, function)
                for name, function in zip(lesson.checks, lesson.functions, strict=True)} if known else {}
-    return rows, "", {name: anonymous.anonymous(source, known) for name, source in answers.items() if source}
+    codes = {name: anonymous.anonymous(source, known) for name, source in answers.items() if source}
+    return rows, "", codes, sheet_of(notebook)
+
+
+def sheet_of(notebook):
+    """The student's number that a notebook says it was made for, as text; empty when it says none."""
+    numbers = [found for cell in notebook.cells if cell.cell_type == "code"
+               for found in re.findall(r"^student *= *(\d{1,9})\b", cell.source, re.MULTILINE)]
+    return (numbers or [""])[-1]
 
 
 def stored(notebook, lesson):
     """What `grade` yields, from the outputs of a notebook that nbgrader has graded."""
     found = {check_in(cell, lesson): cell for cell in notebook.cells if cell.cell_type == "code"}
+    if not set(found) & set(lesson.checks):
+        raise ValueError("nbgrader's copy has no checks: grade it without --graded")
     for name, check in lesson.checks.items():
         message = told_in(found[name].outputs) if name in found else "✘ its check is not in the notebook"
         if missing := re.fullmatch(r"✘ NameError: name '(\w+)' is not defined", message):

@@ -5,7 +5,8 @@ notebooks. Outputs come from running them: every exercise says "to do".
 
 A sheet of each student's own: python scripts/make_exercises.py --seed-from students.csv [FOLDER]
 writes FOLDER/NAME/ for each student (FOLDER is `sheets` if none is named): the exercises that depend on a student's number,
-with the number filled in. students.csv: a name a line, and after a comma the number, if it is not to be that of the line.
+with the number filled in. students.csv, in UTF-8 and without a header: a name a line, and after a comma the number, if it is not
+to be that of the line.
 """
 import contextlib
 import copy
@@ -59,11 +60,15 @@ def sheet(exercises, number):
 def students_in(path):
     """[(name, number)] of a list of students. ValueError where a sheet could not be told from another."""
     students = {}
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        for line, row in enumerate(csv.reader(file), start=1):
-            name, number = ([field.strip() for field in row] + ["", ""])[:2]
-            if not name:
-                continue
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not in UTF-8: save it as UTF-8 (Excel: CSV UTF-8)") from None
+    for line, row in enumerate(csv.reader(text.splitlines()), start=1):
+        name, number = ([field.strip() for field in row] + ["", ""])[:2]
+        if ";" in name:
+            raise ValueError(f"line {line} is {','.join(row)!r}: separate name and number by a comma")
+        if name:
             if not re.fullmatch(r"\d*", number) or not re.fullmatch(r"[^\\/:*?\"<>|]*[^\\/:*?\"<>|. ]", name):
                 raise ValueError(f"line {line} is {','.join(row)!r}: need a name that can be a folder's, and if you like a comma "
                                  "and a whole number")

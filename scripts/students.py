@@ -48,7 +48,8 @@ def by_platform(path):
             return Student(found["name"], found["number"])
     if found := CANVAS.fullmatch(path.name):
         return Student(found["name"], found["number"], bool(found["late"]))
-    return next((Student(parts[i + 1]) for i, part in enumerate(parts[:-2]) if part in NBGRADER), None)
+    above = parts[:-1] if path.is_dir() else parts[:-2]
+    return next((Student(parts[i + 1]) for i, part in enumerate(above) if part in NBGRADER), None)
 
 
 def by_place(path, base, own):
@@ -56,16 +57,24 @@ def by_place(path, base, own):
     inside = path.absolute().relative_to(base).parts
     if len(inside) > 1 and own:
         return Student(inside[0])
-    return Student("/".join([*inside[:-1], name_in(path.stem) or path.stem]))
+    return Student("/".join([*inside[:-1], name_in(path.stem.removesuffix(".ipynb")) or path.stem]))      # as in Ada.ipynb.txt
 
 
 def folders_are_students(paths, base):
-    """Whether most folders hold one student's notebooks, and not those of a group: copies of one are still one."""
-    names = defaultdict(set)
+    """Whether most folders hold one student's notebooks, and not those of a group: copies of one are still one.
+
+    Never where a folder has notebooks of three names, or where most notebooks lie beside the folders: two students that are
+    taken for one are not noticed, one who is taken for two is.
+    """
+    names, beside = defaultdict(set), 0
     for path in paths:
         inside = path.absolute().relative_to(base).parts
-        if len(inside) > 1:
+        if len(inside) == 1:
+            beside += path.suffix.lower() == ".ipynb"
+        elif path.suffix.lower() in (".ipynb", ""):      # a folder without a notebook stands for its student
             names[inside[0]].add(name_in(path.stem))
+    if beside > len(names) or any(len(some - {""}) > 2 for some in names.values()):
+        return False
     return 2 * sum(len(some) == 1 for some in names.values()) >= len(names)
 
 

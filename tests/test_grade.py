@@ -168,6 +168,35 @@ def test_a_students_folder_without_a_notebook_is_named(folder):
     assert found("in") == {"in/ada/a.ipynb": None, "in/b.ipynb": None}      # files of a notebook, not of a student
 
 
+def test_whoever_handed_in_something_else_is_named_and_not_who_has_a_notebook_too(folder):
+    folder("in/02_loss_ada.ipynb", "in/02_loss_bob.ipynb.txt", "in/groß_12_34_essay.docx", "in/groß_late_12_35_02_loss.ipynb",
+           "in/zoe_13_36_Untitled.docx", "in/Max.pdf", "in/Eve", "in/curve.png", "in/data.csv", "in/.hidden", "in/ada.json")
+    assert {path: fault for path, fault in found("in").items() if fault} == {
+        "in/02_loss_bob.ipynb.txt": "a .txt file is no notebook", "in/zoe_13_36_Untitled.docx": "a .docx file is no notebook",
+        "in/Max.pdf": "a .pdf file is no notebook", "in/Eve": "a file without an ending is no notebook"}
+    folder("own/ada/02_loss.ipynb", "own/ada/notes.txt", "own/bob/02_loss.ipynb", "own/Zoe.zip")
+    assert {path: fault for path, fault in found("own").items() if fault} == {"own/Zoe.zip": "a .zip file is no notebook"}
+
+
+def test_empty_folders_of_students_are_named_in_whatever_folder_a_download_was_put(folder):
+    folder("in/moodle/Ada_1_assignsubmission_file_/a.ipynb", "in/moodle/Bob_2_assignsubmission_file_/a.zip",
+           "in/submitted/eve/02_loss/a.ipynb", "in/submitted/eve/images/a.svg", "in/submitted/zoe/02_loss/a.zip")
+    assert {row["student"] for row in run(SOLVED, "in")[1]} == {"Ada", "Bob", "eve", "zoe"}
+    assert sorted(path for path, fault in found("in").items() if fault) == [
+        "in/moodle/Bob_2_assignsubmission_file_", "in/submitted/zoe"]
+    folder("in/moodle/may_12_34_a.ipynb")      # beside notebooks, too
+    assert "in/moodle/Bob_2_assignsubmission_file_" in found("in")
+
+
+def test_a_named_folder_without_a_notebook_has_a_row_of_its_students(folder):
+    folder("submitted/ada/02_loss/a.ipynb", "submitted/bob/02_loss/a.zip", "submitted/zoe/01_split/a.ipynb")
+    Path("submitted/eve/02_loss").mkdir(parents=True)
+    status, rows, _ = run(SOLVED, "submitted/*/02_loss")
+    assert status == 0
+    assert {row["student"]: row["message"].removeprefix("could not be run: ") for row in rows} == {
+        "ada": "the file is empty", **dict.fromkeys(("bob", "eve"), "there is no notebook in this folder")}
+
+
 def test_a_file_that_is_named_twice_is_graded_once(folder):
     folder("in/a.ipynb")
     assert found("in/a.ipynb", "in", "in/../in/a.ipynb", str(Path("in/a.ipynb").absolute())) == {"in/a.ipynb": None}

@@ -121,8 +121,18 @@ def test_a_list_of_students_becomes_a_folder_for_each(tmp_path):
 @pytest.mark.parametrize(("text", "words"), [
     ("Ada\nAda,7\n", "line 2: Ada and 7 must not stand there twice"), ("Ada,3\nBob,3", "line 2: Bob and 3 must not stand"),
     ("a/b\n", "line 1 is 'a/b': need a name that can be a folder's"),
-    ("..,4", "line 1 is '..,4': need a name"), ("Ada,x", "line 1 is 'Ada,x'")])
+    ("..,4", "line 1 is '..,4': need a name"), ("Ada,x", "line 1 is 'Ada,x'"),
+    ("Bob\nAnna Müller;17", "line 2 is 'Anna Müller;17': separate name and number by a comma")])
 def test_a_list_that_cannot_be_used_is_refused_in_one_line_and_nothing_is_written(tmp_path, text, words):
     with pytest.raises(ValueError, match=f"^{words}.*$"):
         run(tmp_path, text)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_list_that_is_not_in_utf_8_is_named_with_what_to_do(tmp_path):
+    path = tmp_path / "students.csv"
+    path.write_text("Zoë\n", encoding="latin-1")
+    with pytest.raises(ValueError, match=r"students\.csv is not in UTF-8: save it as UTF-8 \(Excel: CSV UTF-8\)$"):
+        make_exercises.main(["--seed-from", path, tmp_path / "out"])
+    path.write_text("Zoë\n\"Müller, Anna\",17\n", encoding="utf-8-sig", newline="\r\n")
+    assert make_exercises.students_in(path) == [("Zoë", 1), ("Müller, Anna", 17)]

@@ -56,6 +56,13 @@ IDS = dict(zip(CHECKS, LESSON.checks, strict=True))
       "group 2/zoe.ipynb": ("group 2/zoe", "", False), "group 2/max_02_loss.ipynb": ("group 2/max", "", False)}, "groups"),
     ({"02_loss_ada.ipynb": ("ada", "", False), "bob-02_loss (1).ipynb": ("bob", "", False),
       "x.ipynb": ("x", "", False)}, "names"),
+    ({"7a/04_adamw_Anna.ipynb": ("7a/Anna", "", False), "7a/04_adamw_Bo.ipynb": ("7a/Bo", "", False),
+      "7a/04_adamw_Cy.ipynb": ("7a/Cy", "", False), "7b/04_adamw_Di.ipynb": ("7b/Di", "", False)}, "forms"),
+    ({"04_adamw_Anna.ipynb": ("Anna", "", False), "04_adamw_Bo.ipynb": ("Bo", "", False),
+      "late/04_adamw_Di.ipynb": ("late/Di", "", False)}, "a folder of late ones"),
+    ({"Ada/02_loss.ipynb": ("Ada", "", False), "Ada/my text.docx": ("Ada", "", False), "Ada/page.pdf": ("Ada", "", False),
+      "Bob": ("Bob", "", False), "Zoe/02_loss.ipynb": ("Zoe", "", False)}, "other files in folders"),
+    ({"02_loss_ada.ipynb": ("ada", "", False), "02_loss_bob.ipynb.txt": ("bob", "", False)}, "two endings"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_students_name_is_taken_from_where_the_platform_writes_it(files, expected):
     found = students([Path("in", name) for name in files])
@@ -283,6 +290,25 @@ def test_shares_are_of_those_that_could_be_graded_and_names_are_sorted_as_people
     assert "Your notebook could not be graded: the file is empty" in pages["feedback/Ada_02_loss.html"]
 
 
+def test_the_teacher_sees_who_used_the_sheet_of_another_and_nothing_where_there_are_no_own_sheets():
+    def page(*numbers):
+        paths = [Path(f"in/{name}.ipynb") for name in ("Anna", "Bo", "Élodie", "Anna (1)")]
+        people = students(paths)
+        files = []
+        for path, number in zip(paths, numbers, strict=True):
+            notebook = new_notebook(cells=[new_markdown_cell("student = 5"), new_code_cell("student = 9\nstudent = 8"),
+                                           new_code_cell(f"{number}\nstudents = 3")])
+            files.append(Graded(path, people[path], (row("check_perplexity", "✔"),), sheet=grade.sheet_of(notebook)))
+        return class_report.pages_of(files, LESSON, "Exercises 02")["names.html"]
+
+    shared = page("student = 1", "student = 22", "student=1  # mine", "student = 1")
+    assert "sheet of number 1: Anna, Élodie<" in shared and "of number 22" not in shared
+    assert ">Anna, 2 files, sheet 1<" in shared and ">Bo, sheet 22<" in shared      # to be compared with the teacher's list
+    assert page("student = 1", "student = 22", "student = 3", "student = 1").count("sheet of number") == 0      # Anna's two files
+    assert ", sheet" not in (same := page(*["student = 1"] * 4)) and "sheet of number" not in same
+    assert grade.sheet_of(new_notebook(cells=[new_code_cell("student = " + "9" * 5000)])) == ""
+
+
 # Names.
 
 PLANTED = '''
@@ -446,6 +472,12 @@ def test_a_notebook_that_nbgrader_has_graded_is_read_and_not_run():
     answer.source = "def perplexity(loss)\n    return loss"
     check.outputs = [new_output("error", ename="NameError", evalue="name 'perplexity' is not defined", traceback=[])]
     assert next(grade.stored(notebook, LESSON))[3] == "✘ SyntaxError: expected ':'; so perplexity is not defined"
+
+
+def test_a_copy_of_nbgraders_without_checks_is_not_counted_as_wrong_answers():
+    cells = [cell for cell in grade.read(SOLVED).cells if not cell.source.startswith("check_")]
+    with pytest.raises(ValueError, match=r"^nbgrader's copy has no checks: grade it without --graded$"):
+        list(grade.stored(new_notebook(cells=cells), LESSON))
 
 
 def test_a_name_that_a_spreadsheet_would_take_for_a_formula_is_text():
