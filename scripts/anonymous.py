@@ -2,8 +2,8 @@
 
 The code is taken apart and written anew, so comments, docstrings and the layout are gone. What names it may contain is not asked;
 only words stay that the project's own code, Python and PyTorch know. Every other name becomes name_1, name_2, …, every other
-text "…", and every other large number "..."; so does every number of a sheet of a student's own. What a student has named by words of the project alone (mark_bell) goes where
-a student of that name is in the class.
+text "…", and every other large number "...", as does each number of a student's own sheet. What a student has named by words of
+the project alone (mark_bell) goes where a student of that name is in the class.
 """
 import ast
 import builtins

@@ -108,7 +108,7 @@ class Class:
         self.mistakes, self.kinds = self.groups()
 
     def groups(self):
-        """The named mistakes, and the kinds of wrong answers that have no name, the most frequent first, and of those the dearest."""
+        """The named mistakes, and the kinds of wrong answers that have no name, the most frequent first; ties by points."""
         mistakes, kinds = {}, {}
         for key, name, result in self.answers("wrong"):
             told = result.told
