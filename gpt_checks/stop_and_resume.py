@@ -347,9 +347,9 @@ def stops(draw: Draw) -> Iterator:
     n, whole = 4 * f + draw.randint(2, f - 1), 3 * f + 1
     yield None, (n, f, 2 * f + 1, [0, f, 2 * f])
     yield "the last step is one of those", (whole, f, f + 1, [0, f])
-    yield "stopped right after an evaluation", (n, f, 2 * f, [0, f, 2 * f])
-    yield "stopped between a step and its evaluation", (n, f, 2 * f, [0, f])
-    yield "stopped after the last evaluation", (n, f, n - 1, [0, f, 2 * f, 3 * f, 4 * f, n - 1])
+    yield "a run that was stopped right after an evaluation", (n, f, 2 * f, [0, f, 2 * f])
+    yield "a run that was stopped between a step and its evaluation", (n, f, 2 * f, [0, f])
+    yield "a run that was stopped after the last evaluation", (n, f, n - 1, [0, f, 2 * f, 3 * f, 4 * f, n - 1])
 
 
 def evaluations(answer: Callable, num_steps: int, eval_freq: int, last: int, evaluated: list) -> Facts:
@@ -574,7 +574,7 @@ check_write_beside = spec(
     "6.6", "never half a file", see=("06", "The loop for real work"), right=write_beside, cases=files, use=a_save, beside=True,
     doc="write_beside(path, write): let write(place) write the new file beside path, then put it in the old one's place.",
     mistakes=exchange("beside", {
-        "write(path) writes over the old file, so that a power cut leaves half a new one: give it a place beside it":
+        "write(path) writes in the old file's place, so that a power cut leaves half a new one: give it a place beside it":
             lambda path: path,
         "the new file is written in another folder, which may be on another disk, where nothing can be moved in one go: "
         "path.with_name(…) is beside it": lambda path: path.parent.parent / path.name,

@@ -80,6 +80,11 @@ class Group:
         return len(self.students)
 
     @property
+    def points(self):
+        """The points of the exercise that gives most."""
+        return max(exercise.points for exercise in self.exercises)
+
+    @property
     def where(self):
         """The exercises in which it was made."""
         return sorted(self.exercises, key=lambda exercise: exercise.check.number)
@@ -106,7 +111,7 @@ class Class:
         self.mistakes, self.kinds = self.groups()
 
     def groups(self):
-        """The named mistakes, and the kinds of wrong answers that have no name, the most frequent first."""
+        """The named mistakes, and the kinds of wrong answers that have no name, the most frequent first; ties by points."""
         mistakes, kinds = {}, {}
         for key, name, result in self.answers("wrong"):
             told = result.told
@@ -114,7 +119,7 @@ class Class:
                 mistakes.setdefault(words, Group(words)).add(key, self.exercises[name], result.code, len(told.mistakes) == 1)
             if told.kind:
                 kinds.setdefault(told.kind, Group(told.kind)).add(key, self.exercises[name], result.code)
-        return [sorted(some.values(), key=lambda group: (-group.count, group.words)) for some in (mistakes, kinds)]
+        return [sorted(some.values(), key=lambda group: (-group.count, -group.points, group.words)) for some in (mistakes, kinds)]
 
     def answers(self, *marks):
         """(student's key, exercise's id, result) of all answers with one of these marks."""
@@ -129,11 +134,12 @@ class Class:
             yield exercise, Counter(own[name].told.mark for own in self.results.values() if name in own)
 
     def sections(self):
-        """(section, how many students were wrong in one of its exercises), the most frequent first."""
-        wrong = defaultdict(set)
+        """(section, how many students were wrong in one of its exercises), the most first; ties by their wrong answers."""
+        wrong = defaultdict(list)
         for key, name, _ in self.answers("wrong"):
-            wrong[self.exercises[name].section].add(key)
-        return sorted(((section, len(keys)) for section, keys in wrong.items()), key=lambda pair: -pair[1])
+            wrong[self.exercises[name].section].append(key)
+        most = sorted(wrong.items(), key=lambda pair: (-len({*pair[1]}), -len(pair[1])))
+        return [(section, len({*keys})) for section, keys in most]
 
     def sheets(self):
         """{number: the names of those who handed in its sheet}; empty where all have the same, and no own sheets."""
@@ -252,7 +258,7 @@ def feedback_of(file, group):
         told = named.told(line, exercise.check)
         others = max((mistake.count - 1 for mistake in group.mistakes if mistake.words in told.mistakes), default=0)
         words = line.removeprefix("✘ ").removeprefix(f"Exercise {exercise.name}: ")
-        yield exercise, told, words[:1].upper() + words[1:], others
+        yield exercise, told, words, others
 
 
 def require_free(folder):

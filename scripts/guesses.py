@@ -21,13 +21,17 @@ WIDTH, HEIGHT, EDGE, DOT = 640, 96, 40, 9      # of a picture, its margins and i
 
 
 class Question(NamedTuple):
-    """A prediction. label: what is guessed. text: the question. truth: a number, or None. guesses: (student, number)."""
+    """A prediction. label: what is guessed. text: the question. truth: a number, or None. guesses: (student, number).
+
+    unread: how many students wrote something else than a number.
+    """
 
     cell: str
     label: str
     text: str
     truth: float | None
     guesses: tuple = ()
+    unread: int = 0
 
     @property
     def numbers(self):
@@ -37,17 +41,19 @@ class Question(NamedTuple):
     def summary(self):
         """The class beside the truth, in a sentence or two."""
         truth = "" if self.truth is None else f"The truth is {number(self.truth)}."
+        unread = f"{self.unread} wrote no number that can be read." if self.unread else ""
         if not self.guesses:
-            return f"Nobody wrote down a number. {truth}".strip()
+            return f"{unread or 'Nobody wrote down a number.'} {truth}".strip()
         n, low, high = len(self.guesses), self.numbers[0], self.numbers[-1]
         middle, plural = number(median(self.numbers)), "" if n == 1 else "es"
         words = f"{n} guess{plural}, from {number(low)} to {number(high)}, median {middle}."
         if self.truth:
             near = sum(guess * self.truth > 0 and 0.5 <= guess / self.truth <= 2 for guess in self.numbers)
-            truth += f" {near} of {n} are within a factor of two."
+            truth += f" {near} of {n} {'is' if near == 1 else 'are'} within a factor of two."
         elif self.truth == 0:
-            truth += f" {self.numbers.count(0)} of {n} say so."
-        return f"{words} {truth}".strip()
+            same = self.numbers.count(0)
+            truth += f" {same} of {n} {'says' if same == 1 else 'say'} so."
+        return " ".join(filter(None, [words, unread, truth]))
 
     @property
     def listed(self):
@@ -126,6 +132,12 @@ def guess_in(notebook, question):
         return None
 
 
+def is_tried(notebook, question):
+    """Whether a copy has anything in place of the lesson's None."""
+    line = guess_line(notebook, question)
+    return line is not None and line["value"] not in ("", "None")
+
+
 def value_of(node):
     """The value of a number, or of a sum, difference, product or quotient of numbers; None for anything else."""
     if isinstance(node, ast.Constant):
@@ -145,5 +157,6 @@ def collect(questions, copies):
     for question in questions:
         guesses = {student.key: (student, guess) for student, notebook in copies
                    if (guess := guess_in(notebook, question)) is not None}
-        found.append(question._replace(guesses=tuple(guesses.values())))
+        tried = {student.key for student, notebook in copies if is_tried(notebook, question)}
+        found.append(question._replace(guesses=tuple(guesses.values()), unread=len(tried - guesses.keys())))
     return found

@@ -15,6 +15,7 @@ KINDS = {      # what a line says that names no mistake: a kind, in words that h
     r"is a `return` missing\?": "gave nothing back: a `return` is missing",
     r"whatever it is given": "gave the same, whatever it was given",
     r"^(could not be checked|stopped while it ran): its process ended": "ended its own process, or crashed it",
+    r"it took more than [\d.]+ GB of memory|it started too many processes": "took too much memory, or too many processes",
     r"^still (running|waiting) after|^could not be checked|^stopped while it ran": "did not come to an end",
     r"^the check got ": "was no function",
     r"has shape|is of type|, of type |has \d+ values|has a value, number|has dtype|; need |; PyTorch needs|has no key":
@@ -80,7 +81,7 @@ def outside_tables():
                 texts.update(arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str))
     import gpt_checks.spec
 
-    texts = {text for text in texts if kind_of(text) == OTHER} | {gpt_checks.spec.OTHER_ORDER}
+    texts = {text for text in texts if kind_of(text) == OTHER} | {gpt_checks.spec.OTHER_ORDER, gpt_checks.spec.ANOTHERS}
     return tuple(sorted(texts - tables))
 
 

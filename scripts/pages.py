@@ -5,8 +5,13 @@ import jinja2
 
 
 def sentence(words):
-    """Words with a capital and a full stop."""
-    return words[:1].upper() + words[1:] + ("" if words[-1:] in tuple(".?!") else ".")
+    """Words with a full stop; their first letter stays, since it may be that of a name in code."""
+    return words + ("" if words[-1:] in tuple(".?!") else ".")
+
+
+def heading(words):
+    """Words with a capital."""
+    return words[:1].upper() + words[1:]
 
 
 def number(value):
@@ -16,7 +21,7 @@ def number(value):
 
 TEMPLATES = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
                                loader=jinja2.FileSystemLoader(Path(__file__).resolve().parent / "report_pages"))
-TEMPLATES.filters.update(sentence=sentence, number=number)
+TEMPLATES.filters.update(sentence=sentence, heading=heading, number=number)
 
 
 def fill(template, **facts):

@@ -23,6 +23,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from simulated_class import Answer, Bank, Read, Student
 from students import students
 
+from gpt_checks.spec import ANOTHERS
+
 ROOT = Path(__file__).parent.parent
 SOLVED, HANDED_OUT = (ROOT / "notebooks" / folder / "02_loss.ipynb" for folder in ("solutions", "exercises"))
 LESSON = grade.Lesson(grade.read(SOLVED))
@@ -141,12 +143,21 @@ def test_what_has_no_name_is_grouped_by_what_it_did_in_words_of_our_own(answer, 
     ("✘ AdaError: x", "kept the check from running: an error of its own"),
     ("✘ the check printed nothing", "kept the check from printing anything"),
     ("✘ Exercise 2.1, perplexity: could not be checked: its notebook took too long", "did not come to an end"),
-    ("✘ Exercise 2.1, perplexity: stopped while it ran: more memory than it may have", "did not come to an end"),
+    ("✘ Exercise 2.1, perplexity: stopped while it ran: it took longer than it may", "did not come to an end"),
     ("✘ Exercise 2.1, perplexity: stopped while it ran: its process ended, as by os._exit or a crash",
      "ended its own process, or crashed it"),
+    ("✘ Exercise 2.1, perplexity: stopped while it ran: it took more than 3 GB of memory",
+     "took too much memory, or too many processes"),
+    ("✘ Exercise 2.1, perplexity: could not be checked: it started too many processes",
+     "took too much memory, or too many processes"),
     ("✘ Exercise 2.1, perplexity: still running after 5 seconds of work, so it was stopped.", "did not come to an end")])
 def test_a_check_that_did_not_run_is_a_kind_too(text, kind):
     assert named.told(text, named.checks()["check_perplexity"]).kind == kind
+
+
+def test_an_answer_to_a_neighbours_numbers_is_told_to_be_one():
+    check = named.checks()["check_weight_decay_for"]
+    assert named.told(line("check_weight_decay_for", check.of(2).right), check).mistakes == (ANOTHERS,)
 
 
 def test_an_answer_that_quotes_a_sentence_of_the_table_in_its_code_has_not_made_that_mistake():
@@ -255,6 +266,63 @@ def test_of_several_notebooks_of_one_student_the_best_answer_counts_once():
     assert "Ada, 2 files" in class_report.pages_of(files, LESSON, "Exercises 02")["names.html"]
 
 
+def files_with(*marks):
+    """A file for each student: {name of a check: what it told} in the order of the class."""
+    paths = [Path(f"in/Student{chr(65 + i)}.ipynb") for i in range(len(marks))]
+    people = students(paths)
+    return [Graded(path, people[path], tuple(row(name, text) for name, text in own.items()))
+            for path, own in zip(paths, marks, strict=True)]
+
+
+def sentence_of(name):
+    """The last by alphabet of the sentences in a check's table."""
+    return max(CHECKS[name][0].table)
+
+
+def test_of_mistakes_that_as_many_have_made_the_one_that_costs_most_comes_first():
+    points = {name: exercise.points for name, exercise in zip(CHECKS, class_report.exercises_of(LESSON).values(), strict=True)}
+    cheap, dear = min(points, key=points.get), max(points, key=points.get)
+    own = {name: f"✘ {sentence_of(name)}." for name in (cheap, dear)}
+    assert points[cheap] < points[dear] and sentence_of(cheap) < sentence_of(dear)
+    page = class_report.pages_of(files_with(own, own), LESSON, "Exercises 02")["report.html"]
+    assert [*Read(page).mistakes] == [sentence_of(dear), sentence_of(cheap)]
+
+
+def test_of_sections_in_which_as_many_were_wrong_the_one_with_more_wrong_answers_comes_first():
+    exercises = class_report.exercises_of(LESSON)
+    by_section = {}
+    for name, exercise in zip(CHECKS, exercises.values(), strict=True):
+        by_section.setdefault(exercise.section, []).append(name)
+    few, many = sorted(by_section.values(), key=len)[0], sorted(by_section.values(), key=len)[-1]
+    assert len(many) > 1
+    group = class_report.Class(files_with({name: "✘ x" for name in [few[0], *many]}), exercises)
+    assert [n for _, n in group.sections()] == [1, 1] and group.sections()[0][0] == exercises[IDS[many[0]]].section
+
+
+def test_a_sentence_that_begins_with_a_name_of_code_keeps_its_small_letter():
+    words = "momentum_step changes its inputs"
+    assert class_report.fill.__globals__["sentence"](words) == f"{words}."
+    file, = files_with({"check_perplexity": f"✘ Exercise 2.1, perplexity: {words}."})
+    assert f"<p>{words}.</p>" in class_report.pages_of([file], LESSON, "Exercises 02")["feedback/StudentA.html"]
+
+
+def test_wrong_answers_without_a_name_are_not_said_to_be_beyond_the_checks():
+    """The check has told each what is wrong; it only stands in no table."""
+    named_one = f"✘ {sentence_of('check_perplexity')}."
+    page = class_report.pages_of(files_with({"check_perplexity": named_one}, {"check_perplexity": "✘ x"}), LESSON, "02")
+    assert "In 1 of 2 wrong answers (50 %), none of the mistakes above was made." in page["report.html"]
+    page = class_report.pages_of(files_with({"check_perplexity": named_one}), LESSON, "02")
+    assert "Each wrong answer has a mistake from above." in page["report.html"]
+
+
+def test_the_teacher_first_sees_who_is_there_and_who_could_not_be_graded():
+    files = files_with({"check_perplexity": "✘ x"}, {})
+    files[1] = files[1]._replace(fault="the file is empty")
+    page = class_report.pages_of(files, LESSON, "02")["names.html"]
+    order = [page.index(f"<h2>{words}") for words in ("Everyone", "Could not be graded", "Who made which mistake")]
+    assert order == sorted(order)
+
+
 @pytest.mark.parametrize("name", [path.stem for path in sorted(SOLVED.parent.glob("[0-9]*.ipynb"))])
 def test_a_report_can_be_made_of_every_lesson_with_exercises(name):
     lesson, path = grade.Lesson(grade.read(ROOT / "notebooks" / "solutions" / f"{name}.ipynb")), Path("in/Ada.ipynb")
@@ -284,8 +352,9 @@ def test_shares_are_of_those_that_could_be_graded_and_names_are_sorted_as_people
     files += [Graded(path, people[path], fault="the file is empty") for path in paths[2:]]
     pages = class_report.pages_of(files, LESSON, "Exercises 02")
     page, everyone = pages["report.html"], pages["names.html"].partition("Everyone")[2]
+    assert "parentheses of its own" in page
     assert "2 of 2 students made this mistake" in page and "the notebooks of 2 could not be" in page
-    assert "2 of 2 students." in page.partition("The section with the most wrong answers")[2]
+    assert "2 of 2 students." in page.partition("The section in which most students were wrong")[2]
     assert sorted(("Zoe", "Émile", "Ada", "Fay"), key=everyone.index) == ["Ada", "Émile", "Fay", "Zoe"]
     assert "Your notebook could not be graded: the file is empty" in pages["feedback/Ada_02_loss.html"]
 
@@ -350,6 +419,27 @@ def test_what_explains_the_mistake_stays():
     source = "def bits_per_byte(losses, text):\n    total = 0.0\n    for loss in losses:\n        total += loss / math.log(2)\n" \
              "    return total / len(text.encode('utf-16'))"
     assert anonymous.anonymous(source, anonymous.known()) == source
+
+
+def test_the_names_that_an_exercise_hands_out_stay_whoever_is_in_the_class():
+    """Max Power is, and max_lr is an argument of 4.5."""
+    source = "def learning_rate(step, max_lr):\n    return max_lr"
+    assert anonymous.anonymous(source, anonymous.known(["Max Power"])) == source
+    assert "max_power" not in anonymous.anonymous("def f(max_power):\n    return max_power", anonymous.known(["Max Power"]))
+
+
+@pytest.mark.parametrize(("source", "example"), [
+    ("def weight_decay_for(steps, lr):\n    return -math.log(20.1 / 100) / (0.5 * steps)",
+     "def weight_decay_for(steps, lr):\n    return -math.log(... / 100) / (0.5 * steps)"),
+    ("weight_decay_for = lambda steps, lr, left=0.201: 1 - 0.799 ** (1 / steps)",      # as a share, and what it leaves
+     "weight_decay_for = lambda steps, lr, left=...: 1 - ... ** (1 / steps)"),
+    ("largest_batch = lambda n, one: (24e9 - 1.25 * 1024 ** 3 - 12 * n) // one",
+     "largest_batch = lambda n, one: (... - ... * 1024 ** 3 - 12 * n) // one"),
+    ("training_days = lambda n, d: 6 * n * d / (61e12 * 0.41) / 86400 + 2.5j",
+     "training_days = lambda n, d: 6 * n * d / (... * ...) / 86400 + 2.5j"),
+    ("perplexity = lambda x: 20.1 * x + 0.799", "perplexity = lambda x: 20.1 * x + 0.799")])
+def test_a_number_of_a_students_own_sheet_stays_out_of_the_example(source, example):
+    assert anonymous.anonymous(source, anonymous.known()) == example
 
 
 def test_code_that_is_no_python_gives_no_example():
@@ -528,8 +618,9 @@ def test_a_copy_is_known_by_the_cells_id_or_where_it_is_lost_by_the_lines_commen
 
 @pytest.mark.parametrize(("numbers", "words"), [
     ([], "Nobody wrote down a number. The truth is 3.1."),
-    ([2], "1 guess, from 2 to 2, median 2. The truth is 3.1. 1 of 1 are within a factor of two."),
-    ([1, 3, 10_000], "3 guesses, from 1 to 10,000, median 3. The truth is 3.1. 1 of 3 are within a factor of two.")])
+    ([2], "1 guess, from 2 to 2, median 2. The truth is 3.1. 1 of 1 is within a factor of two."),
+    ([1, 3, 10_000], "3 guesses, from 1 to 10,000, median 3. The truth is 3.1. 1 of 3 is within a factor of two."),
+    ([3, 4], "2 guesses, from 3 to 4, median 3.5. The truth is 3.1. 2 of 2 are within a factor of two.")])
 def test_the_class_is_put_beside_the_truth(numbers, words):
     [question] = guesses.questions_in(LESSON_WITH_GUESS)
     question = question._replace(guesses=tuple((None, number) for number in numbers))
@@ -540,7 +631,24 @@ def test_the_class_is_put_beside_the_truth(numbers, words):
         assert question.picture["logarithmic"] == (max(numbers) > 100)
 
 
+def test_who_wrote_no_number_that_can_be_read_is_counted():
+    people = students([Path(f"in/{name}.ipynb") for name in "abcde"])
+    copies = [(student, copy_with(value))
+              for student, value in zip(people.values(), ["3", "3,5", "about 7", "None", ""], strict=True)]
+    copies.append((copies[0][0], copy_with("'three'")))      # who has a number as well is not counted
+    [question] = guesses.collect(guesses.questions_in(LESSON_WITH_GUESS), copies)
+    assert question.unread == 2 and "median 3. 2 wrote no number that can be read. The truth" in question.summary
+    [question] = guesses.collect(guesses.questions_in(LESSON_WITH_GUESS), copies[1:3])
+    assert question.summary == "2 wrote no number that can be read. The truth is 3.1."
+
+
 LESSONS = {path.stem: guesses.questions_in(nbformat.read(path, 4)) for path in sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))}
+
+
+def test_a_questions_label_says_what_is_guessed():
+    for name, questions in LESSONS.items():
+        for question in questions:
+            assert not question.label.startswith("in "), (name, question.label)
 
 
 @pytest.mark.parametrize("name", [name for name, questions in LESSONS.items() if questions])

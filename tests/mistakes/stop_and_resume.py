@@ -276,7 +276,7 @@ def write_beside_in_a_folder_of_its_own_name(path, write):
             os.unlink(beside)
 
 
-@wrong(check_write_beside, "writes over the old file")
+@wrong(check_write_beside, "writes in the old file's place")
 def write_over(path, write):
     write(path)
 
