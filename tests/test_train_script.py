@@ -105,7 +105,8 @@ def test_the_settings_reach_what_they_are_for(folder, capsys, monkeypatch):
     def watch(model, train_loader, val_loader, optimizer, device, *args, **kwargs):
         got.update(locals())
         kwargs["scheduler"].last_epoch = 10**9      # as if finished
-        Path("runs/my/best.safetensors").touch()
+        for name in ("best.safetensors", "checkpoint.pt"):
+            Path("runs/my", name).touch()
 
     monkeypatch.setattr(script, "train_model", watch)
     monkeypatch.setattr(script, "test", lambda *args: None)
