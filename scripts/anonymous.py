@@ -53,13 +53,14 @@ def known(people=()):
                      str, list, dict, set, tuple, int, float, bytes):
             api.update(dir(home))
     words, texts, numbers, own = set(), set(), set(), {}
-    for source in solutions():
+    solved = list(solutions())
+    for source in solved:
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.FunctionDef):      # its stub is handed out, with these names
                 api.update([node.name, *(arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg))])
         if found := re.match(r"(check_\w+)\((\w+), student\)", source):
             own[found[2]] = own_numbers(named.checks()[found[1]].number)
-    for source in project_code():
+    for source in [*project_code(), *solved]:
         for node in ast.walk(ast.parse(source)):
             words.update(word for name in names_of(node) for word in words_of(name))
             if isinstance(node, ast.Constant):
@@ -76,11 +77,10 @@ def own_numbers(exercise):
 
 
 def project_code():
-    """The Python of the checks, the lessons and the solutions."""
+    """The Python of the checks and the lessons."""
     for path in sorted((ROOT / "gpt_checks").glob("*.py")):
         yield path.read_text(encoding="utf-8")
     yield from cells("notebooks")
-    yield from solutions()
 
 
 def solutions():

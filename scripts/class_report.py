@@ -198,9 +198,12 @@ def by_chance(both, a, b, n):
 
 
 def differ(rows):
-    """Whether the first and the last of some separations lie further apart than chance would bring any two of them, SURE and
-    Bonferroni as above.
+    """Whether the largest and the smallest of the differences of `separation` lie further apart than chance brings any two.
+
+    The probability must be below SURE after Bonferroni's correction for the number of pairs.
     """
+    if len(rows) < 2:
+        return False
     (*_, most, one), (*_, least, other) = rows[0], rows[-1]
     errors = NormalDist().inv_cdf(1 - SURE / (len(rows) * (len(rows) - 1)))
     return most - least > errors * math.hypot(one, other)
@@ -224,7 +227,7 @@ def pages_of(files, lesson, title, questions=()):
     facts = {
         "title": title, "group": group, "students_": len(group.all), "faults": faults, "wrong": len(wrong), "unnamed": unnamed,
         "counts": list(group.counts()), "first": shared[:3], "sections": group.sections(), "together": group.together(),
-        "separation": separation, "separate": len(separation) > 1 and differ(separation), "questions": questions,
+        "separation": separation, "separate": differ(separation), "questions": questions,
         "graded": len(group.results),
         "untried": [(exercise, counts["to do"]) for exercise, counts in group.counts()
                     if 2 * counts["to do"] > len(group.results)]}

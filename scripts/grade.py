@@ -330,7 +330,7 @@ def sheet_of(notebook):
 def stored(notebook, lesson):
     """What `grade` yields, from the outputs of a notebook that nbgrader has graded."""
     found = {check_in(cell, lesson): cell for cell in notebook.cells if cell.cell_type == "code"}
-    if not set(found) & set(lesson.checks):
+    if found.keys().isdisjoint(lesson.checks):
         raise ValueError("nbgrader's copy has no checks: grade it without --graded")
     for name, check in lesson.checks.items():
         message = told_in(found[name].outputs) if name in found else "✘ its check is not in the notebook"
