@@ -368,7 +368,11 @@ def set_aside(out: Path) -> None:
         folder = next(out / f"before-{n}" for n in range(1, 1000) if not (out / f"before-{n}").exists())
         folder.mkdir()
         for file in files:
-            file.rename(folder / file.name)
+            if file.is_symlink():                     # a relative link would lead nowhere from there
+                (folder / file.name).symlink_to(file.resolve())
+                file.unlink()
+            else:
+                file.rename(folder / file.name)
         print(f"The run that was here is now in {folder}")
     else:
         print(f"There is no run in {out} yet: this is the first")
@@ -471,6 +475,9 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         complain(f"{error} with --restart" if str(error).endswith("start over") else error)
     except RuntimeError as error:
+        if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):      # `processes` has said what came
+            complain("another process has stopped or does not answer; the same command goes on from the last checkpoint")
+            return 2
         if "memory" not in str(error) and "overflow" not in str(error):
             raise
         complain("there is too little memory: use a smaller batch_size, with a larger accumulate, or a smaller model")

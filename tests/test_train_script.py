@@ -286,10 +286,31 @@ def test_two_machines_that_share_a_folder_train_one_model(folder):
     assert torch.equal(weights("one/best.safetensors"), weights("two/best.safetensors"))
 
 
+def test_where_another_process_has_died_the_first_says_how_to_go_on(folder, capsys, monkeypatch):
+    """In a line of its own, after that of `processes`, and without a traceback; any other RuntimeError has its traceback."""
+    def raising(error):
+        def train(*args):
+            raise error
+        return train
+
+    for error in (RuntimeError("[enforce fail at gloo/transport/tcp/pair.cc:534] Connection closed by peer"),
+                  torch.distributed.DistNetworkError("the client socket has timed out")):
+        monkeypatch.setattr(script, "train", raising(error))
+        status, _, err = run(capsys, "--text", "my.txt", *SMALL)
+        assert (status, err.count("\n")) == (2, 1) and "the same command goes on from the last checkpoint" in err
+    monkeypatch.setattr(script, "train", raising(RuntimeError("a fault of the program")))
+    with pytest.raises(RuntimeError, match="a fault of the program"):
+        run(capsys, "--text", "my.txt", *SMALL)
+
+
 @pytest.mark.slow
 def test_a_restart_keeps_the_run_that_was_there(folder, capsys):
+    """Also a checkpoint that lies elsewhere, on a larger disk, with a link to it here."""
     run(capsys, "--text", "my.txt", *SMALL)
     first = everything()
+    (folder / "elsewhere").mkdir()
+    Path("runs/my/checkpoint.pt").rename("elsewhere/mine.pt")
+    Path("runs/my/checkpoint.pt").symlink_to(Path("../../elsewhere/mine.pt"))
     for n in (1, 2):
         status, out, _ = run(capsys, "--text", "my.txt", "--restart", *SMALL, "seed=5")
         assert status == 0 and f"The run that was here is now in runs/my/before-{n}" in out.replace("\\", "/")
