@@ -27,7 +27,7 @@ SEARCH = """
 import os
 
 def found(name):
-    for folder in (ROOT, HANDED_IN, HOME, os.getcwd(), "/tmp", "/home", "/root", "/work", "/grading", "/opt", "/proc/1/root"):
+    for folder in (ROOT, HANDED_IN, HOME, os.getcwd(), "/tmp", "/home", "/root", "/srv", "/grading", "/opt", "/proc/1/root"):
         for place, folders, files in os.walk(folder):
             folders[:] = [part for part in folders if part not in ("site-packages", "proc", "sys", ".git")]
             if name in files:
