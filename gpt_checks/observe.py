@@ -33,11 +33,17 @@ def listed(answer, *args):
     return as_list(answer(*args))
 
 
+class Words(str):
+    """What an answer gave, in words that can be compared and are shown without quotes; no string of an answer's own is equal."""
+
+    __repr__ = str.__str__
+
+
 def in_words(value):
-    """nan and infinity as words, which can be compared; anything else as it is."""
+    """nan and infinity as words; anything else as it is."""
     tensor = as_tensor(value)
     single = tensor is not None and tensor.numel() == 1 and tensor.is_floating_point()
-    return str(tensor.item()) if single and not tensor.isfinite() else value
+    return Words(tensor.item()) if single and not tensor.isfinite() else value
 
 
 def graph_in(value):

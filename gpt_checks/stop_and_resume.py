@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from gpt_checks.core import Draw, as_tensor, short, want_that
-from gpt_checks.observe import Model, as_list
+from gpt_checks.observe import Model, Words, as_list
 from gpt_checks.spec import Facts, exchange, spec
 
 # 6.1
@@ -435,7 +435,7 @@ def an_index(answer: Callable, *args: Any) -> Any:
     got = answer(*args)
     one = as_tensor(got)
     whole = one is not None and one.numel() == 1 and one.dtype in (torch.int64, torch.int32)
-    return str(one.item()) if whole else "None" if got is None else got
+    return Words(one.item()) if whole else Words(got) if got is None else got
 
 
 GUESSING = "guessing evenly costs ln V nats, math.log(vocab_size)"

@@ -238,10 +238,20 @@ def diverged_at_the_first_of_the_row(losses, vocab_size, patience):
     return i if i is None or not math.isfinite(losses[i]) else i - patience + 1
 
 
-@wrong(check_diverged, "gives 'None', and '", "' is right")
+@wrong(check_diverged, "gives None, and ")
 def diverged_where_losses_rise(losses, vocab_size, patience):
     rises = list(accumulate((b > a for a, b in pairwise(losses)), lambda n, up: n + 1 if up else 0))
     return rises.index(patience) + 1 if patience in rises else None
+
+
+@wrong(check_diverged, ", of type str; need ")
+def diverged_in_a_string(losses, vocab_size, patience):
+    return str(diverged_by_slices(losses, vocab_size, patience))
+
+
+@wrong(check_diverged, ", of type float; need ")
+def diverged_as_a_float(losses, vocab_size, patience):
+    return float(i) if (i := diverged_by_slices(losses, vocab_size, patience)) else None
 
 
 wrong(check_diverged, "the index is asked")(lambda *args: True if diverged_by_rows(*args) is not None else None)
