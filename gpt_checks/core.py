@@ -15,11 +15,13 @@ import sys
 import threading
 import time
 import traceback
+import types
 import warnings
 from collections.abc import Iterator
 from numbers import Integral, Real
 
 import torch
+from numpy import bool_
 
 SECONDS = 5.0      # of processor time, after which an answer is cut off; a right one takes some milliseconds
 USUAL = 0.004      # seconds that the work in `slowness` takes where SECONDS are enough
@@ -328,10 +330,15 @@ def unchanged(old, new):
     return old is None or old == new or (old != old and new != new)      # nan is not even equal to itself
 
 
-def parameter_name(function, i):
-    """The name of a function's i-th parameter, as its author wrote it."""
+def parameter_names(function):
+    """The names of a function's parameters, as its author wrote them."""
     code = getattr(function, "__code__", None)
-    return f"`{code.co_varnames[i]}`" if code and i < code.co_argcount else f"number {i + 1}"
+    return [*code.co_varnames[: code.co_argcount]] if isinstance(code, types.CodeType) else []
+
+
+def parameter_name(function, i):
+    """The name of a function's i-th parameter, or its number."""
+    return f"`{names[i]}`" if i < len(names := parameter_names(function)) else f"number {i + 1}"
 
 
 # Comparing.
@@ -340,7 +347,7 @@ def what_is_wrong(got, want, *, scales=(), name="the result", rtol=1e-4, atol=1e
     """What is wrong with a result, as its kind or its numbers tell; None when they tell nothing.
 
     want: a number, a tensor, a string, None, or a tuple or list of these. A whole number asks for a whole number, a
-    float accepts every number or tensor of one element without dimensions.
+    float accepts every number or tensor of one element.
     scales: {what it is, in words: number}, to name a constant factor between the result and want. name: what it is called.
     """
     if fault := kind_fault(got, want):
@@ -357,22 +364,28 @@ def want_that(condition, words):
 def same(got, want, rtol=1e-4, atol=1e-6, lenient=False):
     """Whether two values agree: kinds, shapes and numbers. lenient: kinds aside, and nan equals nan, to recognise a mistake."""
     if isinstance(want, str | bool) or want is None:
-        return type(got) is type(want) and got == want
+        return type(got := plain(got)) is type(want) and got == want
     if isinstance(want, list | tuple):
         return isinstance(got, list | tuple) and len(got) == len(want) and all(
             same(g, w, rtol, atol, lenient) for g, w in zip(got, want, strict=True))
     if not lenient and kind_fault(got, want):
         return False
-    got, want = as_tensor(got), as_tensor(want)
+    got, want = as_tensor(got, want), as_tensor(want)
     if got is None or want is None or got.shape != want.shape:
         return False
     return torch.allclose(got.double(), want.double(), rtol, atol, equal_nan=lenient)
 
 
-def as_tensor(value):
-    """A detached tensor on the CPU of a number or tensor; None for anything else."""
+def plain(value):
+    """A truth value of NumPy's as Python's; anything else as it is."""
+    return bool(value) if isinstance(value, bool_) else value
+
+
+def as_tensor(value, want=None):
+    """A detached tensor on the CPU of a number or tensor; None for anything else. Where want is one number, so is one element."""
     if isinstance(value, torch.Tensor) and not value.is_complex() and value.layout == torch.strided and not value.is_meta:
-        return value.detach().cpu()
+        single = value.numel() == 1 and (wanted := as_tensor(want)) is not None and wanted.ndim == 0
+        return value.detach().cpu().reshape(()) if single else value.detach().cpu()
     if isinstance(value, Integral) and abs(int(value)) >= 2**63:
         return torch.tensor(float("inf"))
     if isinstance(value, Real):
@@ -384,6 +397,7 @@ def kind_fault(got, want):
     """What is wrong with the kind of a result (type, shape, dtype), in words; None when nothing is."""
     if got is None:
         return "is None: is a `return` missing?"
+    got = plain(got)
     if isinstance(want, str | bool | type(None)):
         return None if isinstance(got, type(want)) else f"is {short(got)}, of type {type(got).__name__}; need {short(want)} here"
     if isinstance(want, list | tuple):
@@ -398,7 +412,7 @@ def kind_fault(got, want):
     if as_tensor(got) is None or (isinstance(want, torch.Tensor) and want.ndim and not isinstance(got, torch.Tensor)):
         needed = f"a tensor of shape {tuple(want.shape)}" if isinstance(want, torch.Tensor) and want.ndim else "a number"
         return f"is of type {type(got).__name__}; need {needed}"
-    tensor, wanted = as_tensor(got), as_tensor(want)
+    tensor, wanted = as_tensor(got, want), as_tensor(want)
     if tensor.shape != wanted.shape:
         return f"has shape {tuple(tensor.shape)}; need {f'shape {tuple(wanted.shape)}' if wanted.ndim else 'a single number'}"
     if wanted.dtype == torch.bool or tensor.dtype == torch.bool:
@@ -423,7 +437,7 @@ def generic(got, want, scales, name, rtol, atol):
         return generic(got[i], want[i], scales, f"number {i + 1} of {len(want)} in {name}", rtol, atol)
     if isinstance(want, str | bool | type(None)):
         return None
-    got, want = as_tensor(got).double(), as_tensor(want).double()
+    got, want = as_tensor(got, want).double(), as_tensor(want).double()
 
     def close(a, b):
         return a.shape == b.shape and torch.allclose(a, b, rtol, atol)
@@ -459,8 +473,9 @@ def factor_between(got, want, rtol):
 
 def places(got, want, name, close):
     """What is wrong with where the numbers of a tensor stand; None when it does not show."""
-    if (got - want).std() < 1e-5 * (1 + want.abs().max()):
-        return f"{name} is off by the same {(got - want).mean():.4g} everywhere"
+    off, little = got - want, 1e-5 * (1 + want.abs().max())
+    if (off - off.mean()).abs().max() < little < off.mean().abs():
+        return f"{name} is off by the same {off.mean():.4g} everywhere"
     if close(got.flatten().sort().values, want.flatten().sort().values):
         return f"{name} has the right numbers at the wrong places"
     right = torch.isclose(got, want, 1e-4, 1e-6)

@@ -18,7 +18,8 @@ from gpt_checks.core import Answer, Draw, NotYet, TooSlow
 from gpt_checks.numbers import VALUES, numbers_of, sheets
 
 OTHER_ORDER = "the arguments are taken in another order than the check gives; keep the stub's first line"
-ANOTHERS = "this is the answer to another student's numbers; take yours, as they are printed for your number"
+ANOTHERS = "another student's numbers give this; take yours, as they are printed for your number"
+AT_ONCE = "it is as if two things were wrong: "
 FAILED = object()      # in place of a fact: the mistake cannot be computed for these inputs
 
 
@@ -44,6 +45,7 @@ class Spec:
     rtol: float = 1e-4                   # how far numbers may be off, as a share of the right ones
     atol: float = 1e-6                   # and how far besides
     hint: str = ""                       # where to look when the shapes of two tensors do not fit
+    names: Sequence[str] = ()            # of the stub's parameters
     beside: bool = False                 # whether `use` runs in the answer's process when that is another; then it gives Facts
 
     def facts(self, answer: Callable, args: tuple) -> Facts:
@@ -67,7 +69,7 @@ def spec(number: str, title: str, *, see: tuple[str, str], doc: str, own: Mappin
     own: for numbers of each student's own, {name: the values that it can have}. `right` and `cases` take them by these names,
     and the check is called with the student's number as well.
     """
-    given = Spec(**data)
+    given = Spec(**data, names=re.findall(r"(\w+)[^,]*", doc.partition("(")[2].partition(")")[0]))
     table = {words: some if isinstance(some, list) else [some] for words, some in given.mistakes.items()}
     if own:
         VALUES[number] = own
@@ -174,15 +176,31 @@ class Run:
             places = [place for place in self.values if only in (None, place[1])]
             wrong = self.wrong.intersection(places)
             places.sort(key=lambda place: place not in wrong)      # what is wrong tells most mistakes apart
+            found = []
             for some in chain(zip(range(len(self.known))), self.pairs(places, earlier)) if wrong else ():
-                if self.agrees(places, some):
-                    changed = set().union(*map(self.changes, some))      # nothing, where only the kind of the result is wrong
-                    if changed & wrong and not changed & earlier:
-                        return self.with_case("; and ".join(self.known[j][0] for j in some), wrong)
+                if self.agrees(places, some) and self.may_tell(some, wrong, earlier):
+                    words = self.with_case("; and ".join(self.known[j][0] for j in some), wrong)
+                    if len(some) == 1 or self.apart(*some):
+                        return words
+                    found.append(words)
+                    if len(found) > 1:
+                        break      # both can hardly be true
+            if len(found) == 1:
+                return AT_ONCE + found[0]
             if only and (self.odd(wrong) or (wrong and self.constant(wrong))):
                 return None      # that is told first
             earlier.update(places if only else ())
         return None
+
+    def may_tell(self, mistakes: tuple, wrong: set, earlier: set) -> bool:
+        """Whether mistakes change what is wrong, and nothing before it; of another's numbers, a constant answer tells nothing."""
+        changed = set().union(*map(self.changes, mistakes))      # nothing, where only the kind of the result is wrong
+        anothers = self.known[mistakes[0]][0] == ANOTHERS and self.constant(wrong)
+        return bool(changed & wrong) and not changed & earlier and not anothers
+
+    def apart(self, one: int, other: int) -> bool:
+        """Whether two mistakes change different facts, so that each is seen by itself."""
+        return not {name for _, name in self.changes(one)} & {name for _, name in self.changes(other)}
 
     def pairs(self, places: list, earlier: set) -> Iterator[tuple[int, int]]:
         """Two mistakes that exchange different steps and, each in its first form, together change each fact that is wrong."""
@@ -245,7 +263,7 @@ class Run:
 
     def meaning(self, case: str | None, args: tuple, error: NotYet) -> str:
         """What an error says with which the answer stopped, and a mistake that stops with the same error, or a hint."""
-        if self.in_another_order([*self.rows, (case, args)]):
+        if "changes its input" not in str(error) and self.in_another_order([*self.rows, (case, args)]):
             return OTHER_ORDER
         words = str(error)
         if self.spec.hint and "must match the size of tensor" in words:
@@ -260,7 +278,9 @@ class Run:
         return words if at_once or not case else f"{case}: {words}"
 
     def in_another_order(self, drawn: list) -> bool:
-        """Whether the answer is right as soon as its first arguments change places."""
+        """Whether the answer, whose first line is not the stub's, is right as soon as its first arguments change places."""
+        if core.parameter_names(self.answer.function) == [*self.spec.names]:
+            return False
         for order in [*permutations(range(min(3, len(drawn[0][1]))))][1:]:
             copies = [(case, [arg.clone() if isinstance(arg, torch.Tensor) else arg for arg in args]) for case, args in drawn]
             other = Answer(lambda *args, order=order: self.answer.function(*(args[i] for i in order), *args[len(order):]))

@@ -19,7 +19,8 @@ import torch
 from mistakes import RIGHT, WRONG
 
 from gpt_checks import core
-from gpt_checks.spec import spec
+from gpt_checks.numbers import VALUES, numbers_of
+from gpt_checks.spec import several, spec
 
 ROOT = Path(__file__).parent.parent
 for path in sorted((ROOT / "tests" / "mistakes").glob("[a-z]*.py")):
@@ -206,7 +207,8 @@ def test_what_numbers_alone_tell(got, want, words):
 
 @pytest.mark.parametrize(("got", "want"), [
     (torch.tensor(3), 3), (numpy.int64(3), 3), (numpy.float32(2.5), 2.5), (torch.tensor(2.5).double(), 2.5), (2, 2.0),
-    ([1, 2], (1, 2)), (X.double(), X), (X.clone().requires_grad_(), X)])
+    ([1, 2], (1, 2)), (X.double(), X), (X.clone().requires_grad_(), X), (torch.tensor([[2.5]]), 2.5),
+    (torch.tensor([2.5]), torch.tensor(2.5)), (numpy.True_, True)])
 def test_a_right_value_in_another_kind_is_right(got, want):
     assert core.same(got, want)
 
@@ -218,6 +220,50 @@ def test_a_mistake_that_changes_nothing_explains_nothing(capsys):
                  mistakes={"n is rounded down": [{"whole": math.floor}], "n is counted from 1": [{"whole": lambda n: n + 1}]})
     assert "n is counted from 1" in verdict(capsys, check, lambda n: 2 * n + 2)
     assert "a float; need whole numbers" in verdict(capsys, check, lambda n: 2.0 * n)
+
+
+def made(right, mistakes, cases, **more):
+    """A check of an exercise that no sheet has."""
+    return spec("0.1", "made up", see=("01", "Batches"), right=right, cases=cases, mistakes=mistakes, **more)
+
+
+def area(height, width, *, sides=lambda h, w: (h, w), times=lambda h, w: h * w, given=1.0):
+    return given * times(*sides(height, width))
+
+
+def rectangles(draw):
+    return [(None, (draw.uniform(1, 9), draw.uniform(1, 9))) for _ in range(4)]
+
+
+def test_two_mistakes_in_one_result_are_told_with_care_and_only_when_no_other_two_explain_it(capsys):
+    """A number that two mistakes give may have come about in another way; two results that are wrong are told each by itself."""
+    twice = {"the height is doubled": {"sides": lambda h, w: (2 * h, w)}, "the sides are added": {"times": lambda h, w: h + w}}
+    check = made(area, twice, rectangles, doc="area(height, width)")
+    assert "it is as if two things were wrong: the height is doubled; and the sides are added" in verdict(
+        capsys, check, lambda height, width: 2 * height + width)
+    doubled = {"the height is doubled": {"sides": lambda h, w: (2 * h, w)}, "the area is doubled": {"given": 2.0},
+               "the width is doubled": {"sides": lambda h, w: (h, 2 * w)}}
+    check = made(area, doubled, rectangles, doc="area(height, width)")
+    assert "as if" not in verdict(capsys, check, lambda height, width: 4 * height * width)
+    both = made(lambda h, w, *, a=area, p=lambda h, w: 2 * h + 2 * w: (a(h, w), p(h, w)),
+                {"the sides are added": {"a": lambda h, w: h + w}, "half of the sides are missing": {"p": lambda h, w: h + w}},
+                rectangles, doc="both(h, w)", use=several("the area", "the perimeter"))
+    assert ": the sides are added; and half of the sides are missing" in verdict(capsys, both, lambda h, w: (h + w, h + w))
+
+
+def test_arguments_in_another_order_are_told_only_to_those_who_have_changed_the_first_line(capsys):
+    check = made(lambda n, parts: n / parts, {}, rectangles, doc="share(n, parts)")
+    assert "another order" in verdict(capsys, check, lambda parts, n: n / parts)
+    assert "another order" not in verdict(capsys, check, lambda n, parts: parts / n)
+
+
+def test_an_answer_that_always_gives_the_same_is_not_said_to_be_another_students(monkeypatch):
+    monkeypatch.delitem(VALUES, "0.1", raising=False)
+    check = made(lambda n, *, room: max(0, int(room - n)), {}, lambda draw, room: [(None, (n,)) for n in (2, 4, 5)],
+                 doc="largest(n)", own={"room": (1.0, 20.0, 30.0)})
+    mine = next(student for student in range(3) if numbers_of("0.1", student) == {"room": 30.0})
+    assert "another student's numbers give this" in check.verdict(lambda n: 20 - n, mine)[1]
+    assert "another student" not in check.verdict(lambda n: 0, mine)[1]
 
 
 def test_what_an_answer_raises_is_told_with_its_own_line(capsys):
