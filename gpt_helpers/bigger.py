@@ -1,5 +1,4 @@
 """Runs to compare, for lesson 10 and `scripts/bigger.py`: the loop of lesson 05 on the harbour log, each cure an option."""
-import csv
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from gpt_helpers.data import entry_windows
+from gpt_helpers.files import read_table
 from gpt_helpers.healthy import CONFIG, END_ID, LOG
 from gpt_helpers.loss import calc_loss_batch, calc_loss_loader
 from gpt_helpers.model import GPTModel
@@ -101,9 +101,8 @@ def smooth(losses: Sequence[float], width: int = 10) -> dict[int, float]:
 def read_losses(path: str | Path) -> dict[tuple[str, float], list[float]]:
     """{(setting, peak rate): validation losses, seed by seed}, from the table that `scripts/bigger.py` writes."""
     losses = {}
-    with open(path, newline="", encoding="utf-8") as file:
-        for run in csv.DictReader(file):
-            losses.setdefault((run["setting"], float(run["rate"])), []).append(float(run["loss"]))
+    for run in read_table(path):
+        losses.setdefault((run["setting"], float(run["rate"])), []).append(float(run["loss"]))
     return losses
 
 

@@ -26,7 +26,6 @@ from gpt_helpers.parallel import rank
 from gpt_helpers.sharding import gathered, gathered_state, sharded_like, sharded_state
 from gpt_helpers.state import TrainState, deferred_interrupts, require_state, set_random_state
 from gpt_helpers.validate import require_file, require_finite_weights
-from gpt_helpers.weights import save_weights
 
 FORMAT, VERSION = "gpt_helpers checkpoint", 2
 NUMPY_SCALARS = [np.float64(0).__reduce__()[0], np.dtype, *(type(np.dtype(kind)) for kind in "fdilq?U")]      # for learning rates
@@ -48,13 +47,6 @@ def save_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, tr
                "training": training, "optimizer": optimizer_state,
                "optimizer_class": type(optimizer).__name__, "data": data}
     write_atomically(path, lambda temporary: torch.save(content, temporary))
-
-
-def save_best(path: str | Path, model: nn.Module) -> None:
-    """`save_weights`; of several processes all take part, and the first writes."""
-    model = gathered(model)
-    if rank() == 0:
-        save_weights(path, model)
 
 
 def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, *, data: dict | None = None,

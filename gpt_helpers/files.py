@@ -4,6 +4,7 @@ import csv
 import glob
 import io
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -26,8 +27,6 @@ def write_atomically(path: str | Path, write: Callable[[Path], Any]) -> None:
             write(temporary)
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
-            with contextlib.suppress(OSError):       # a temporary file is private to its owner; some disks have no owners
-                temporary.chmod(0o666 & ~umask())
             replace(temporary, path)
     except Exception as error:      # torch and safetensors each raise their own for a full disk
         raise OSError(f"{name} could not be written ({reason(error, path.parent)}). "
@@ -48,6 +47,12 @@ def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, text.getvalue())
 
 
+def read_table(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a CSV file, dicts of text."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 @contextlib.contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
     """A new empty file with a unique name in the folder of `path`, removed afterwards; abandoned ones are removed, too."""
@@ -55,13 +60,13 @@ def temporary_beside(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             if time.time() - old.stat().st_mtime > ABANDONED:
                 old.unlink()
-    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary.touch(exist_ok=False)
     try:
-        yield Path(name)
+        yield temporary
     finally:
         with contextlib.suppress(OSError):
-            Path(name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -87,13 +92,6 @@ def locked(folder: str | Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def umask() -> int:
-    """The permissions that this process denies to new files."""
-    now = os.umask(0o022)
-    os.umask(now)
-    return now
 
 
 def replace(temporary: Path, path: Path) -> None:

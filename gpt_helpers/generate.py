@@ -58,7 +58,8 @@ def extend(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: 
     require_positive(context_size=context_size)
     require_integers(0, max_new_tokens=max_new_tokens)
     model = unwrap(model)                       # a compiled one would be compiled again for every new length
-    idx = as_batch(idx, next(model.parameters()).device)
+    idx = torch.as_tensor(idx, device=next(model.parameters()).device)
+    idx = idx.unsqueeze(0) if idx.ndim == 1 else idx
     kv_cache, new = model.new_kv_cache(), idx
     stopped = torch.zeros(len(idx), 1, dtype=torch.bool, device=idx.device)
     for _ in range(max_new_tokens):
@@ -86,12 +87,6 @@ def draw_tokens(next_probs: Callable[[torch.Tensor], torch.Tensor], idx: torch.T
         drawn = [draw.choices(range(len(probs)), probs) for probs in next_probs(idx).tolist()]      # (B, 1)
         idx = torch.cat([idx, idx.new_tensor(drawn)], dim=1)
     return idx
-
-
-def as_batch(idx: torch.Tensor | Sequence[int], device: torch.device) -> torch.Tensor:
-    """A prompt as (B, T) token ids on this device; a list or (T,) is a batch of one."""
-    idx = torch.as_tensor(idx, device=device)
-    return idx.unsqueeze(0) if idx.ndim == 1 else idx
 
 
 def longest_match(ids: torch.Tensor, text_ids: torch.Tensor) -> int:

@@ -1,5 +1,4 @@
 """The race of lesson 04: one small GPT, several optimizers, and the tokens on which one wins."""
-import csv
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,11 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector
 from torch.optim import Optimizer
 
+from gpt_helpers.files import read_table
 from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
 
-TUNING, RACE = range(1, 4), range(4, 14)      # the seeds that chose each learning rate, and those of the race itself
+RACE = range(4, 14)      # the seeds of the race itself; three others chose each learning rate
 FREQUENCIES = {"once or twice": (1, 2), "3 to 9 times": (3, 9), "10 to 99 times": (10, 99), "100 times or more": (100, 10**9)}
 
 
@@ -155,35 +155,10 @@ def toy_examples() -> torch.Tensor:
     return y * x
 
 
-class SharedAdam(Optimizer):
-    """Adam, except that many weights share one v, the average of their mean squared gradient.
-
-    share: "tensor", the weights of a tensor; or "model", all weights there are. betas 0.9 and 0.999, eps 1e-8, no decay.
-    """
-
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, share: str):
-        super().__init__(params, {"lr": lr})
-        self.share = share
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Move every weight."""
-        [group] = self.param_groups
-        squares = [p.grad.square() for p in group["params"]]
-        of_all = parameters_to_vector(squares).mean()
-        for p, square in zip(group["params"], squares, strict=True):
-            state = self.state[p]
-            state["step"] = t = state.get("step", 0) + 1
-            state["m"] = 0.9 * state.get("m", 0) + 0.1 * p.grad
-            state["v"] = 0.999 * state.get("v", 0) + 0.001 * (square.mean() if self.share == "tensor" else of_all)
-            p -= group["lr"] * state["m"] / (1 - 0.9**t) / ((state["v"] / (1 - 0.999**t)).sqrt() + 1e-8)
-
-
 def read_race(path: str | Path) -> list[dict[str, Any]]:
     """The table that `scripts/optimizer_race.py` writes: a dict for each run."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [run | {name: float(value) for name, value in run.items() if name != "rule"} | {"seed": int(run["seed"])}
-                for run in csv.DictReader(file)]
+    return [run | {name: float(value) for name, value in run.items() if name != "rule"} | {"seed": int(run["seed"])}
+            for run in read_table(path)]
 
 
 def raced(path: str | Path) -> dict[str, list[dict[str, Any]]]:

@@ -1,5 +1,4 @@
 """Runs to compare, for lesson 08 and `scripts/enough_text.py`: a small GPT of any width, on any amount of harbour log."""
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch.utils.data import DataLoader, RandomSampler
 
 from gpt_helpers.data import entry_windows
 from gpt_helpers.evaluate import History
+from gpt_helpers.files import read_table
 from gpt_helpers.language import END, KINDS, HarbourLog
 from gpt_helpers.model import GPTModel
 from gpt_helpers.train import train_model
@@ -72,12 +72,11 @@ def read_runs(path: str | Path, by: str) -> dict[int, list[dict[str, float]]]:
     Where tables were counted on the same text, "table" is the loss of the best of them.
     """
     runs = {}
-    with open(path, newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            run = {key: float(value) for key, value in line.items()}
-            if tables := [loss for key, loss in run.items() if key.startswith("table_")]:
-                run["table"] = min(tables)
-            runs.setdefault(int(run[by]), []).append(run)
+    for line in read_table(path):
+        run = {key: float(value) for key, value in line.items()}
+        if tables := [loss for key, loss in run.items() if key.startswith("table_")]:
+            run["table"] = min(tables)
+        runs.setdefault(int(run[by]), []).append(run)
     return runs
 
 

@@ -4,13 +4,13 @@ import copy
 import math
 import random
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -112,9 +112,8 @@ def random_state(loader: DataLoader | None = None) -> dict:
         state["cuda"] = torch.cuda.get_rng_state_all()
     if torch.backends.mps.is_available():
         state["mps"] = torch.mps.get_rng_state()
-    if numpy := sys.modules.get("numpy"):
-        kind, keys, *rest = numpy.random.get_state()
-        state["numpy"] = [kind, keys.tolist(), *rest]
+    kind, keys, *rest = np.random.get_state()
+    state["numpy"] = [kind, keys.tolist(), *rest]
     if generator := own_generator(loader):
         state["loader"] = generator.get_state()
     return state
@@ -128,8 +127,7 @@ def set_random_state(state: dict, loader: DataLoader | None = None) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
     if "mps" in state and torch.backends.mps.is_available():
         torch.mps.set_rng_state(state["mps"])
-    if "numpy" in state and (numpy := sys.modules.get("numpy")):
-        numpy.random.set_state(state["numpy"])
+    np.random.set_state(state["numpy"])
     if "loader" in state:
         own_generator(loader).set_state(state["loader"])
 

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
-from gpt_helpers.checkpoint import describe_data, require_storable, resume_training, save_best, save_checkpoint, settings
+from gpt_helpers.checkpoint import describe_data, require_storable, resume_training, save_checkpoint, settings
 from gpt_helpers.diagnose import require_sound
 from gpt_helpers.evaluate import History, evaluate_model, generate_and_print_sample
 from gpt_helpers.exchange import exchange, from_first, no_loss, one_stop_button, tell, turn
@@ -35,6 +35,7 @@ from gpt_helpers.validate import (
     require_prompt,
     require_trainable,
 )
+from gpt_helpers.weights import save_weights
 
 
 def train_model_simple(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, optimizer: Optimizer,
@@ -98,8 +99,7 @@ def updates(model: nn.Module, loader: DataLoader, optimizer: Optimizer, device: 
         loss, tokens = accumulate_gradients(micro_batches, model, device, first=state.step * accumulate)
         if max_grad_norm is not None:
             updated = [p for group in optimizer.param_groups for p in group["params"]]
-            norm = whole(nn.utils.clip_grad_norm_(updated, max_grad_norm))
-            require_finite(norm.item(), what="gradient norm")
+            require_finite(whole(nn.utils.clip_grad_norm_(updated, max_grad_norm)).item(), what="gradient norm")
         with state.commit(loader):
             optimizer.step()
             state.step += 1
@@ -161,7 +161,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
             losses = evaluate_model(model, train_loader, val_loader, device, eval_iter)
         require_finite(*losses, what="evaluated losses")
         if best_path and from_first(losses[1] < min(history.val_losses, default=math.inf) or not Path(best_path).exists()):
-            save_or_say(save_best, best_path, model)
+            save_or_say(save_weights, best_path, model)
         with state.commit(train_loader):
             for row, value in zip(history, (*losses, state.tokens_seen), strict=True):
                 row.append(value)

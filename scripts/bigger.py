@@ -3,7 +3,6 @@
 Trains GPTs on the harbour log, each setting with several seeds, and stores a line for each run in `notebooks/10_bigger.csv`.
 Lines that are there already are kept, so it can be stopped and started again.
 """
-import csv
 from pathlib import Path
 
 import torch
@@ -20,7 +19,7 @@ from gpt_helpers.bigger import (
     warm_up,
     warm_up_and_decay,
 )
-from gpt_helpers.files import write_table
+from gpt_helpers.files import read_table, write_table
 
 PATH = Path(__file__).resolve().parent.parent / "notebooks" / "10_bigger.csv"
 RATES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
@@ -46,8 +45,7 @@ def main():
     torch.set_num_threads(1)      # the same numbers however many cores there are
     lines = {}
     if PATH.exists():
-        with open(PATH, newline="", encoding="utf-8") as file:
-            lines = {(line["setting"], float(line["rate"]), int(line["seed"])): line for line in csv.DictReader(file)}
+        lines = {(line["setting"], float(line["rate"]), int(line["seed"])): line for line in read_table(PATH)}
     for key in WANTED:
         if key not in lines:
             lines[key] = one_line(*key)

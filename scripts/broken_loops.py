@@ -7,7 +7,6 @@ Takes about an hour on two cores. Lines that are there already are kept, so it c
     python scripts/broken_loops.py          the runs that are missing
     python scripts/broken_loops.py tests    the tests of `preflight` once more, for all lines; the runs stay as they are
 """
-import csv
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 from gpt_helpers import broken
 from gpt_helpers.data import entry_windows
 from gpt_helpers.diagnose import preflight
-from gpt_helpers.files import write_table
+from gpt_helpers.files import read_table, write_table
 from gpt_helpers.healthy import CONFIG, END_ID, LOG, STEPS
 from gpt_helpers.instruments.model import writing_loss
 
@@ -56,8 +55,7 @@ def main() -> None:
     torch.set_num_threads(1)      # the same numbers however many cores there are
     lines = {}
     if PATH.exists():
-        with open(PATH, newline="", encoding="utf-8") as file:
-            lines = {(line["fault"], int(line["seed"])): line for line in csv.DictReader(file)}
+        lines = {(line["fault"], int(line["seed"])): line for line in read_table(PATH)}
     if sys.argv[1:] == ["tests"]:
         for (fault, seed), line in lines.items():
             line["found_by"] = found_by(a_training(fault, seed))

@@ -9,15 +9,42 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch.nn.utils import parameters_to_vector
 
 from gpt_helpers.data import create_dataloader, split_tokens
 from gpt_helpers.files import write_table
 from gpt_helpers.loss import calc_token_losses
-from gpt_helpers.race import RACE, TUNING, SharedAdam, losses_by_frequency, read_race, small_gpt, train_steps
+from gpt_helpers.race import RACE, losses_by_frequency, read_race, small_gpt, train_steps
 from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids
 
 PATH = Path(__file__).resolve().parent.parent / "notebooks" / "04_race.csv"
-EPOCHS = 10
+EPOCHS, TUNING = 10, range(1, 4)
+
+
+class SharedAdam(torch.optim.Optimizer):
+    """Adam, except that many weights share one v, the average of their mean squared gradient.
+
+    share: "tensor", the weights of a tensor; or "model", all weights there are. betas 0.9 and 0.999, eps 1e-8, no decay.
+    """
+
+    def __init__(self, params, lr, share):
+        super().__init__(params, {"lr": lr})
+        self.share = share
+
+    @torch.no_grad()
+    def step(self):
+        """Move every weight."""
+        [group] = self.param_groups
+        squares = [p.grad.square() for p in group["params"]]
+        of_all = parameters_to_vector(squares).mean()
+        for p, square in zip(group["params"], squares, strict=True):
+            state = self.state[p]
+            state["step"] = t = state.get("step", 0) + 1
+            state["m"] = 0.9 * state.get("m", 0) + 0.1 * p.grad
+            state["v"] = 0.999 * state.get("v", 0) + 0.001 * (square.mean() if self.share == "tensor" else of_all)
+            p -= group["lr"] * state["m"] / (1 - 0.9**t) / ((state["v"] / (1 - 0.999**t)).sqrt() + 1e-8)
+
+
 RULES = {
     "SGD": (torch.optim.SGD, (0.35, 0.5, 0.7, 1.0, 1.4, 2.0)),
     "momentum": (partial(torch.optim.SGD, momentum=0.9), (0.07, 0.1, 0.14, 0.2, 0.28, 0.4)),

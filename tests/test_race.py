@@ -10,14 +10,13 @@ import optimizer_race
 import pytest
 import torch
 import valley_picture
+from optimizer_race import TUNING, SharedAdam
 from torch import nn
 
 from gpt_helpers.pictures.adamw import plot_frequencies, plot_lines, plot_race, show_race, show_sizes, show_steps
 from gpt_helpers.race import (
     FREQUENCIES,
     RACE,
-    TUNING,
-    SharedAdam,
     contrasting,
     distances,
     first_step,

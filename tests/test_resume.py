@@ -258,7 +258,7 @@ def test_best_weights_that_cannot_be_written_do_not_end_a_training(whole, tmp_pa
     def full(*args):
         raise OSError("w could not be written (No space left on device)")
 
-    monkeypatch.setattr("gpt_helpers.train.save_best", full)
+    monkeypatch.setattr("gpt_helpers.train.save_weights", full)
     parts = training()
     history = train_model(*parts, checkpoint_path=tmp_path / "run.pt", best_path=tmp_path / "best.safetensors")
     assert_same(parts, history, whole)

@@ -142,9 +142,8 @@ def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batc
     whether each step sets the mode itself.
     """
     graphs, trains, before = [], [], weights_of(model)
-    hook = model.register_forward_hook(lambda *_: graphs.append(torch.is_grad_enabled()) or trains.append(model.training))
     states, losses = [], []
-    try:
+    with model.register_forward_hook(lambda *_: graphs.append(torch.is_grad_enabled()) or trains.append(model.training)):
         for seed in (1, 2):
             model.train()
             torch.manual_seed(seed)
@@ -155,8 +154,6 @@ def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batc
             except (TypeError, ValueError):
                 return Finding(False, f"evaluate gives {loss!r:.60}, need the validation loss as a number")
             states.append((torch.equal(state, torch.get_rng_state()), torch.get_rng_state()))
-    finally:
-        hook.remove()
     if not torch.allclose(weights_of(model), before, rtol=0, atol=0, equal_nan=True):
         return Finding(False, "evaluating changes the weights")
     if any(trains) and abs(losses[0] - losses[1]) > 1e-5 * abs(losses[0]):
@@ -173,9 +170,9 @@ def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batc
     if not trains:
         return Finding(None, "evaluating never calls this model: is it another one, or an average of its weights?")
     right = validation_loss(model.eval(), batches, seconds)
-    if right is not None and not close(losses[0], right):
+    if right is not None and not math.isclose(losses[0], right, rel_tol=0.05):
         units = {"in bits, not in nats": right / math.log(2), "the perplexity, not the loss": math.exp(min(right, 700))}
-        if unit := next((unit for unit, value in units.items() if close(losses[0], value)), None):
+        if unit := next((unit for unit, value in units.items() if math.isclose(losses[0], value, rel_tol=0.05)), None):
             return Finding(None, f"the evaluation gives {losses[0]:.3f}, which is {unit} ({right:.3f})")
         return Finding(False, f"the evaluation gives {losses[0]:.3f}, and the mean over the tokens of the validation loader is "
                               f"{right:.3f}")
@@ -183,11 +180,6 @@ def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batc
         return Finding(False, "after evaluating the model is still in eval mode: training goes on without dropout")
     drawn = "" if states[0][0] else ", but for the random numbers that it draws"
     return Finding(True, f"evaluating gives {losses[0]:.3f} twice, and leaves no trace{drawn}")
-
-
-def close(number: float, right: float) -> bool:
-    """Are they within 5 % of each other?"""
-    return abs(number - right) <= 0.05 * right
 
 
 @torch.no_grad()

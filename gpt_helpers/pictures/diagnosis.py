@@ -1,11 +1,11 @@
 """All faults of lesson 09 at once: their stored runs, and the pictures of them."""
-import csv
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import median
 
+from gpt_helpers.files import read_table
 from gpt_helpers.plot import PALETTE, DescribedFigure, new_axes
 from gpt_helpers.validate import require_known
 
@@ -22,8 +22,7 @@ class StoredRuns:
     """
 
     def __init__(self, path: str | Path):
-        with open(path, newline="", encoding="utf-8") as file:
-            self.runs = list(csv.DictReader(file))
+        self.runs = read_table(path)
         self.updates = [column for column in self.runs[0] if column.isdigit()]
 
     def of(self, fault: str) -> list[dict[str, str]]:
