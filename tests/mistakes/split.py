@@ -21,6 +21,8 @@ from mistakes import right, wrong
 
 right(check_cut_points)(lambda n, train=0.8, val=0.1: [int(train * n + 0.5), math.floor(n * train + n * val + 0.5)])
 right(check_cut_points)(lambda n, train=0.8, val=0.1: (round(n * train), n - round(n * (1 - train - val))))
+right(check_cut_points)(lambda n, train=0.8, val=0.1: np.rint(np.array([train, train + val]) * n).astype(int))
+right(check_cut_points)(lambda n, train=0.8, val=0.1: (torch.tensor([train, train + val]).double() * n).round().long())
 right(check_cut_points)(lambda n, train, val: (torch.tensor(train * n).round().long(), np.int64(round((train + val) * n))))
 
 
@@ -34,8 +36,9 @@ wrong(check_cut_points, "float", "whole numbers")(lambda n, train, val: [float(r
 wrong(check_cut_points, "whole percents")(lambda n, p, q: (round(round(100 * p) / 100 * n), round(round(p + q, 2) * n)))
 wrong(check_cut_points, "whole percents")(lambda n, p, q: (round(int(p * 100) / 100 * n), round(int((p + q) * 100) / 100 * n)))
 wrong(check_cut_points, "None", "return")(lambda n, train, val: print(end=f"{round(train * n)}, {round((train + val) * n)}"[:0]))
-wrong(check_cut_points, "in one tensor")(lambda n, train, val: (torch.tensor([train, train + val]).double() * n).round())
-wrong(check_cut_points, "ndarray", "2 values")(lambda n, train, val: np.rint([train * n, (train + val) * n]).astype(int))
+wrong(check_cut_points, "a float")(lambda n, train, val: (torch.tensor([train, train + val]).double() * n).round())
+wrong(check_cut_points, "lengths of the parts")(lambda n, p, q: np.diff([0, round(p * n), round(p * n) + round(q * n), n]))
+wrong(check_cut_points, "second cut is rounded down")(lambda n, train, val: (round(train * n), int((train + val) * n)))
 wrong(check_cut_points, "generator", "list(...)")(lambda n, train, val: (round(share * n) for share in (train, train + val)))
 wrong(check_cut_points, "int", "2 values")(lambda n, train, val: round(train * n))
 wrong(check_cut_points, "whatever it is given")(lambda n, train, val: (4116, 4630))
