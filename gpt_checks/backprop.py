@@ -604,11 +604,13 @@ check_accumulate = spec(
         f"all micro-batches are taken to be as large as the largest; {SHARE}":
             [lambda i, s, t: s[i] / max(s), lambda i, s, t: s[i] / max(s) / len(s)],
         "the share is taken of the tokens so far; it is the share of all tokens": lambda i, s, t: s[i] / sum(s[:i + 1]),
-    }) | exchange("back", {
+    }) | {
         "only the last micro-batch is left: `zero_grad` inside the loop throws the earlier ones away, or `backward` comes after "
         "the loop; clear once, before it, and call backward on each loss": [
-            lambda model, losses: [(model.zero_grad(), (scale * loss).backward()) for loss, scale in losses],
-            lambda model, losses: [scale * loss for loss, scale in losses][-1].backward()],
+            {"back": back, **more} for more in ({}, {"scale": lambda i, s, t: 1.0}, {"scale": lambda i, s, t: 1 / len(s)})
+            for back in (lambda model, losses: [(model.zero_grad(), (scale * loss).backward()) for loss, scale in losses],
+                         lambda model, losses: [scale * loss for loss, scale in losses][-1].backward())],
+    } | exchange("back", {
         "the running total goes backward at every turn, so that early micro-batches count again and again; call backward on the "
         "new loss alone": lambda model, losses: [so_far.backward(retain_graph=True) for so_far in itertools.accumulate(
             scale * loss for loss, scale in losses)],

@@ -387,8 +387,9 @@ check_bigram_loss = spec(
             {"denominator": lambda a, b, firsts, pairs: max(1, sum(second == b for _, second in pairs)) if a in firsts else 0}],
         UNSEEN: {"unseen": None},
         "after a token that training has never seen followed, p is 1/V": {"unseen": lambda v, k: k + (1 - k) / v},
-        "count(a, b) is divided by the number of all pairs, which is p(a and b); divide by count(a)":
-            {"denominator": lambda a, b, firsts, pairs: len(pairs) if a in firsts else 0},
+        "count(a, b) is divided by the number of all pairs, or tokens, which is p(a and b); divide by count(a)": [
+            {"denominator": lambda a, b, firsts, pairs, more=more, all_=all_: len(pairs) + more if all_ or a in firsts else 0}
+            for all_ in (False, True) for more in (0, 1)],
         "1 - trust is given to each token whole; the even part shares it among V tokens": {"even": lambda v, k: 1.0},
         "the even part is 1/V for each token, times 1 - trust": {"even": lambda v, k: 1 / (v * (1 - k))},
         "the pair is looked up the wrong way round: count(a, b) is how often b follows a": {"look_up": lambda a, b: (b, a)},

@@ -60,7 +60,8 @@ check_cut_points = spec(
         f"rounded down (int, floor and // cut off what follows the point); {NEAREST}": math.floor,
         f"rounded up; {NEAREST}": math.ceil,
     }) | exchange("second", {
-        "two roundings add up in the second cut; round the whole place, (train + val)·n": lambda cut, n, p, q: cut(p) + cut(q),
+        "two roundings add up in the second cut; round the whole place, (train + val)·n":
+            [lambda cut, n, p, q: cut(p) + cut(q), lambda cut, n, p, q: cut(p) + math.floor(q * n)],
         f"the second number is val's share alone; {AT_THE_END}": lambda cut, n, p, q: cut(q),
         f"train + val·n is val's share and little more, without brackets; {AT_THE_END}": lambda cut, n, p, q: cut(p / n + q),
         f"validation and test are exchanged, as (1 - val)·n does; {AT_THE_END}": lambda cut, n, p, q: cut(1 - q),
@@ -73,6 +74,7 @@ check_cut_points = spec(
             lambda cut, n, p, q: cut((1 + p) / 2), lambda cut, n, p, q: cut(p) + round((n - cut(p)) / 2),
             lambda cut, n, p, q: cut(p) + (n - cut(p)) // 2],
         f"the second cut is rounded down, as int does; {NEAREST}": lambda cut, n, p, q: math.floor((p + q) * n),
+        f"the second cut is rounded up; {NEAREST}": lambda cut, n, p, q: math.ceil((p + q) * n),
     }) | exchange("give", {
         f"the second number is the length of validation; {AT_THE_END}": lambda a, b, n: (a, b - a),
         "n came back as a third cut; the text ends there anyway, and two cuts make three parts": lambda a, b, n: (a, b, n),
@@ -94,8 +96,9 @@ check_cut_points = spec(
             [lambda share, n, k=k, f=f: f(share * k) / k * n for k in (100, 10, 10**3, 10**4, 10**5) for f in (round, int)],
     }) | {
         "the shares themselves came back; multiply them by n": {"times": lambda share, n: share, "whole": lambda x: x},
-        f"the first cut is rounded down, as int does; {NEAREST}":
-            {"whole": math.floor, "second": lambda cut, n, p, q: round((p + q) * n)},
+        **{f"the first cut is rounded {words}; {NEAREST}": {"whole": whole, "second": lambda cut, n, p, q, f=f: f((p + q) * n)}
+           for words, whole, f in [("down, as int does", math.floor, round), ("up", math.ceil, round),
+                                   ("down, and the second up, as n - int(test·n) does", math.floor, math.ceil)]},
         LENGTHS: [{"give": lambda a, b, n: (a, b - a, n - b)}, {"give": lambda a, b, n: (b - a, n - b)},
                   {"second": lambda cut, n, p, q: cut(q), "give": lambda a, b, n: (a, b, n - a - b)}],
     })
@@ -148,7 +151,7 @@ def every(f):
     return lambda pairs: [f(x, y) for x, y in pairs]
 
 
-PARTIAL_TOO = [lambda n, t, s: range(0, n - 1, s), lambda n, t, s: range(0, n, s)]
+PARTIAL_TOO = [lambda n, t, s: range(0, n - 1, s), lambda n, t, s: range(0, n, s), lambda n, t, s: range(0, n // s * s, s)]
 WHOLE, STRIDE = "leave out what does not fill a window, T + 1 tokens", "window i starts at i·stride"
 check_windows = spec(
     "1.2", "windows and targets", see=("01", "Windows, shifted by one"), right=windows, cases=texts, rtol=1e-9, use=unpacked,
@@ -194,6 +197,7 @@ check_windows = spec(
         f"a window at the end is not whole; {WHOLE}": PARTIAL_TOO,
         f"the last window has one target too few; {WHOLE}": until(1),
         "the last whole window is missing where it ends with the text; every start up to N - T - 1 fits": until(-1),
+        "(N - T) // stride windows came back; (N - T - 1) // stride + 1 fit": lambda n, t, s: range(0, (n - t) // s * s, s),
         f"the stride is ignored, as if it were T; {STRIDE}": lambda n, t, s: range(0, n - t, t),
         f"windows start T + 1 tokens apart; {STRIDE}": lambda n, t, s: range(0, n - t, t + 1),
         f"windows start 1 token apart; {STRIDE}": [lambda n, t, s: range(n - t), lambda n, t, s: range(len(STARTS(n, t, s)))],
@@ -233,7 +237,7 @@ def sizes_of_texts(draw):
     for left in ([5, 6], [1, 2, 3], [5, 6], [0]):             # tokens left over after the last window
         yield None, (t + 1 + draw.randint(2, 12) * s + draw.choice(left), t, s)
         t, s = draw.randint(10, 20), draw.randint(8, 9)
-    yield from ((None, sizes) for sizes in [(t + 5 * s, t, s), (5 * t, t, t), (7 * t + 2, t, t)])
+    yield from ((None, sizes) for sizes in [(t + 5 * s, t, s), (5 * t, t, t), (7 * t + 2, t, t), (6 * s - 1, 2 * s, s)])
     yield from [("a stride above T", (6 * t + 7, t, t + s)), ("stride 1", (3 * t, t, 1)),
                 ("T + 1 tokens, one window", (t + 1, t, s)), ("T tokens, no window", (t, t, s)),
                 ("2 tokens, no window", (2, t, 2)), ("1 token, no window", (1, t, s))]
@@ -262,7 +266,8 @@ check_count_windows = spec(
         "abs turns less than none into some; the formula goes below 0 where the text is too short, so take at least 0":
             lambda c, n, t, s: abs(c),
         "two numbers of starts are subtracted, each of them rounded; subtract first, (n - T - 1) // stride, and add one": [
-            f for rest in (lambda n, t, s: (n - 1) // s - t // s + 1, lambda n, t, s: -(-n // s) + -t // s)
+            f for rest in (lambda n, t, s: (n - 1) // s - t // s + 1, lambda n, t, s: n // s - t // s,
+                           lambda n, t, s: -(-n // s) + -t // s)
             for f in (lambda c, n, t, s, rest=rest: max(rest(n, t, s), 0), lambda c, n, t, s, rest=rest: rest(n, t, s))],
     }) | exchange("strides", {
         f"not a whole number: {PARTIAL}": lambda room, s: room / s,
@@ -396,7 +401,9 @@ check_tokens_seen = spec(
     mistakes=exchange("fit", {
         f"the next token is forgotten: n // T windows would need a target after the last token; {FIT}": lambda n, t: n // t,
         f"rounded up, so a piece of a window is counted; {FIT}": [lambda n, t: -(-(n - 1) // t), lambda n, t: -(-n // t)],
-        "one window is missing: (n - T - 1) // T + 1 fit": lambda n, t: max((n - t - 1) // t, 0),
+        "one window is missing; (n - 1) // T fit, and 0 in a text that is too short": [
+            lambda n, t: max((n - t - 1) // t, 0), lambda n, t: max(n // t - 1, 0), lambda n, t: n // t - 1,
+            lambda n, t: (n - t - 1) // t],
         f"windows of T + 1 tokens side by side; they start T apart, and share a token; {FIT}": lambda n, t: n // (t + 1),
         "windows at every start were counted, as if the stride were 1; it is T": lambda n, t: max(n - t, 0),
         "0 windows were found in a text of T + 1 tokens, which are one": lambda n, t: (n - 1) // t if n > t + 1 else 0,
