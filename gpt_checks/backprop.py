@@ -35,9 +35,10 @@ def only(x, *place):
 def of_tokens(add, name, of):
     """Mistakes in adding up what each token contributes to a gradient; add: the step's name; of: what the gradient belongs to."""
     return exchange(add, {
-        f"{name} is averaged over the tokens; all tokens share the {of}, so their contributions are added": [
-            lambda each: each.mean((0, 1)), lambda each: each.mean(0).sum(0), lambda each: each.mean(1).sum(0),
-            lambda each: each.mean(0), lambda each: each.mean(1)],
+        **{f"{name} is averaged over the {what}; all tokens share the {of}, so their contributions are added": means
+           for what, means in (("tokens", lambda each: each.mean((0, 1))),
+                               ("sequences", [lambda each: each.mean(0).sum(0), lambda each: each.mean(0)]),
+                               ("positions", [lambda each: each.mean(1).sum(0), lambda each: each.mean(1)]))},
         f"{name} is added up over the sequences alone; sum over the positions, too":
             [lambda each: each.sum(0), lambda each: each.sum(0).mT],
         f"{name} is added up over the positions alone; sum over the sequences, too":
@@ -45,7 +46,7 @@ def of_tokens(add, name, of):
         f"{name} holds every token's contribution; all tokens share the {of}, so add them up":
             [lambda each: each, long, lambda each: each.mT],
         f"{name} has the last sequence alone; add up with +=, and do not overwrite": lambda each: each[-1].sum(0),
-        f"{name} has the first sequence alone: is `return` inside the loop?": lambda each: each[0].sum(0),
+        f"{name} has the first sequence alone; add up over all (or is `return` inside the loop?)": lambda each: each[0].sum(0),
         f"{name} has the last token alone; add up with +=": [lambda each: each[-1, -1], lambda each: each[:, -1].sum(0)],
         f"{name} has the first token alone; add up over all": [lambda each: each[0, 0], lambda each: each[:, 0].sum(0)],
         f"{name} misses the last positions: does their loop run to B? It runs to T": lambda each: total(each[:, :len(each)]),
@@ -99,7 +100,8 @@ def wiggle(f, w, eps, *, call=lambda f, w: f(w), points=BOTH, join=lambda high, 
 def smooth_functions(draw):
     """A smooth f(w), w, eps: a large step tells the mistakes apart, a small one needs float64."""
     for eps in (draw.uniform(0.2, 0.4), 1e-5):
-        o, i = draw.randint(2, 3), draw.randint(4, 5)
+        o = draw.randint(2, 3)
+        i = o + draw.randint(2, 3)
         u, x = (torch.tensor([(-1) ** k * draw.uniform(0.6, 1.4) for k in range(size)]).double() for size in (o, i))
 
         def f(w, u=u, x=x):
@@ -110,7 +112,7 @@ def smooth_functions(draw):
 
 
 def a_wiggle(answer, f, w, eps):
-    """How w is left, the slopes, and in what dtype f was called."""
+    """How w is left, in what dtype f was called, and the slopes."""
     mine, dtypes = w.clone(), set()
 
     def watched(weights):
@@ -123,8 +125,8 @@ def a_wiggle(answer, f, w, eps):
     slopes = answer(watched, mine, eps, may_change=(1,))      # w may be moved in place, and back
     ends = {"as it was": w, "eps too high": w + eps, "eps too low": w - eps}
     left = next((words for words, numbers in ends.items() if same(mine, numbers, 0, 1e-9)), "changed")
-    return Facts({"w at the end": "the slopes" if slopes is mine else left, "the slope": slopes,
-                  "the dtype": "float64" if dtypes <= {torch.float64} else "less than float64"})
+    return Facts({"w at the end": "the slopes" if slopes is mine else left,
+                  "the dtype": "float64" if dtypes <= {torch.float64} else "less than float64", "the slope": slopes})
 
 
 PILES = [at(lambda w, a=a: one(w) + a * earlier(w), lambda w, down=down, b=b: down * one(w) + b * earlier(w))
@@ -188,6 +190,8 @@ check_wiggle = spec(
             [lambda s, w: only(s, -1), lambda s, w: s[-1]],
         "only a square of w was wiggled: the loop over o runs to w.shape[0], and the one over i to w.shape[1]":
             lambda s, w: only(s, slice(None), slice(len(s))),
+        "the last column of w was not wiggled: the loop over i runs to w.shape[1]":
+            lambda s, w: only(s, slice(None), slice(s.shape[1] - 1)),
         "only the diagonal of w was wiggled: it takes two loops, one inside the other": lambda s, w: s * torch.eye(*s.shape),
         "the slopes are right, and stand in one long row; give them the shape of w": lambda s, w: s.flatten(),
         "the result is transposed; the slope of w[o, i] belongs at place [o, i]": lambda s, w: s.T,
@@ -261,13 +265,18 @@ check_loss_gradient = spec(
             lambda p, y: -y,
         "p - y has the slope of softmax inside; it was multiplied in again":
             [lambda p, y: through_softmax(p, p - y), lambda p, y: p * (1 - p) * (p - y)],
+        "it is twice too large: was `backward` called twice, so that gradients added up, or the 2 of a square taken in?":
+            lambda p, y: 2 * (p - y),
+        "the difference is squared; the gradient is p - y itself": lambda p, y: (p - y) ** 2,
         "that is the gradient of a squared difference; for cross-entropy it is p - y":
-            [lambda p, y: 2 * (p - y), lambda p, y: (p - y) ** 2, lambda p, y: 2 * through_softmax(p, p - y)],
+            lambda p, y: 2 * through_softmax(p, p - y),
+        "only the target's number is divided by N; its whole row is": lambda p, y: p.where(y == 0, (p - 1) / len(p)) * len(p),
     }) | exchange("y", {
         "p[:, targets] takes every target in every row; row i has one target: p[torch.arange(N), targets]":
-            lambda t, p: torch.isin(torch.arange(p.shape[1]), t).float(),
+            [lambda t, p: torch.isin(torch.arange(p.shape[1]), t).float(), lambda t, p: t.bincount(minlength=p.shape[1])],
         "p[targets] are whole rows; take one place in each row: p[torch.arange(N), targets]":
-            lambda t, p: torch.isin(torch.arange(len(p)), t).float()[:, None],
+            [lambda t, p: torch.isin(torch.arange(len(p)), t).float()[:, None],
+             lambda t, p: t.bincount(minlength=len(p))[: len(p), None]],
         "the 1 is subtracted at place i of row i; it belongs at the row's target": lambda t, p: torch.eye(*p.shape),
         "the 1 is subtracted from the most likely token; it belongs to the target, likely or not":
             lambda t, p: one_hot(p.argmax(1), p),
@@ -329,7 +338,7 @@ check_linear_backward = spec(
         "each token has its own gradient at x; do not add up the tokens": [total, lambda d: d.sum(0), lambda d: d.sum(1)],
         "each token has its own gradient at x; do not average the tokens":
             [lambda d: d.mean((0, 1)), lambda d: d.mean(0), lambda d: d.mean(1)],
-        "grad_x is divided by the number of tokens; the share of each token is already in grad_out":
+        "grad_x is divided by the number of tokens, sequences or positions; the share of each token is already in grad_out":
             [lambda d: d / len(long(d)), lambda d: d / len(d), lambda d: d / d.shape[1]],
         "grad_x stands in rows of all tokens, (B·T, I); give it the shape of x, (B, T, I)": long,
         "grad_x is 0 at the last positions: does their loop run to B? It runs to T":
@@ -347,7 +356,8 @@ check_linear_backward = spec(
             lambda s, add: reshaped(s.g) @ reshaped(s.x).T, lambda s, add: s.g.mT.reshape(s.g.shape[-1], -1) @ long(s.x),
             lambda s, add: s.g.mT.reshape(s.g.shape[-1], -1) @ s.x.mT.reshape(s.x.shape[-1], -1).T],
         "x and grad_out do not pair up: both must list their tokens in the same order": [
-            lambda s, add: long(s.g).T @ long(s.x.transpose(0, 1)), lambda s, add: long(s.g).T @ long(s.x).flip(0)],
+            lambda s, add: long(s.g).T @ long(s.x.transpose(0, 1)), lambda s, add: long(s.g).T @ long(s.x).flip(0),
+            lambda s, add: long(s.g.transpose(0, 1)).T @ long(s.x)],
         "grad_weight has the weight multiplied in; the slope at the weight is x alone": lambda s, add: s.w * add(outer(s.x, s.g)),
         "grad_out met the weight on the way to grad_weight; the slope at the weight is x": [
             lambda s, add: add(outer(s.g @ s.w, s.g)), lambda s, add: add(outer(s.g, s.g)),
@@ -355,7 +365,10 @@ check_linear_backward = spec(
     }) | exchange("end_weight", {
         "grad_weight is transposed, (I, O); a gradient has its weight's shape, (O, I)": lambda d: d.transpose(-2, -1),
         "only the first I rows of grad_weight are filled: the loop over outputs runs to O": lambda d: only(d, slice(d.shape[1])),
-    }) | of_tokens("add_weight", "grad_weight", "weight") | OF_BIAS | OTHER_ORDERS)
+    }) | of_tokens("add_weight", "grad_weight", "weight") | OF_BIAS | exchange("grad_bias", {
+        "grad_bias has x in it, as grad_weight has; the slope at the bias is 1, so add up grad_out alone":
+            lambda s, add: add(s.g * s.x.sum(-1, True)),
+    }) | OTHER_ORDERS)
 
 
 # 3.4
@@ -404,7 +417,7 @@ for dims, words in (((0,), "dim 0, the sequences"), ((1,), "dim 1, the positions
                     ((1, 2), "a whole sequence"), ((0, 1, 2), "the whole batch")):
     OVER[f"mean and variance run over {words}; each token has its own, over its C numbers: dim=-1"] = [
         {"dims": dims}, {"dims": dims, "dz_dims": dims}]
-    OVER[f"⟨dz⟩ and ⟨dz·z⟩ run over {words}; each token has its own, over its C numbers: dim=-1"] = [
+    OVER[f"⟨dz⟩, ⟨dz·z⟩ or both run over {words}; each token has its own, over its C numbers: dim=-1"] = [
         {"dz_dims": dims}, {"first": lambda s, dims=dims: mean(s.dz, dims)},
         {"second": lambda s, dims=dims: s.z * mean(s.dz * s.z, dims)}]
 STDS = {
@@ -580,19 +593,24 @@ check_accumulate = spec(
         "the shares mix numbers of sequences with numbers of tokens":
             [lambda i, s, t: s[i] / sum(s) * t, lambda i, s, t: s[i] / sum(s) / t],
         f"each mean is divided by its own size; {SHARE}": [lambda i, s, t: 1 / s[i], lambda i, s, t: 1 / s[i] / t],
+        "the gradients are twice too large: was `backward` called twice on each loss? They add up":
+            lambda i, s, t: 2 * s[i] / sum(s),
         f"the shares are turned upside down; {SHARE}": lambda i, s, t: sum(s) / s[i],
         f"all micro-batches are taken to be as large as the first; {SHARE}":
             [lambda i, s, t: s[i] / s[0], lambda i, s, t: s[0] / sum(s)],
         "the shares are of the last micro-batch's tokens alone: does `total = …` stand in a loop where `total += …` belongs?":
             lambda i, s, t: s[i] / s[-1],
         f"every micro-batch is weighed like the last; {SHARE}": lambda i, s, t: s[-1] / sum(s),
-        f"all micro-batches are taken to be as large as the largest; {SHARE}": lambda i, s, t: s[i] / max(s),
+        f"all micro-batches are taken to be as large as the largest; {SHARE}":
+            [lambda i, s, t: s[i] / max(s), lambda i, s, t: s[i] / max(s) / len(s)],
         "the share is taken of the tokens so far; it is the share of all tokens": lambda i, s, t: s[i] / sum(s[:i + 1]),
-    }) | exchange("back", {
+    }) | {
         "only the last micro-batch is left: `zero_grad` inside the loop throws the earlier ones away, or `backward` comes after "
         "the loop; clear once, before it, and call backward on each loss": [
-            lambda model, losses: [(model.zero_grad(), (scale * loss).backward()) for loss, scale in losses],
-            lambda model, losses: [scale * loss for loss, scale in losses][-1].backward()],
+            {"back": back, **more} for more in ({}, {"scale": lambda i, s, t: 1.0}, {"scale": lambda i, s, t: 1 / len(s)})
+            for back in (lambda model, losses: [(model.zero_grad(), (scale * loss).backward()) for loss, scale in losses],
+                         lambda model, losses: [scale * loss for loss, scale in losses][-1].backward())],
+    } | exchange("back", {
         "the running total goes backward at every turn, so that early micro-batches count again and again; call backward on the "
         "new loss alone": lambda model, losses: [so_far.backward(retain_graph=True) for so_far in itertools.accumulate(
             scale * loss for loss, scale in losses)],
@@ -693,11 +711,16 @@ check_embedding_backward = spec(
             lambda grad, ids, g: torch.stack([add_up(grad, row, piece[None]) for row, piece in zip(ids, g, strict=True)]),
         "the zeros came back: index_add returns a new tensor, and grad[ids] is a copy; index_add_ adds in place":
             lambda grad, ids, g: grad,
+        "the numbers were cut off to whole ones; the table needs floats, torch.zeros(V, C)":
+            lambda grad, ids, g: add_up(grad, ids, g.trunc()),
         "it is subtracted; backward adds each gradient to its row": lambda grad, ids, g: add_up(grad, ids, -g),
     }) | exchange("given", {
         "the occurrences are counted; add up what arrives in grad_out": lambda ids, g: (ids, torch.ones_like(g)),
         "only the first sequence counts; all of them look rows up": lambda ids, g: (ids[:1], g[:1]),
         "only the last sequence counts; add up over all of them": lambda ids, g: (ids[-1:], g[-1:]),
+        "the last position of each sequence is left out; its id has a row, too": lambda ids, g: (ids[:, :-1], g[:, :-1]),
+        "the first sequence is left out; all of them look rows up": lambda ids, g: (ids[1:], g[1:]),
+        "the last sequence is left out; all of them look rows up": lambda ids, g: (ids[:-1], g[:-1]),
         "the last positions are left out: does their loop run to B? It runs to T":
             lambda ids, g: (ids[:, :len(ids)], g[:, :len(ids)]),
         "the batch was averaged or added up before the rows were found; each token's gradient goes to its own id": [
@@ -705,13 +728,13 @@ check_embedding_backward = spec(
         "the positions were added up before the rows were found; each token's gradient goes to its own id": [
             lambda ids, g, t=t: (ids[:, t], g.sum(1)[None]) for t in range(5)],
         "ids and gradients do not pair up: both must list their tokens in the same order":
-            [lambda ids, g: (ids.T, g), lambda ids, g: (ids.flip(0, 1), g)],
+            [lambda ids, g: (ids.T, g), lambda ids, g: (ids.flip(0, 1), g), lambda ids, g: (ids, g.transpose(0, 1))],
     }) | {
         "the rows start from 1; a token that does not occur has the gradient 0": {"start": 1.0},
         "torch.empty holds anything, and what is not written stays so; start from torch.zeros": [
             {"start": 77.0}, {"start": 77.0, "end": lambda grad, ids, g: torch.where(counts(ids, grad) > 0, grad - 77, grad)}],
     } | exchange("end", {
-        "it is divided by the number of tokens; the share of each token is already in grad_out":
+        "it is divided by the number of tokens, sequences or positions; the share of each token is already in grad_out":
             [lambda grad, ids, g, n=n: grad / n(ids) for n in (torch.numel, len, lambda ids: ids.shape[1])],
         "that is how often each token occurs; add up what arrives in grad_out":
             [lambda grad, ids, g: counts(ids, grad), lambda grad, ids, g: counts(ids, grad)[:, 0]],

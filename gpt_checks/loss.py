@@ -1,5 +1,6 @@
 """The exercises of lesson 02 as data: the loss."""
 import math
+import sys
 from itertools import pairwise
 from statistics import fmean
 
@@ -34,6 +35,8 @@ check_perplexity = spec(
         "the change to bits goes the wrong way: 2**(loss / math.log(2)), or at once math.exp(loss)":
             lambda x: 2 ** (x * math.log(2)),
         "that is a logarithm, to base 2; perplexity undoes a logarithm, with math.exp": math.log2,
+        "the loss became bits, and e was raised to their power; bits go with 2**bits, nats with math.exp(loss)":
+            lambda x: math.exp(x / math.log(2)),
         "one over the loss is no perplexity; it is e to the power of the loss": lambda x: 1 / x,
     }))
 
@@ -105,11 +108,20 @@ check_cross_entropy = spec(
             shifted(lambda x: x.abs().max(1, True).values),
         "the row's mean is subtracted, and exp of what is far above it is still infinite; subtract the row's maximum":
             shifted(lambda x: x.mean(1, True)),
+        "the mean of exp was taken over a row; a probability is a share of its sum":
+            lambda x: x.log_softmax(1) + math.log(x.shape[1]),
+        "the logarithm of the sum of exp is to base 2 or 10; nats take the natural one": [
+            lambda x, log=log: (x - row_max(x)) - log((x - row_max(x)).exp().sum(1, True)) for log in (torch.log2, torch.log10)],
+        "the logits are divided by their maximum, which changes the probabilities; subtract it": [
+            lambda x, most=most: (x / most(x)).log_softmax(1) for most in (lambda x: row_max(x.abs()), row_max)],
         "the target's probability underflows to 0, and the logarithm of 0 is infinite; "
         "stay with logarithms: ln p = x - logsumexp(x)":
             lambda x: x.softmax(1).log(),
     }) | {
         INFINITE: [{"logp": lambda x: (x.exp() / x.exp().sum(1, True)).log()}, {"logp": shifted(lambda x: 0 * x)}],
+        "a probability underflows to 0, its logarithm is -infinity, and 0 times that is nan; "
+        "stay with logarithms: ln p = x - logsumexp(x)":
+            {"logp": lambda x: x.softmax(1).log(), "pick": lambda logp, y: (F.one_hot(y, logp.shape[1]) * logp).sum(1)},
         ONE_MAXIMUM: [{"logp": shifted(lambda x: x.max())},
                       {"logp": lambda x: ((x - x.max()).exp() / (x - x.max()).exp().sum(1, True)).log()}],
         "a small number inside the logarithm makes the loss finite, and wrong; stay with logarithms: ln p = x - logsumexp(x)":
@@ -234,6 +246,8 @@ COMBINED = {       # what is wrong in words: (means, numbers of windows, T) -> t
         lambda means, sizes, t: half_and_half(means),
     "each new loss is averaged with all before it, half and half, from 0 on; weigh every batch by its tokens":
         lambda means, sizes, t: half_and_half([0.0, *means]),
+    "each batch is weighed by the square of its tokens; weigh it by its tokens, once":
+        lambda m, sizes, t: by_tokens(m, [b * b for b in sizes], t),
     "that is the median batch; every token counts the same": lambda means, sizes, t: sorted(means)[len(means) // 2],
     "that is the largest of the batches' losses; every token counts the same": lambda means, sizes, t: max(means),
 }
@@ -276,6 +290,9 @@ check_untrained_loss = spec(
         "a logit is a sum of C products, not their mean: multiply the variance by C": lambda v, c, std: std**2 / c / 2,
         "the standard deviation of a sum of C terms grows with the root of C": lambda v, c, std: c**0.5 * std**2 / 2,
         "that is the variance of PyTorch's default weights, 1/3; use the weight_std that is given": lambda v, c, std: 1 / 6,
+        "weight_std * 2 doubles it; weight_std**2 is its square": lambda v, c, std: c * std * 2 / 2,
+        "the root of σ²/2 is added; add σ²/2 itself": lambda v, c, std: (c * std**2 / 2) ** 0.5,
+        "weight_std is squared twice; the variance is its square": lambda v, c, std: c * std**4 / 2,
         "σ² is divided by 2 twice": lambda v, c, std: c * std**2 / 4,
         "0.02 was an example; use the weight_std that is given": lambda v, c, std: c * 0.02**2 / 2,
         "768 was an example; use the emb_dim that is given": lambda v, c, std: 768 * std**2 / 2,
@@ -292,6 +309,7 @@ check_untrained_loss = spec(
     }) | {
         "σ²/2 stands inside the logarithm; it is added to ln V": {"join": lambda even, cost: math.log(math.exp(even) + cost)},
         "that is the perplexity; the loss is its logarithm": {"join": lambda even, cost: math.exp(even + cost)},
+        "ln V is halved, too; only σ² is, so mind the brackets": {"join": lambda even, cost: even / 2 + cost},
     })
 
 
@@ -336,13 +354,14 @@ def witten_bell(ids, train, v, trust, *, alone=alone):
 
 
 def two_rows(draw):
-    """A text to score and a training text, with tokens that training has only at its end, or not at all."""
-    v, trust = draw.randint(7, 9), draw.uniform(0.6, 0.75)
-    train, ids = draw.ids(60, vocab_size=v - 2), draw.ids(25, vocab_size=v)
-    train[-2], train[-1], ids[4], ids[5] = v - 3, v - 2, v - 3, 0      # v - 2 stands only at the end of train, v - 1 nowhere
-    ids[9], ids[10], ids[12], ids[13] = v - 2, 1, v - 1, 1
-    ids[14], ids[15] = train[7], train[8]
-    yield None, (ids, train, v, trust)
+    """A text to score and a training text, with tokens that training has only at its end, or not at all; and one without."""
+    for strange in (True, False):
+        v, trust = draw.randint(7, 9), draw.uniform(0.6, 0.75)
+        train, ids = draw.ids(60, vocab_size=v - 2), draw.ids(25, vocab_size=v)
+        train[-2], train[-1], ids[4], ids[5] = v - 3, v - 2, v - 3, 0      # v - 2 stands only at the end of train, v - 1 nowhere
+        ids[9], ids[10], ids[12], ids[13] = v - 2, 1, v - 1, 1
+        ids[14], ids[15] = train[7], train[8]
+        yield None, (ids if strange else train[draw.sample(range(58), 20)], train, v, trust)
 
 
 def once(row):
@@ -363,12 +382,14 @@ check_bigram_loss = spec(
     mistakes={
         "count(a) includes the last training token, which nothing follows; count only where a token is followed, "
         "in train_ids[:-1]": {"firsts_of": lambda train, pairs: train},
-        "count(b), of the token that follows, is in the denominator; it is count(a), of the token before":
+        "count(b), of the token that follows, is in the denominator; it is count(a), of the token before": [
             {"firsts_of": lambda train, pairs: train[1:], "denominator": lambda a, b, firsts, pairs: firsts.count(b)},
+            {"denominator": lambda a, b, firsts, pairs: max(1, sum(second == b for _, second in pairs)) if a in firsts else 0}],
         UNSEEN: {"unseen": None},
         "after a token that training has never seen followed, p is 1/V": {"unseen": lambda v, k: k + (1 - k) / v},
-        "count(a, b) is divided by the number of all pairs, which is p(a and b); divide by count(a)":
-            {"denominator": lambda a, b, firsts, pairs: len(pairs) if a in firsts else 0},
+        "count(a, b) is divided by the number of all pairs, or tokens, which is p(a and b); divide by count(a)": [
+            {"denominator": lambda a, b, firsts, pairs, more=more, all_=all_: len(pairs) + more if all_ or a in firsts else 0}
+            for all_ in (False, True) for more in (0, 1)],
         "1 - trust is given to each token whole; the even part shares it among V tokens": {"even": lambda v, k: 1.0},
         "the even part is 1/V for each token, times 1 - trust": {"even": lambda v, k: 1 / (v * (1 - k))},
         "the pair is looked up the wrong way round: count(a, b) is how often b follows a": {"look_up": lambda a, b: (b, a)},
@@ -391,8 +412,11 @@ check_bigram_loss = spec(
         "tokens are paired with the one but next": {"given": lambda i, t, v, k: (i[::2], t, v, k)},
         "only every second training pair is counted; pairs overlap":
             {"pairs_of": lambda row: list(pairwise(row))[::2], "firsts_of": lambda train, pairs: [a for a, _ in pairs]},
-        "1 is added to every count (and V to count(a)); the exercise mixes with 1/V instead":
+        "1 is added to every count; a pair that never occurred has the count 0, and all that it gets is (1 - trust)/V": [
             {"mix": lambda count, times, v, trust: (count + 1) / (times + v), "unseen": None},
+            {"mix": lambda count, times, v, trust: trust * (count + 1) / (times + v) + (1 - trust) / v, "unseen": None}],
+        "after a token that training has never seen followed, count(a) is 0, and 0/0 is nan; p is 1/V there":
+            {"mix": lambda count, times, v, k: k * (count / times if times else math.nan) + (1 - k) / v, "unseen": None},
         "that is the lesson's mix, of Witten and Bell; the exercise asks for a simpler one, with trust and 1/V":
             [{"probs": witten_bell}, {"probs": lambda *args: witten_bell(*args, alone=lambda b, train, v: 1 / v)}],
     } | {f"trust is {fixed} whatever is given; use the trust that is given":
@@ -433,7 +457,7 @@ check_standard_error = spec(
     "2.6", "the standard error", see=("02", "How far to trust it"), right=standard_error, name="the standard error",
     doc="standard_error(losses): the sample standard deviation of (N,) losses over the root of N; a float.",
     scales=lambda x: {"the number of losses N": len(x)},
-    cases=lambda draw: [(None, (3 + draw.uniform(1, 2) * draw.normal(n),))
+    cases=lambda draw: [(None, ((3 + draw.uniform(1, 2) * draw.normal(n)).abs(),))
                         for n in (draw.randint(5, 9), draw.randint(20, 30), 2)],
     mistakes=exchange("error", {
         "that is the standard deviation of single losses; the mean of N of them is surer by the root of N": lambda s, n: s,
@@ -445,13 +469,21 @@ check_standard_error = spec(
         "the standard deviation is multiplied by the root of N; divide": lambda s, n: s * n**0.5,
         "that is twice the standard error": lambda s, n: 2 * s / n**0.5,
         "the standard deviation is divided by N - 1; divide by the root of N": lambda s, n: s / (n - 1),
-        "the root was taken of the standard deviation; it is a root already": lambda s, n: s**0.5 / n**0.5,
+        "there is a root too many: the standard deviation is a root already":
+            [lambda s, n: s**0.5 / n**0.5, lambda s, n: (s / n**0.5) ** 0.5],
+        "n ** 1 / 2 is half of n, since ** goes before /; the root is n ** 0.5": lambda s, n: s / n**1 / 2,
         "1.96 standard errors are half a 95 % interval; one is asked": lambda s, n: 1.96 * s / n**0.5,
     }) | exchange("spread", {
         "the standard deviation divides by N (a biased variance); a sample's divides by N - 1, as .std() does":
             lambda x: x.std(correction=0),
         "the mean distance from the mean is not the standard deviation; square, average, take the root":
-            lambda x: (x - x.mean()).abs().mean(),
+            [lambda x: (x - x.mean()).abs().mean(), lambda x: (x - x.mean()).abs().sum() / (len(x) - 1)],
+        "the squares are divided by N + 1; a sample's variance divides by N - 1":
+            lambda x: ((x - x.mean()).square().sum() / (len(x) + 1)).sqrt(),
+        "the largest loss minus the smallest is their range; the standard deviation takes all losses":
+            lambda x: x.max() - x.min(),
+        "the mean of the losses stands where their variance belongs": lambda x: x.mean().sqrt(),
+        "the losses are added up where their standard deviation belongs": lambda x: x.sum(),
         "the mean was not subtracted before squaring": lambda x: (x.square().sum() / (len(x) - 1)).sqrt(),
         "that is the mean over the root of N; how far single losses lie apart is what counts: their standard deviation":
             lambda x: x.mean(),
@@ -498,6 +530,7 @@ check_bits_per_byte = spec(
         "nats become bits when they are divided by ln 2, and here they were multiplied": 1 / math.log(2),
         "divided by 2 in place of ln 2": 2.0,
         "that is the logarithm to base 10; for bits divide by ln 2": math.log(10),
+        "math.log10(2) is to base 10; ln 2 is math.log(2)": math.log10(2),
     }) | exchange("size", {
         "divided by the number of characters; an é is one character and two bytes: len(text.encode())":
             lambda losses, text: len(text),
@@ -506,4 +539,20 @@ check_bits_per_byte = spec(
         "divided by the number of bits of the text; divide by its bytes": lambda losses, text: 8 * len(text.encode()),
         "the bytes are those of UTF-16; take UTF-8, which .encode() gives": lambda losses, text: len(text.encode("utf-16")),
         "it is not divided by anything: that is the whole text": lambda losses, text: 1,
-    }))
+        "divided by 8 bits for each character; divide by the bytes: len(text.encode())": lambda losses, text: 8 * len(text),
+        "every character beyond ASCII is taken for two bytes; some take three: len(text.encode())":
+            lambda losses, text: sum(1 if ord(c) < 128 else 2 for c in text),
+        "what is not ASCII is left out; it belongs to the text, in two bytes or more":
+            lambda losses, text: sum(map(str.isascii, text)),
+        "spaces or ends of lines are left out; they are bytes of the text as any other": [
+            lambda losses, text: len(text.replace("\n", "").encode()), lambda losses, text: len("".join(text.split()).encode()),
+            lambda losses, text: len(text.replace(" ", "").encode())],
+        "sys.getsizeof is what Python takes in memory; the bytes of the text are len(text.encode())":
+            [lambda losses, text: sys.getsizeof(text), lambda losses, text: sys.getsizeof(text.encode())],
+    }) | {
+        "the losses' logarithm was taken; a loss is a logarithm already, so divide the sum by ln 2":
+            [{"total": lambda losses: math.log2(sum(losses)), "unit": 1.0},
+             {"total": lambda losses: sum(map(math.log2, losses)), "unit": 1.0}],
+        "2 was raised to the power of the result, which makes a perplexity; leave that out":
+            {"total": lambda losses: 1.0, "unit": 1.0, "size": lambda losses, text: 2 ** -bits_per_byte(losses, text)},
+    })

@@ -4,6 +4,7 @@ import math
 import torch
 
 from gpt_checks.core import generator, want_that
+from gpt_checks.observe import as_list
 from gpt_checks.spec import exchange, spec
 
 
@@ -39,21 +40,28 @@ def shares_of_a_text(draw):
     yield None, (n, round((n * 2 // 3 + 0.7) / n, 8), round((n // 7 + 0.6) / n, 8))
 
 
+def pair(answer, *args):
+    """What an answer gives; a tensor or an array of numbers counts as a list."""
+    got = answer(*args)
+    return got if isinstance(got, generator) else as_list(got)
+
+
 END_IS_OUT = "too small: a slice leaves out its end by itself, so ids[:first] holds first tokens"
 FROM_0 = "too large: tokens are counted from 0, so ids[:first] holds first tokens, and ids[first:] goes on"
 AT_THE_END = "the second cut lies where validation ends, at (train + val)·n"
 NEAREST = "each cut falls on the nearest token: round"
-TWO_CUTS = "two cuts are asked, where training ends and where validation ends"
+LENGTHS = "lengths of the parts came back; two cuts are asked, where training ends and where validation ends"
 check_cut_points = spec(
     "1.1", "the cut points", see=("01", "Three parts, three purposes"), right=cut_points, cases=shares_of_a_text, rtol=1e-9,
-    name="the pair of cuts", also=no_generator,
+    use=pair, name="the pair of cuts", also=no_generator,
     doc="cut_points(n, train, val): the whole numbers nearest to train·n and (train + val)·n, a pair of ints.",
     mistakes=exchange("whole", {
         f"the places are not rounded; {NEAREST}": lambda x: x,
         f"rounded down (int, floor and // cut off what follows the point); {NEAREST}": math.floor,
         f"rounded up; {NEAREST}": math.ceil,
     }) | exchange("second", {
-        "two roundings add up in the second cut; round the whole place, (train + val)·n": lambda cut, n, p, q: cut(p) + cut(q),
+        "two roundings add up in the second cut; round the whole place, (train + val)·n":
+            [lambda cut, n, p, q: cut(p) + cut(q), lambda cut, n, p, q: cut(p) + math.floor(q * n)],
         f"the second number is val's share alone; {AT_THE_END}": lambda cut, n, p, q: cut(q),
         f"train + val·n is val's share and little more, without brackets; {AT_THE_END}": lambda cut, n, p, q: cut(p / n + q),
         f"validation and test are exchanged, as (1 - val)·n does; {AT_THE_END}": lambda cut, n, p, q: cut(1 - q),
@@ -62,13 +70,15 @@ check_cut_points = spec(
         "val is taken as a share of the training part; it is one of n": lambda cut, n, p, q: cut(p * (1 + q)),
         f"the second number is n, where test ends; {AT_THE_END}": lambda cut, n, p, q: n,
         f"the shares were multiplied with each other; {AT_THE_END}": lambda cut, n, p, q: cut(p * q),
-        f"the rest after training was halved; {AT_THE_END}": lambda cut, n, p, q: cut((1 + p) / 2),
+        f"the rest after training was halved; {AT_THE_END}": [
+            lambda cut, n, p, q: cut((1 + p) / 2), lambda cut, n, p, q: cut(p) + round((n - cut(p)) / 2),
+            lambda cut, n, p, q: cut(p) + (n - cut(p)) // 2],
+        f"the second cut is rounded down, as int does; {NEAREST}": lambda cut, n, p, q: math.floor((p + q) * n),
+        f"the second cut is rounded up; {NEAREST}": lambda cut, n, p, q: math.ceil((p + q) * n),
     }) | exchange("give", {
         f"the second number is the length of validation; {AT_THE_END}": lambda a, b, n: (a, b - a),
-        f"lengths of the parts came back; {TWO_CUTS}": [lambda a, b, n: (a, b - a, n - b), lambda a, b, n: (b - a, n - b)],
         "n came back as a third cut; the text ends there anyway, and two cuts make three parts": lambda a, b, n: (a, b, n),
         "0 came back as a cut; the text begins there anyway": [lambda a, b, n: (0, a, b, n), lambda a, b, n: (0, a, b)],
-        "both cuts came back in one tensor; a pair of ints is asked, (first, second)": lambda a, b, n: torch.tensor([a, b]),
         "the two cuts are exchanged; the first is where training ends": lambda a, b, n: (b, a),
         "counted from the end of the text; training comes first": lambda a, b, n: (n - a, n - b),
     }) | {f"{which} one {why}": {"give": lambda a, b, n, i=i, j=j: (a + i, b + j)} for which, i, j, why in [
@@ -84,7 +94,14 @@ check_cut_points = spec(
         "the shares were rounded before the multiplication; round the product, train * n": lambda share, n: round(share) * n,
         "the shares were rounded first, or cut off, as to whole percents; they are exact, and only the two places are rounded":
             [lambda share, n, k=k, f=f: f(share * k) / k * n for k in (100, 10, 10**3, 10**4, 10**5) for f in (round, int)],
-    }) | {"the shares themselves came back; multiply them by n": {"times": lambda share, n: share, "whole": lambda x: x}})
+    }) | {
+        "the shares themselves came back; multiply them by n": {"times": lambda share, n: share, "whole": lambda x: x},
+        **{f"the first cut is rounded {words}; {NEAREST}": {"whole": whole, "second": lambda cut, n, p, q, f=f: f((p + q) * n)}
+           for words, whole, f in [("down, as int does", math.floor, round), ("up", math.ceil, round),
+                                   ("down, and the second up, as n - int(test·n) does", math.floor, math.ceil)]},
+        LENGTHS: [{"give": lambda a, b, n: (a, b - a, n - b)}, {"give": lambda a, b, n: (b - a, n - b)},
+                  {"second": lambda cut, n, p, q: cut(q), "give": lambda a, b, n: (a, b, n - a - b)}],
+    })
 
 
 # 1.2
@@ -116,7 +133,7 @@ def texts(draw):
     room = t + 1 + more * s                               # tokens of more + 1 windows
     for n, stride, case in [
             (room, s, None), (room + 1, s, None), (room - 1, s, None), (4 * t + draw.randint(2, t), t, None), (4 * t, t, None),
-            (4 * t + 1, t, None), (4 * t + 9, t + draw.randint(2, 3), "a stride above T"), (t + 5, 1, "stride 1"),
+            (4 * t + 1, t, None), (4 * t + 9, t + draw.randint(2, 3), "a stride above T"), (2 * t + 3, 1, "stride 1"),
             (t + 1, s, "T + 1 tokens, one window"), (t, s, "T tokens, no window"), (t - 2, s, "fewer than T tokens, no window")]:
         yield case, (torch.tensor(draw.sample(range(100, 1000), n)), t, stride)
 
@@ -134,7 +151,7 @@ def every(f):
     return lambda pairs: [f(x, y) for x, y in pairs]
 
 
-PARTIAL_TOO = [lambda n, t, s: range(0, n - 1, s), lambda n, t, s: range(0, n, s)]
+PARTIAL_TOO = [lambda n, t, s: range(0, n - 1, s), lambda n, t, s: range(0, n, s), lambda n, t, s: range(0, n // s * s, s)]
 WHOLE, STRIDE = "leave out what does not fill a window, T + 1 tokens", "window i starts at i·stride"
 check_windows = spec(
     "1.2", "windows and targets", see=("01", "Windows, shifted by one"), right=windows, cases=texts, rtol=1e-9, use=unpacked,
@@ -180,12 +197,16 @@ check_windows = spec(
         f"a window at the end is not whole; {WHOLE}": PARTIAL_TOO,
         f"the last window has one target too few; {WHOLE}": until(1),
         "the last whole window is missing where it ends with the text; every start up to N - T - 1 fits": until(-1),
+        "(N - T) // stride windows came back; (N - T - 1) // stride + 1 fit": lambda n, t, s: range(0, (n - t) // s * s, s),
         f"the stride is ignored, as if it were T; {STRIDE}": lambda n, t, s: range(0, n - t, t),
         f"windows start T + 1 tokens apart; {STRIDE}": lambda n, t, s: range(0, n - t, t + 1),
         f"windows start 1 token apart; {STRIDE}": [lambda n, t, s: range(n - t), lambda n, t, s: range(len(STARTS(n, t, s)))],
         f"windows start too far apart, or too near; {STRIDE}":
             [lambda n, t, s, step=step: range(0, n - t, max(step(s), 1))
              for step in (lambda s: 2 * s, lambda s: s + 1, lambda s: s - 1, lambda s: 2)],
+        f"windows start T·stride tokens apart; {STRIDE}": lambda n, t, s: range(0, n - t, t * s),
+        f"as many windows came back as fit side by side; {STRIDE}, and each start that leaves T + 1 tokens counts":
+            [lambda n, t, s: range(0, (n - 1) // t * s, s), lambda n, t, s: range(0, n // t * s, s)],
         "the window that starts at token 0 is missing": [lambda n, t, s: range(s, n - t, s), lambda n, t, s: range(1, n - t, s)],
         f"a window was added that ends with the text; {STRIDE}": lambda n, t, s: sorted({*STARTS(n, t, s), max(n - t - 1, 0)}),
         f"a window came back where none fits; {WHOLE}": lambda n, t, s: range(0, max(n - t, 1), s),
@@ -216,7 +237,7 @@ def sizes_of_texts(draw):
     for left in ([5, 6], [1, 2, 3], [5, 6], [0]):             # tokens left over after the last window
         yield None, (t + 1 + draw.randint(2, 12) * s + draw.choice(left), t, s)
         t, s = draw.randint(10, 20), draw.randint(8, 9)
-    yield from ((None, sizes) for sizes in [(t + 5 * s, t, s), (5 * t, t, t), (7 * t + 2, t, t)])
+    yield from ((None, sizes) for sizes in [(t + 5 * s, t, s), (5 * t, t, t), (7 * t + 2, t, t), (6 * s - 1, 2 * s, s)])
     yield from [("a stride above T", (6 * t + 7, t, t + s)), ("stride 1", (3 * t, t, 1)),
                 ("T + 1 tokens, one window", (t + 1, t, s)), ("T tokens, no window", (t, t, s)),
                 ("2 tokens, no window", (2, t, 2)), ("1 token, no window", (1, t, s))]
@@ -234,16 +255,23 @@ check_count_windows = spec(
         f"n // T counts windows side by side, and forgets the token after the last; {ROOM}": lambda c, n, t, s: n // t,
         f"n / T, rounded up, counts windows side by side, the last in part; {ROOM}": lambda c, n, t, s: -(-n // t),
         "n // (T + 1) counts windows that share no token; they start a stride apart": lambda c, n, t, s: n // (t + 1),
-        f"n // stride counts starts; {ROOM}": [lambda c, n, t, s: n // s, lambda c, n, t, s: (n - 1) // s],
+        f"n // stride counts starts; {ROOM}": [
+            lambda c, n, t, s: n // s, lambda c, n, t, s: (n - 1) // s, lambda c, n, t, s: n // s if n > t else 0],
         f"all starts are counted, so partial windows too; {ROOM}":
             [lambda c, n, t, s: len(range(0, n, s)), lambda c, n, t, s: len(range(0, n - 1, s))],
         "// goes before -, so brackets are missing: (n - T - 1) // stride": lambda c, n, t, s: n - t - 1 // s + 1,
         "that is the number of tokens, n": lambda c, n, t, s: n,
         "that is the number of inputs, and not of windows": lambda c, n, t, s: max(c, 0) * t,
+        "1 where no window fits; need 0 there": lambda c, n, t, s: max(c, 1),
+        "abs turns less than none into some; the formula goes below 0 where the text is too short, so take at least 0":
+            lambda c, n, t, s: abs(c),
+        "two numbers of starts are subtracted, each of them rounded; subtract first, (n - T - 1) // stride, and add one": [
+            f for rest in (lambda n, t, s: (n - 1) // s - t // s + 1, lambda n, t, s: n // s - t // s,
+                           lambda n, t, s: -(-n // s) + -t // s)
+            for f in (lambda c, n, t, s, rest=rest: max(rest(n, t, s), 0), lambda c, n, t, s, rest=rest: rest(n, t, s))],
     }) | exchange("strides", {
         f"not a whole number: {PARTIAL}": lambda room, s: room / s,
         f"rounded up; {PARTIAL}": lambda room, s: math.ceil(room / s),
-        f"rounded to the nearest; {PARTIAL}": lambda room, s: math.floor(room / s + 0.5),
         "stride was a factor; a larger stride gives fewer windows, so divide by it": lambda room, s: room * s,
     }) | exchange("given", {
         "the stride is ignored, as if it were T": lambda n, t, s: (n, t, t),
@@ -251,7 +279,10 @@ check_count_windows = spec(
         "context_length and stride are exchanged": lambda n, t, s: (n, s, t),
     }) | {
         "1 where no window fits: T tokens hold none, since the last target needs one more (int() of -0.2 is 0, // gives -1)":
-            [{"strides": lambda room, s: int(room / s)}, {"end": lambda c, n, t, s: max(c, 1)}],
+            {"strides": lambda room, s: int(room / s)},
+        f"rounded to the nearest; {PARTIAL}":
+            [{"strides": lambda room, s: math.floor(room / s + 0.5)},
+             {"strides": lambda room, s: round((room + 1) / s), "more": 0}],
         "one too few: the first window needs no stride, so there is one more than (n - T - 1) // stride": {"more": 0},
         "two are added; the first window adds one": {"more": 2},
         "the next token is forgotten: T inputs and the target of the last take T + 1 tokens": {"room": lambda n, t: n - t},
@@ -288,16 +319,20 @@ check_smallest_text = spec(
             lambda b, drop: 1 if drop else b,
         "drop_last is ignored: True drops a batch that is not full, so B windows are needed": lambda b, drop: 1,
         "drop_last is ignored: with drop_last=False a batch need not be full, so one window is enough": lambda b, drop: b,
+        "with drop_last=False one window is enough for a batch; here it takes two": lambda b, drop: b if drop else 2,
+        "one window more than a batch holds; B of them are enough with drop_last=True": lambda b, drop: b + 1 if drop else 1,
     }) | exchange("part", {
         "the next token is forgotten: the last window takes T + 1 tokens, and not T": lambda k, s, t: k * s + t,
         "one token too many in the validation part: T + 1 tokens are a window": lambda k, s, t: k * s + t + 2,
         "T + 1 tokens are taken for each window; a further one ends `stride` tokens later": lambda k, s, t: (k + 1) * (t + 1),
+        "a next token is added for each window; only the last one's lies outside the inputs": lambda k, s, t: k * (s + 1) + t + 1,
         "B strides and one token are too few: the last window takes T + 1 tokens": lambda k, s, t: (k + 1) * s + 1,
     }) | exchange("whole", {
         f"that is the validation part alone; {LONGER}": lambda p, parts: p,
         f"that is the validation part divided by `parts`; {LONGER}":
             [lambda p, parts: p / parts, lambda p, parts: p // parts, lambda p, parts: -(-p // parts)],
         f"`parts` is added; {LONGER} as one of them": lambda p, parts: p + parts,
+        f"the other parts have one token each; {LONGER} as validation": lambda p, parts: p + parts - 1,
         "`parts` - 1 is the factor; validation itself is one of the parts": lambda p, parts: p * (parts - 1),
         "the next token is added to the whole text; it belongs to validation, before the multiplication":
             lambda p, parts: (p - 1) * parts + 1,
@@ -344,10 +379,16 @@ def trainings(draw):
         yield None, (*ragged(), drop_last)
     _, t, b, epochs = ragged()
     full = draw.randint(2, 4) * b * t                         # inputs of windows that fill all batches
-    yield from ((None, (n, t, b, epochs, drop)) for n, drop in [(full, True), (full, False), (full + 1, True), (full + 2, False)])
+    yield from ((None, (n, t, b, epochs, drop)) for n, drop in [
+        (full, True), (full, False), (full + 1, True), (full + 1, False), (full + 2, False)])
     yield from [("fewer windows than B", ((b - 1) * t + 2, t, b, epochs, True)), ("one epoch", ((b - 1) * t + 2, t, b, 1, False)),
                 ("T + 1 tokens, one window", (t + 1, t, b, epochs, False)), ("T tokens, no window", (t, t, b, epochs, False)),
                 ("fewer than T tokens, no window", (draw.randint(2, t - 1), t, b, epochs, True))]
+
+
+def as_tokens(n, t, b, epochs, drop_last):
+    """The same training in windows of one token, and batches of as many tokens."""
+    return n, 1, b * t, epochs, drop_last
 
 
 INPUTS_ONLY, NOT_FULL = "only the inputs go into the model", "a last batch that is not full is left out in each epoch"
@@ -360,7 +401,9 @@ check_tokens_seen = spec(
     mistakes=exchange("fit", {
         f"the next token is forgotten: n // T windows would need a target after the last token; {FIT}": lambda n, t: n // t,
         f"rounded up, so a piece of a window is counted; {FIT}": [lambda n, t: -(-(n - 1) // t), lambda n, t: -(-n // t)],
-        "one window is missing: (n - T - 1) // T + 1 fit": lambda n, t: max((n - t - 1) // t, 0),
+        "one window is missing; (n - 1) // T fit, and 0 in a text that is too short": [
+            lambda n, t: max((n - t - 1) // t, 0), lambda n, t: max(n // t - 1, 0), lambda n, t: n // t - 1,
+            lambda n, t: (n - t - 1) // t],
         f"windows of T + 1 tokens side by side; they start T apart, and share a token; {FIT}": lambda n, t: n // (t + 1),
         "windows at every start were counted, as if the stride were 1; it is T": lambda n, t: max(n - t, 0),
         "0 windows were found in a text of T + 1 tokens, which are one": lambda n, t: (n - 1) // t if n > t + 1 else 0,
@@ -386,6 +429,13 @@ check_tokens_seen = spec(
         f"that is n or n - 1 tokens for each epoch; {FIT}": [lambda k, n, t, e: e * n, lambda k, n, t, e: e * (n - 1)],
         "that is n, the length of the text; only whole windows go in, in each epoch": lambda k, n, t, e: n,
     }) | {
+        "tokens are counted, and not whole windows; what is left over and does not fill a window of T does not go in":
+            [{"given": as_tokens, "fit": lambda n, t: n}, {"given": as_tokens, "fit": lambda n, t: n - 1}],
+        "batches of B·T tokens are counted, the last as if it were full; take the windows first, (n - 1) // T, and count those": [
+            {"given": as_tokens, "fit": fit, "kept": lambda w, b, e, drop: e * b * batches(w, b, drop)}
+            for fit in (lambda n, t: n, lambda n, t: n - 1)],
+        "with drop_last=False one more full batch is counted; there may be fewer windows left than B, or none":
+            {"kept": lambda w, b, e, drop: e * b * (w // b + (not drop))},
         "the last batch is counted as if it were full; it has only the windows that are left":
             [{"kept": lambda w, b, e, drop: e * b * batches(w, b, drop)}, {"kept": lambda w, b, e, drop: e * b * -(-w // b)}],
         "that is the number of batches; each has up to B windows of T tokens":
@@ -490,7 +540,7 @@ check_leaked_share = spec(
         "only the starts were compared; windows that start elsewhere share targets too":
             {"train": lambda starts, t: starts, "val": lambda starts, t: starts},
         "only the first target of each validation window was taken; a window has T": {"val": lambda v, t: [s + 1 for s in v]},
-        "only the last target of each validation window was taken; a window has T": {"val": lambda v, t: [s + t for s in v]},
+        "that tells only of the last target of each validation window; a window has T": {"val": lambda v, t: [s + t for s in v]},
         f"all places between the first and the last window were taken, of training or of both; {GAPS}":
             [{"train": without_gaps}, {"train": without_gaps, "val": without_gaps}],
     })

@@ -202,6 +202,15 @@ def bigram_loss_counts_the_end(ids, train_ids, vocab_size, trust):
                   for a, b in pairwise(ids.tolist()))
 
 
+@wrong(check_bigram_loss, "count(b)", "token before")
+def bigram_loss_divides_by_the_sums_of_columns(ids, train_ids, vocab_size, trust):
+    counts = torch.zeros(vocab_size, vocab_size, dtype=torch.float64)
+    counts.index_put_((train_ids[:-1], train_ids[1:]), torch.ones(len(train_ids) - 1, dtype=torch.float64), accumulate=True)
+    probs = trust * counts / counts.sum(0).clamp(min=1) + (1 - trust) / vocab_size
+    probs[counts.sum(1) == 0] = 1 / vocab_size
+    return -probs[ids[:-1], ids[1:]].log().mean()
+
+
 @wrong(check_bigram_loss, "ZeroDivisionError")
 def bigram_loss_divides_by_zero(ids, train_ids, vocab_size, trust):
     pairs, firsts = Counter(pairwise(train_ids.tolist())), Counter(train_ids[:-1].tolist())
@@ -224,6 +233,7 @@ wrong(check_standard_error, "biased")(lambda losses: np.std(losses.numpy()) / le
 wrong(check_standard_error, "N - 1 once more")(lambda losses: pstdev(losses.tolist()) / (len(losses) - 1))
 wrong(check_standard_error, "single losses")(lambda losses: stdev(losses.tolist()))
 wrong(check_standard_error, "square of the standard error")(lambda losses: losses.var() / len(losses))
+wrong(check_standard_error, "where their variance belongs")(lambda losses: math.sqrt(fmean(losses.tolist()) / len(losses)))
 wrong(check_standard_error, "not subtracted")(lambda x: (sum(x * x) / (len(x) - 1) / len(x)) ** 0.5)
 wrong(check_standard_error, "in place")(lambda losses: losses.sub_(losses.mean()).std() / len(losses) ** 0.5)
 wrong(check_standard_error, "need a single number")(lambda losses: (losses.std() / len(losses) ** 0.5)[None])

@@ -21,6 +21,8 @@ from mistakes import right, wrong
 
 right(check_cut_points)(lambda n, train=0.8, val=0.1: [int(train * n + 0.5), math.floor(n * train + n * val + 0.5)])
 right(check_cut_points)(lambda n, train=0.8, val=0.1: (round(n * train), n - round(n * (1 - train - val))))
+right(check_cut_points)(lambda n, train=0.8, val=0.1: np.rint(np.array([train, train + val]) * n).astype(int))
+right(check_cut_points)(lambda n, train=0.8, val=0.1: (torch.tensor([train, train + val]).double() * n).round().long())
 right(check_cut_points)(lambda n, train, val: (torch.tensor(train * n).round().long(), np.int64(round((train + val) * n))))
 
 
@@ -34,8 +36,9 @@ wrong(check_cut_points, "float", "whole numbers")(lambda n, train, val: [float(r
 wrong(check_cut_points, "whole percents")(lambda n, p, q: (round(round(100 * p) / 100 * n), round(round(p + q, 2) * n)))
 wrong(check_cut_points, "whole percents")(lambda n, p, q: (round(int(p * 100) / 100 * n), round(int((p + q) * 100) / 100 * n)))
 wrong(check_cut_points, "None", "return")(lambda n, train, val: print(end=f"{round(train * n)}, {round((train + val) * n)}"[:0]))
-wrong(check_cut_points, "in one tensor")(lambda n, train, val: (torch.tensor([train, train + val]).double() * n).round())
-wrong(check_cut_points, "ndarray", "2 values")(lambda n, train, val: np.rint([train * n, (train + val) * n]).astype(int))
+wrong(check_cut_points, "a float")(lambda n, train, val: (torch.tensor([train, train + val]).double() * n).round())
+wrong(check_cut_points, "lengths of the parts")(lambda n, p, q: np.diff([0, round(p * n), round(p * n) + round(q * n), n]))
+wrong(check_cut_points, "second cut is rounded down")(lambda n, train, val: (round(train * n), int((train + val) * n)))
 wrong(check_cut_points, "generator", "list(...)")(lambda n, train, val: (round(share * n) for share in (train, train + val)))
 wrong(check_cut_points, "int", "2 values")(lambda n, train, val: round(train * n))
 wrong(check_cut_points, "whatever it is given")(lambda n, train, val: (4116, 4630))
@@ -86,6 +89,7 @@ def windows_unfolded_without_care(ids, context_length, stride):
 
 wrong(check_windows, "all inputs came back, then")(lambda ids, t, s: (ids[:-1].unfold(0, t, s), ids[1:].unfold(0, t, s)))
 wrong(check_windows, "all windows came back in one tensor")(lambda ids, t, s: ids.unfold(0, t + 1, s))
+wrong(check_windows, "T·stride tokens apart")(lambda ids, t, s: slices(ids, range(0, len(ids) - t, t * s), t))
 wrong(check_windows, "lists of numbers")(lambda ids, t, s: slices(ids.tolist(), range(0, len(ids) - t, s), t))
 wrong(check_windows, "floats", "int64")(lambda ids, t, s: slices(ids.float(), range(0, len(ids) - t, s), t))
 wrong(check_windows, "`ids` in place")(lambda ids, t, s: slices(ids.sub_(1), range(0, len(ids) - t, s), t))
@@ -117,6 +121,7 @@ def count_windows_with_a_loop(n, context_length, stride):
     return count
 
 
+wrong(check_count_windows, "need 0 there")(lambda n, t, s: max(1, (n - t - 1) // s + 1))
 wrong(check_count_windows, "None")(lambda n, t, s: (n - t - 1) // s + 1 if n > t else None)
 wrong(check_count_windows, "one too few", "next token")(lambda n, t, s: max(0, (n - t) // s))
 wrong(check_count_windows, "one too few", "as if it were T")(lambda n, t, s: max(0, (n - t - 1) // t))
@@ -152,6 +157,7 @@ def smallest_text_searched_too_far(context_length, stride, batch_size, parts, dr
 wrong(check_smallest_text, "drop_last is ignored", "next token")(lambda t, s, b, parts, drop_last: parts * ((b - 1) * s + t))
 wrong(check_smallest_text, "wrong way round", "alone")(lambda t, s, b, parts, drop: t + 1 if drop else (b - 1) * s + t + 1)
 wrong(check_smallest_text, "one stride too many", "next token")(lambda t, s, b, parts, drop: parts * ((b if drop else 1) * s + t))
+wrong(check_smallest_text, "one token each")(lambda t, s, b, parts, drop: ((b if drop else 1) - 1) * s + t + parts)
 wrong(check_smallest_text, "is right")(lambda t, s, b, parts, drop_last: parts * max(s, t) * b)
 wrong(check_smallest_text, "a float")(lambda t, s, b, parts, drop_last: parts * (t + 1.0 + drop_last * (b - 1) * s))
 wrong(check_smallest_text, "is None")(lambda t, s, b, parts, drop_last: parts * ((b - 1) * s + t + 1) if drop_last else None)
@@ -182,6 +188,7 @@ def tokens_seen_dropped_in_the_last_epoch(n, context_length, batch_size, epochs,
 wrong(check_tokens_seen, "one epoch", "ignored")(lambda n, t, b, epochs, drop_last: (n - 1) // t * t)
 wrong(check_tokens_seen, "number of windows", "next token")(lambda n, t, b, e, drop: e * (n // t // b * b if drop else n // t))
 wrong(check_tokens_seen, "as if it were full")(lambda n, t, b, e, drop: e * t * len(range(0, (n - 1) // t, b)) * b)
+wrong(check_tokens_seen, "not whole windows")(lambda n, t, b, e, drop: e * (n - drop * (n % (b * t))))
 wrong(check_tokens_seen, "a float")(lambda n, t, b, e, drop: float(e * t * ((n - 1) // t - drop * ((n - 1) // t % b))))
 wrong(check_tokens_seen, "stopped with", "NameError")(lambda n, t, b, e, drop: e * t * windows)      # noqa: F821
 
