@@ -263,6 +263,9 @@ class generator(list):
     """What a generator, or another iterator, has yielded; a list with the name that messages show."""
 
 
+ANEW = {torch.Tensor: "x = x - 1 and not x -= 1, or x.clone() first", list: "sorted(x) and not x.sort(), or list(x) first"}
+
+
 class Answer:
     """A student's function: what it raises becomes one line with its own line number, and its inputs must survive.
 
@@ -291,7 +294,7 @@ class Answer:
         for i, (old, new) in enumerate(zip(before, args, strict=True)):
             if i not in may_change and not unchanged(old, new):
                 raise NotYet(f"{self.name} changes its input {parameter_name(self.function, i)} in place, and whoever called it "
-                             "still needs that: make a new one (x = x - 1 and not x -= 1, or x.clone() first)")
+                             f"still needs that: make a new one ({ANEW.get(type(new), 'copy.deepcopy(x) first')})")
         return result
 
 
@@ -332,8 +335,8 @@ def unchanged(old, new):
 
 def parameter_names(function):
     """The names of a function's parameters, as its author wrote them."""
-    code = getattr(function, "__code__", None)
-    return [*code.co_varnames[: code.co_argcount]] if isinstance(code, types.CodeType) else []
+    code = function.__code__ if isinstance(function, types.FunctionType) else None      # odd things have odd attributes
+    return [*code.co_varnames[: code.co_argcount]] if code else []
 
 
 def parameter_name(function, i):

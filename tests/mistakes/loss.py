@@ -236,7 +236,7 @@ wrong(check_standard_error, "square of the standard error")(lambda losses: losse
 wrong(check_standard_error, "where their variance belongs")(lambda losses: math.sqrt(fmean(losses.tolist()) / len(losses)))
 wrong(check_standard_error, "not subtracted")(lambda x: (sum(x * x) / (len(x) - 1) / len(x)) ** 0.5)
 wrong(check_standard_error, "in place")(lambda losses: losses.sub_(losses.mean()).std() / len(losses) ** 0.5)
-wrong(check_standard_error, "need a single number")(lambda losses: (losses.std() / len(losses) ** 0.5)[None])
+right(check_standard_error)(lambda losses: (losses.std() / len(losses) ** 0.5)[None])
 
 
 # 2.7 bits per byte
