@@ -29,6 +29,11 @@ def total(entropies, contexts):
     return by_times(entropies, contexts) * sum(times for times, _ in contexts)
 
 
+def shares_of(contexts):
+    """The entropy of the contexts themselves."""
+    return sum(surprise(times / total([1] * len(contexts), contexts)) for times, _ in contexts)
+
+
 def whole_language(contexts):
     """The probabilities of all tokens, whatever stands before them."""
     return [by_times(column, contexts) for column in zip(*(probs for _, probs in contexts), strict=True)]
@@ -91,9 +96,11 @@ check_floor = spec(
         "only the last context came back: add up, and do not overwrite": lambda hs, contexts: hs[-1],
         "only the first context came back: is `return` inside the loop?": lambda hs, contexts: hs[0],
         "that is the most uncertain context; the floor is a mean over all": lambda hs, contexts: max(hs),
+        "that is how uncertain the context itself is; it is given, and what follows it is open":
+            lambda hs, contexts: shares_of(contexts),
         "that is the perplexity at the floor; leave out the last exp": lambda hs, contexts: math.exp(by_times(hs, contexts)),
         "the shares of the contexts were mixed in as choices of their own; a context is given, and only what follows it is open":
-            lambda hs, contexts: by_times(hs, contexts) + sum(surprise(t / total([1] * len(hs), contexts)) for t, _ in contexts),
+            lambda hs, contexts: by_times(hs, contexts) + shares_of(contexts),
     }) | {
         "the contexts' perplexities were averaged; average their entropies": [
             {"entropy": lambda probs, term: math.exp(sum(map(term, probs)))},
@@ -255,8 +262,11 @@ check_cost_of_kind = spec(
         "a kind may cost less than 0, by luck; its minus got lost":
             lambda part, picked, whole, kinds: part.sum().abs() / len(whole),
         f"the costs were added up; {ALL_TOKENS}": lambda part, picked, whole, kinds: part.sum(),
-        "that is the kind's share of the distance; its part in nats is asked": lambda part, picked, whole, kinds:
-            part.sum() / whole.sum(),
+        "that is the kind's share of the distance; its part in nats is asked": [
+            lambda part, picked, whole, kinds: part.sum() / whole.sum(),
+            lambda part, picked, whole, kinds: 100 * part.sum() / whole.sum()],
+        "the mean distance was multiplied by how often the kind occurs; add up the distances of its own tokens":
+            lambda part, picked, whole, kinds: whole.mean() * picked.float().mean(),
         "the sum was divided by the number of kinds; " + ALL_TOKENS: lambda part, picked, whole, kinds: part.sum() / 3,
         "that is the whole distance to the floor; only one kind's part is asked": lambda part, picked, whole, kinds: whole.mean(),
         "that is how often the kind occurs; what it costs is asked": lambda part, picked, whole, kinds: picked.float().mean(),
@@ -501,6 +511,12 @@ def turned(x, y):
     return type(other)(1 / other.slope, -other.intercept / other.slope)
 
 
+def through_the_last(x, y):
+    """The fitted line, moved to the last point."""
+    slope = linear_regression(x, y).slope
+    return SimpleNamespace(slope=slope, intercept=y[-1] - slope * x[-1])
+
+
 def same(x):
     return x
 
@@ -528,6 +544,7 @@ check_promise = spec(
         "the line goes through the first and the last run only; fit it to all of them": through(0, -1),
         "the line goes through the last two runs only; fit it to all of them": through(-2, -1),
         "the line goes through the first two runs only; fit it to all of them": through(0, 1),
+        "the line was moved to the last run; read it off where the fit puts it": through_the_last,
         "compute and loss are exchanged in the fit: linear_regression(x, y) wants compute first": turned,
         "the line was forced through 0; it has an intercept, too": lambda x, y: linear_regression(x, y, proportional=True),
         "that is the mean of the runs, without the line's slope": lambda x, y: SimpleNamespace(slope=0.0, intercept=fmean(y)),

@@ -88,6 +88,8 @@ check_count_parameters = spec(
         "those are bytes; numbers are asked": lambda n: 4 * n,
         "those are millions; the number itself is asked": lambda n: n / 1e6,
     }) | {
+        "the last LayerNorm stands once, behind the blocks, and not in each of them":
+            {"norms": lambda c: 6 * c, "last_norm": lambda c: 0},
         "12·C² a block counts the matrices alone, which is nearly right; biases and LayerNorms are learned, too":
             {"out_bias": lambda c: 0, "qkv_bias": lambda c, on: 0, "forward_bias": lambda c: 0, "norms": lambda c: 0,
              "last_norm": lambda c: 0},
@@ -402,6 +404,8 @@ check_turning_point = spec(
         "the validation loss itself came back; the gap is its distance from the training loss": lambda train, val, i: val[i],
         "that is how far the validation loss has risen since; the gap to the training loss is asked":
             lambda train, val, i: val[-1] - val[i],
+        "that is the distance from the last training loss; take both losses from the same evaluation":
+            lambda train, val, i: val[i] - train[-1],
     }) | exchange("end", {
         "only the tokens came back; return (tokens, gap)": lambda tokens, gap: tokens,
         "only the gap came back; return (tokens, gap)": lambda tokens, gap: gap,
@@ -434,13 +438,17 @@ check_ahead = spec(
         "the lead lost its sign, token by token; where the model is worse it counts against it":
             lambda model, table: (table - model).abs(),
         "the perplexities were compared; compare the losses": lambda model, table: table.exp() - model.exp(),
-        "the losses were divided; the lead is their difference": lambda model, table: table / model,
+        "the losses were divided; the lead is their difference, in nats": [
+            lambda model, table: table / model, lambda model, table: (table - model) / table],
+        "the table's loss was taken alone; subtract the model's": lambda model, table: table,
+        "the model's loss was taken alone; subtract it from the table's": lambda model, table: model,
         "the squares of the differences were taken": lambda model, table: (table - model).square(),
         "it was only counted where the model is better; by how much is asked": lambda model, table: (table > model).float(),
     }) | exchange("mean", {
         "the differences are added up; their mean is asked": torch.sum,
         "that is the median of the differences; their mean is asked": torch.median,
         "that is the largest difference; their mean is asked": torch.max,
+        "the lead was divided by its standard error; both are asked, in nats": lambda d: d.mean() / d.std() * len(d) ** 0.5,
     }) | exchange("spread", {
         "both losses were taken as if they had been measured on different tokens, so what is hard for both counts twice" + PAIRED:
             lambda model, table, d: (model.var() + table.var()).sqrt(),
