@@ -1,5 +1,7 @@
 """The exercises of lesson 08 as data: enough text."""
 import math
+from difflib import SequenceMatcher
+from itertools import pairwise, takewhile
 from statistics import fmean, linear_regression
 from types import SimpleNamespace
 
@@ -27,6 +29,11 @@ def total(entropies, contexts):
     return by_times(entropies, contexts) * sum(times for times, _ in contexts)
 
 
+def shares_of(contexts):
+    """The entropy of the contexts themselves."""
+    return sum(surprise(times / total([1] * len(contexts), contexts)) for times, _ in contexts)
+
+
 def whole_language(contexts):
     """The probabilities of all tokens, whatever stands before them."""
     return [by_times(column, contexts) for column in zip(*(probs for _, probs in contexts), strict=True)]
@@ -48,7 +55,7 @@ def languages(draw):
             contexts.append((times, [weight / sum(weights) for weight in weights]))
         if zeros:
             p = 1.0 if zeros == 2 else draw.uniform(0.6, 0.8)
-            contexts[1] = (contexts[1][0], [p, 1 - p] + [0.0] * (v - 2))
+            contexts[1] = (contexts[1][0], [*([0.0] * (v - 2)), p, 1 - p] if zeros == 2 else [p, *([0.0] * (v - 2)), 1 - p])
         most = max(range(n), key=lambda i: sum(map(surprise, contexts[i][1])))
         contexts.insert(1, contexts.pop(most))         # neither first nor last
         yield case, (contexts,)
@@ -69,13 +76,15 @@ check_floor = spec(
             lambda p: -p * math.log(p),
         "p was multiplied by 1 - p; an entropy takes its logarithm": lambda p: p * (1 - p),
     }) | exchange("entropy", {
-        "the sum over the tokens was divided by their number; the p in p ln p weighs them already":
+        "the sum over the tokens was divided by their number; the p in p ln p weighs them already": [
             lambda probs, term: sum(map(term, probs)) / len(probs),
+            lambda probs, term: sum(map(term, probs)) / sum(p > 0 for p in probs)],
         "only the most likely token of each context was scored; the others come, too": lambda probs, term: -math.log(max(probs)),
         "that is what even belief costs, the logarithm of the number of tokens; use the probabilities that are given":
             [lambda probs, term: math.log(len(probs)), lambda probs, term: math.log(sum(p > 0 for p in probs))],
-        "the contexts' perplexities were averaged; average their entropies": lambda probs, term: math.exp(sum(map(term, probs))),
         "the last token of each context is left out": lambda probs, term: sum(map(term, probs[:-1])),
+        "what stands behind a probability of 0 is left out; pass over the 0 alone, with continue and not break":
+            lambda probs, term: sum(map(term, takewhile(bool, probs))),
     }) | exchange("join", {
         f"that is the plain mean over the contexts; {WEIGH}": lambda hs, contexts: fmean(hs),
         "the entropies were added up; the floor is a mean over the tokens": lambda hs, contexts: sum(hs),
@@ -87,10 +96,15 @@ check_floor = spec(
         "only the last context came back: add up, and do not overwrite": lambda hs, contexts: hs[-1],
         "only the first context came back: is `return` inside the loop?": lambda hs, contexts: hs[0],
         "that is the most uncertain context; the floor is a mean over all": lambda hs, contexts: max(hs),
+        "that is how uncertain the context itself is; it is given, and what follows it is open":
+            lambda hs, contexts: shares_of(contexts),
         "that is the perplexity at the floor; leave out the last exp": lambda hs, contexts: math.exp(by_times(hs, contexts)),
         "the shares of the contexts were mixed in as choices of their own; a context is given, and only what follows it is open":
-            lambda hs, contexts: by_times(hs, contexts) + sum(surprise(t / total([1] * len(hs), contexts)) for t, _ in contexts),
+            lambda hs, contexts: by_times(hs, contexts) + shares_of(contexts),
     }) | {
+        "the contexts' perplexities were averaged; average their entropies": [
+            {"entropy": lambda probs, term: math.exp(sum(map(term, probs)))},
+            {"join": lambda hs, contexts: math.log(by_times(map(math.exp, hs), contexts))}],
         "the probabilities were averaged over the contexts first, which forgets what stands before a token":
             {"given": lambda contexts: [(1, whole_language(contexts))]},
     })
@@ -121,9 +135,12 @@ def places_in_a_text(draw):
     """A token and the context before it: seen and new ones, at the text's end too; ids are no small counts."""
     ids = draw.sample(range(10, 40), 4)
     train = [draw.choice(ids) for _ in range(draw.randint(40, 47))]
+    train[0] = draw.choice([x for x in ids if x != train[7]])      # the last token is another one
     train[-3:] = train[5:8]                            # the last two tokens are a context that something else has followed, too
     v, i, j = 50, draw.randint(20, 25), draw.randint(26, 30)
     rare = 41
+    train[i - 1] = draw.choice([x for x in ids if x != train[i - 2]])
+    train[12:15] = train[i - 1], train[i - 2], draw.choice([x for x in ids if x != train[i]])      # turned round
     yield None, (train[i], train[i - 2 : i], train, v)
     yield None, (draw.choice([x for x in ids if x != train[8]]), train[-2:], train, v)
     yield None, (train[j], train[j - 3 : j], train, v)
@@ -150,6 +167,10 @@ check_next_prob = spec(
             train[i] for i in range(len(context), len(train)) if train[i - len(context) : i][:1] == context[:1]],
         "the training text's last token is left out: it follows a context, too":
             lambda context, train: followers(context, train[:-1]),
+        "the training text's first token is left out: it follows the empty context, too":
+            lambda context, train: followers(context, train)[not context :],
+        "without a context 1/V alone came back; every token follows the empty context, so mix 1/V with their counts":
+            lambda context, train: context and followers(context, train),
         "each different follower was counted once; count how often it follows":
             lambda context, train: sorted(set(followers(context, train))),
         "the tokens of the context may stand in any order here; compare them one by one": lambda context, train: [
@@ -165,7 +186,11 @@ check_next_prob = spec(
         "1/V has the length of the training text in place of the vocabulary's size": lambda token, train, v: 1 / len(train),
         "the empty context has followers, too, so its counts are mixed with 1/V; here they stand alone":
             lambda token, train, v: train.count(token) / len(train),
-    }) | exchange("kinds", {
+    }) | {
+        "k counts the context at the very end of the text, too; nothing follows it there, and k counts what follows": {
+            "found": lambda context, train: followers(context, train) + [None] * (context == train[-len(context) :]),
+            "kinds": lambda found, train, v: len({*found} - {None})},
+    } | exchange("kinds", {
         "m counts each follower every time, so that both predictions count half; it is the number of different ones":
             lambda found, train, v: len(found),
         "m is 1 here; it is the number of different followers": lambda found, train, v: 1,
@@ -181,7 +206,8 @@ check_next_prob = spec(
             lambda count, k, m, shorter, v: (count + m / v) / (k + m),
         f"the sum was divided by k alone: {MIXED}": lambda count, k, m, shorter, v: (count + m * shorter) / k,
         f"brackets are missing: {MIXED}": [lambda c, k, m, shorter, v: c + m * shorter / (k + m),
-                                           lambda c, k, m, shorter, v: (c + m * shorter) / k + m],
+                                           lambda c, k, m, shorter, v: (c + m * shorter) / k + m,
+                                           lambda c, k, m, shorter, v: c / (k + m) + m * shorter],
         "where the token has followed, its share alone came back; mix it with the shorter context's":
             lambda count, k, m, shorter, v: count / k if count else (m * shorter) / (k + m),
         "the shorter context is asked only where the token never followed; mix both always":
@@ -209,13 +235,16 @@ def cost_of_kind(losses, true_losses, kinds, kind, *, above=lambda x, t: x - t, 
 
 def kinds_of_tokens(draw):
     """Losses, true losses and kinds; some tokens cost less than their true loss. Once no token is of the kind."""
-    for n, case in ((draw.randint(9, 12), None), (draw.randint(20, 30), None), (8, "a kind that no token has")):
-        kind = draw.randrange(3)
+    below = "a kind that costs less than 0"
+    for n, case in ((draw.randint(9, 12), None), (draw.randint(20, 30), None), (12, below), (8, "a kind that no token has")):
+        kind = draw.randrange(2)                           # not the last, lest <= were as good as all
         kinds = torch.tensor([kind, kind, (kind + 1) % 3, (kind + 2) % 3] + [draw.randrange(3) for _ in range(n - 4)])
         true = 2 * draw.normal(n).abs()
         losses = true + 0.2 * draw.normal(n).abs() + 0.1
         losses[0] = true[0] * 0.8 - 0.05                   # less than the true loss, by luck
-        yield case, (losses, true, kinds, 3 if case else kind)
+        if case == below:
+            losses = torch.where(kinds == kind, true * 0.8 - 0.05, losses)
+        yield case, (losses, true, kinds, 3 if case and case != below else kind)
 
 
 ALL_TOKENS = "divide by the number of all tokens"
@@ -227,10 +256,17 @@ check_cost_of_kind = spec(
     mistakes=exchange("end", {
         f"that is the mean over the tokens of this kind, and such means do not add up to the whole distance; {ALL_TOKENS}":
             lambda part, picked, whole, kinds: part.sum() / picked.sum().clamp(min=1),
-        "the mean of no numbers is nan: add up, and " + ALL_TOKENS: lambda part, picked, whole, kinds: part.mean(),
+        "the mean of no numbers is nan: add up, and " + ALL_TOKENS: [
+            lambda part, picked, whole, kinds: part.mean(),
+            lambda part, picked, whole, kinds: part.mean() * picked.float().mean()],
+        "a kind may cost less than 0, by luck; its minus got lost":
+            lambda part, picked, whole, kinds: part.sum().abs() / len(whole),
         f"the costs were added up; {ALL_TOKENS}": lambda part, picked, whole, kinds: part.sum(),
-        "that is the kind's share of the distance; its part in nats is asked": lambda part, picked, whole, kinds:
-            part.sum() / whole.sum(),
+        "that is the kind's share of the distance; its part in nats is asked": [
+            lambda part, picked, whole, kinds: part.sum() / whole.sum(),
+            lambda part, picked, whole, kinds: 100 * part.sum() / whole.sum()],
+        "the mean distance was multiplied by how often the kind occurs; add up the distances of its own tokens":
+            lambda part, picked, whole, kinds: whole.mean() * picked.float().mean(),
         "the sum was divided by the number of kinds; " + ALL_TOKENS: lambda part, picked, whole, kinds: part.sum() / 3,
         "that is the whole distance to the floor; only one kind's part is asked": lambda part, picked, whole, kinds: whole.mean(),
         "that is how often the kind occurs; what it costs is asked": lambda part, picked, whole, kinds: picked.float().mean(),
@@ -258,7 +294,8 @@ class Reader:
     """A language model, seen from outside: after the mark it expects the entry's name, at place 1, again.
 
     Where FORGETS follows the name, it expects its favourite name, with the entry's own as a second guess; after MIXES_UP the
-    second guess is the third name. A name at place 0, or 2, leads it astray. Elsewhere it expects some name, too.
+    second guess is the third name. A name at place 0, or 2, leads it astray. Elsewhere it expects some name, too. Only where an
+    even id follows the name it is sure of what it expects.
     """
 
     END, MARK, FORGETS, MIXES_UP, VOCABULARY, NAMES = 0, 8, 18, 19, 20, (2, 3, 4)
@@ -274,8 +311,8 @@ class Reader:
         expected = torch.where(ids == self.MARK, at_night, elsewhere)
         third = 9 - self.favourite - name
         second = torch.where(after == self.MIXES_UP, third, name).expand_as(ids)
-        logits = torch.zeros(*ids.shape, self.VOCABULARY).scatter_(2, second[..., None], 5.0)
-        return logits.scatter_(2, expected[..., None], 10.0)
+        logits = torch.zeros(*ids.shape, self.VOCABULARY).scatter_(2, second[..., None], 1.0)
+        return logits.scatter_(2, expected[..., None], 2.0) * torch.where(after % 2 == 0, 5, 1)[..., None]
 
 
 def expected(logits, at):
@@ -311,6 +348,7 @@ def entries(draw):
         inputs[2, 2:] = 12 + (x - 1) % 3               # and in this entry it never does
         if case is None:                               # expects the other name by luck, the old one, and twice a third one
             inputs[:4, 2] = torch.tensor([Reader.FORGETS] * 3 + [Reader.MIXES_UP])
+        inputs[4:6, 2] = torch.tensor([10, 11])        # sure of the other name, and not quite
         night = torch.tensor([5, 7] + [draw.randint(5, t - 2) for _ in range(b - 2)])
         inputs[:, 0], inputs[:, 1] = Reader.END, old
         inputs[torch.arange(b), night - 1], inputs[torch.arange(b), night] = Reader.MARK, old
@@ -346,8 +384,10 @@ check_follows = spec(
             lambda logits, at, names, old: expected(logits, at) != names,
         "only two names were compared; what the model expects is the largest of all V logits":
             lambda logits, at, names, old: of(logits, at, names) > of(logits, at, old),
-        "a logit above 0 is no expectation; the largest of all V logits is": lambda logits, at, names, old:
-            of(logits, at, names) > 0,
+        "a logit above 0, or among the first few, is no expectation; the largest of all V logits is":
+            lambda logits, at, names, old: of(logits, at, names) > 0,
+        "what a model expects need not have half of the probability; the largest of all V logits is enough":
+            lambda logits, at, names, old: of(logits.softmax(-1), at, names) > 0.5,
         "the other name counts only at night, and not wherever the model expects it": lambda logits, at, names, old:
             (logits.argmax(-1) == names[:, None]).any(1),
         "the ids that the model expects came back; compare them with the other names":
@@ -379,7 +419,7 @@ def crossing(sizes, model, table, *, gap=lambda a, b: a - b, first=first_below, 
 
 def two_curves(draw):
     """Sizes of text and losses: the model falls below the table once, or twice, or never."""
-    for case, signs in ((None, "++--"), (None, "+++--"), ("curves that cross again", "++-+--"),
+    for case, signs in ((None, "++--"), ("a crossing before the last run", "+++-"), ("curves that cross again", "++-+--"),
                         ("curves that never cross", "++++")):
         sizes, model, table = [draw.randint(500, 2000)], [], []
         for sign in signs:
@@ -387,6 +427,10 @@ def two_curves(draw):
             table.append(draw.uniform(0.6, 1.2))
             model.append(table[-1] + (1 if sign == "+" else -1) * draw.uniform(0.05, 0.4))
         yield case, (sizes[1:], model, table)
+
+
+def first_above(gaps, start=1):
+    return next((i for i, gap in enumerate(gaps) if i >= start and gap > 0), None)
 
 
 def last_before(gaps):
@@ -425,7 +469,12 @@ check_crossing = spec(
         "that is a pair of runs too early; the crossing lies between the last run above the table and the first one below":
             lambda gaps: None if min(gaps) > 0 else first_below(gaps) - 1,
         "that is a pair of runs too late; the crossing lies between the last run above the table and the first one below":
-            lambda gaps: None if min(gaps) > 0 else first_below(gaps) + 1,
+            [lambda gaps: first_below([1, *gaps[:-1]]), lambda gaps: None if min(gaps) > 0 else first_below(gaps) + 1],
+        "the last run is never looked at: does a range end one too early?": lambda gaps: first_below(gaps[:-1]),
+        "the model above the table was looked for, and below is asked: is > to be <, or are model and table exchanged?":
+            [first_above, lambda gaps: first_above(gaps, 0)],
+        "None came back where the curves cross: is a `return` missing, or does `return None` stand inside the loop?":
+            lambda gaps: None,
     }) | exchange("never", {
         f"the curves do not cross, and nothing lies between the runs; need None, and {what} came back": give for what, give in {
             "the largest size": lambda sizes: sizes[-1], "0": lambda sizes: 0, "-1": lambda sizes: -1,
@@ -445,7 +494,7 @@ def promise(compute, losses, floor, more, *, above=lambda x, floor: x - floor, s
 def runs(draw):
     """Compute and losses that lie about a line above a floor, and a compute beyond them."""
     for n in (4, 3):
-        floor, slope, c = draw.uniform(0.3, 1.5), draw.uniform(-0.5, -0.3), draw.uniform(2, 9)
+        floor, slope, c = draw.uniform(0.3, 1.5), draw.uniform(-0.5, -0.3), draw.uniform(20, 90)
         compute = [c * 2**i * draw.uniform(0.8, 1.2) for i in range(n)]
         losses = [floor + 0.3 * (x / c) ** slope * draw.uniform(0.8, 1.2) for x in compute]
         yield None, (compute, losses, floor, compute[-1] * draw.uniform(2, 3))
@@ -462,6 +511,12 @@ def turned(x, y):
     return type(other)(1 / other.slope, -other.intercept / other.slope)
 
 
+def through_the_last(x, y):
+    """The fitted line, moved to the last point."""
+    slope = linear_regression(x, y).slope
+    return SimpleNamespace(slope=slope, intercept=y[-1] - slope * x[-1])
+
+
 def same(x):
     return x
 
@@ -471,8 +526,10 @@ check_promise = spec(
     "8.6", "what a line promises", see=("08", "How large a model?"), right=promise, cases=runs, rtol=1e-6, name="the loss",
     doc="promise(compute, losses, floor, more): a line through ln(loss - floor) against ln(compute), read off at `more`.",
     mistakes={
-        f"the floor was forgotten; {SUBTRACT}, so subtract it first and add it at the end":
+        f"the floor was forgotten, or cancels out; {SUBTRACT}, so subtract it first and add it at the end":
             {"above": lambda x, floor: x, "end": lambda y, floor: y},
+        f"the floor was subtracted at the end; {SUBTRACT}, so subtract it before the logarithm and add it at the end":
+            {"above": lambda x, floor: x, "end": lambda y, floor: y - floor},
         f"the floor was added at the end, but not subtracted before; {SUBTRACT}": {"above": lambda x, floor: x},
         "that is the loss above the floor; add the floor for the loss itself": {"end": lambda y, floor: y},
         "no logarithms were taken; the line is straight where both axes are logarithmic": {"scales": (same, same), "back": same},
@@ -487,12 +544,16 @@ check_promise = spec(
         "the line goes through the first and the last run only; fit it to all of them": through(0, -1),
         "the line goes through the last two runs only; fit it to all of them": through(-2, -1),
         "the line goes through the first two runs only; fit it to all of them": through(0, 1),
+        "the line was moved to the last run; read it off where the fit puts it": through_the_last,
         "compute and loss are exchanged in the fit: linear_regression(x, y) wants compute first": turned,
         "the line was forced through 0; it has an intercept, too": lambda x, y: linear_regression(x, y, proportional=True),
         "that is the mean of the runs, without the line's slope": lambda x, y: SimpleNamespace(slope=0.0, intercept=fmean(y)),
     }) | exchange("read", {
         "the intercept is missing: slope · ln(compute) + intercept": lambda line, x: line.slope * x,
         "the slope's sign is wrong; it is below 0 already": lambda line, x: line.intercept - line.slope * x,
+        "slope and intercept are exchanged: slope · ln(compute) + intercept": lambda line, x: line.slope + line.intercept * x,
+        "hardly anything is left above the floor: is the line read off at ln(more), and not at more itself?":
+            lambda line, x: line.intercept + line.slope * math.exp(x),
     }) | exchange("above", {
         "the losses were divided by the floor; subtract it": lambda x, floor: x / floor,
         "the floor was added first; subtract it": lambda x, floor: x + floor,
@@ -511,22 +572,37 @@ def longest(runs):
     return max(map(len, runs), default=0)
 
 
-def longest_quote(written, text, *, given=as_given, runs=substrings, end=lambda quoted, written, text: longest(quoted)):
+def stands(run, text):
+    return run in text
+
+
+def longest_quote(written, text, *, given=as_given, runs=substrings, fits=stands,
+                  end=lambda quoted, written, text: longest(quoted)):
     written, text = given(written, text)
-    return end([run for run in runs(written) if run in text], written, text)
+    return end([run for run in runs(written) if fits(run, text)], written, text)
+
+
+def behind_each_other(written, text):
+    """The longest pieces that stand in a text, each from where the one before ends."""
+    while written:
+        n = max(longest(run for run in substrings(written) if written.startswith(run) and run in text), 1)
+        piece, written = written[:n], written[n:]
+        yield piece if piece in text else ""
 
 
 def writings(draw):
     """What was written, and a text of which it quotes several pieces, of unequal length; all of it; nothing of it."""
     words = ["tide", "Ice", "lay", "on", "oars", "gulls", "followed", "Nell", "rowed", "to", "weir", "rain", "Fog", "bell"]
     words = draw.sample(words, len(words))
-    text = f"{' '.join(words[:6])} lighthouse\n{' '.join(words[6:])}."
+    text = f"{' '.join(words[:6])} château.\n{' '.join(words[6:])}."
     end = text.index("\n")
     middle, other = (text[i : i + n] for i, n in ((draw.randint(8, 10), draw.randint(14, 17)), (end + 4, 8)))
-    yield None, (f"{text[:4]}Q{other}# lighthouse XX{middle}Z{text[-3:]}", text)
+    yield None, (f"{text[:4]}Q{other}# château XX{middle}Z{text[-3:]}", text)
     yield None, (f"#{other}{other[:3]}Z", text)
     yield "a quotation at the end", (f"ZQ{text[:5]}#{middle}", text)
     yield "all of it quoted", (middle, text)
+    yield "a quotation that begins inside another one", (f"J{middle}", f"{text} J{middle[:3]}")
+    yield "a long text, quoted over the end of a line", (f"ZQ  {text[end - 8 : end + 12]}  #", 5 * text)
     yield "nothing quoted", ("".join(draw.choices("ZQXJ#", k=draw.randint(5, 9))), text)
     yield "other capitals, spaces and line ends", (
         f"{middle.swapcase()}#{text[end - 6 : end]} {text[end + 1 : end + 7]}Q{text[end + 3 : end + 30].replace(' ', '')}", text)
@@ -542,7 +618,7 @@ check_longest_quote = spec(
         "only the end of what was written was compared; a quotation may end anywhere": lambda w: [w[i:] for i in range(len(w))],
         "only all of what was written was looked up; a part of it may be quoted": lambda w: [w],
         "only whole words were compared; a quotation is a row of characters, spaces among them": str.split,
-        "single characters were compared; how many in a row are the same is asked": list,
+        "that is 1 wherever anything is quoted: compare longer pieces, and keep the longest of all, not the last": list,
         "the last character of what was written is left out: a slice ends before its end":
             lambda w: [w[i:j] for i in range(len(w)) for j in range(i + 1, len(w))],
         "the first character of what was written is left out": lambda w: substrings(w[1:]),
@@ -561,8 +637,26 @@ check_longest_quote = spec(
             lambda quoted, written, text: longest(quoted) / len(written),
         "that is the first match; a later one may be longer": lambda quoted, written, text: longest(
             [run for run in quoted if quoted and written.index(run) == written.index(quoted[0])]),
+        "the search went on behind a quotation; the longest may begin inside it": lambda quoted, written, text: longest(
+            behind_each_other(written, text)),
+        "a quotation may go on over the end of a line or of a sentence; look it up in the whole text": [
+            lambda quoted, written, text: longest(run for run in quoted if "\n" not in run),
+            lambda quoted, written, text: longest(run for run in quoted if "." not in run)],
+        "in a long text difflib leaves frequent characters out; SequenceMatcher(…, autojunk=False) keeps them":
+            lambda quoted, written, text: SequenceMatcher(None, written, text).find_longest_match().size,
+    }) | exchange("fits", {
+        "only the place is seen where a character stands first in the text; it may stand there again":
+            lambda run, text: text.startswith(run, text.find(run[0])) if run[0] in text else False,
+        "a run was counted whose characters all stand in the text, but not in a row":
+            lambda run, text: all(c in text for c in run),
+        "a run was counted whose pairs all stand in the text, but apart; all of it must stand there":
+            lambda run, text: run[0] in text and {*pairwise(run)} <= {*pairwise(text)},
     }) | exchange("given", {
         "capitals count: a quotation has the same letters, small or not": lambda w, text: (w.lower(), text.lower()),
+        "bytes were counted, and characters are asked: â is one character of two bytes":
+            lambda w, text: (w.encode(), text.encode()),
+    }) | {
         "line ends and spaces count; compare the text as it is": [
-            lambda w, text: (w.replace(" ", ""), text.replace(" ", "")), lambda w, text: (w, text.replace("\n", " "))],
-    }))
+            {"given": lambda w, text: (w.replace(" ", ""), text.replace(" ", ""))},
+            {"given": lambda w, text: (w, text.replace("\n", " "))}, {"fits": lambda run, text: run.strip() in text}],
+    })

@@ -2,7 +2,8 @@
 import math
 import operator
 from collections.abc import Iterator
-from itertools import accumulate
+from difflib import SequenceMatcher
+from itertools import accumulate, pairwise
 
 import torch
 
@@ -44,7 +45,9 @@ check_count_parameters = spec(
         "queries, keys and values have a matrix each, and the output has a fourth": lambda c, h: 2 * c * c,
         "the matrix at the output of attention is missing, C by C": lambda c, h: 3 * c * c,
         "the matrices for queries, keys and values are missing, C by C each": lambda c, h: c * c,
-        "each head was given matrices of C by C; the heads share them": lambda c, h: 4 * c * c * h,
+        "each head was given matrices of C by C; the heads share them": [
+            lambda c, h: 4 * c * c * h, lambda c, h: 3 * c * c * h + c * c],
+        "attention has four matrices of C by C, and not five": lambda c, h: 5 * c * c,
         "queries, keys and values were divided among the heads; together the heads have three matrices of C by C":
             lambda c, h: 3 * c * c // h + c * c,
     }) | exchange("qkv_bias", {
@@ -56,7 +59,11 @@ check_count_parameters = spec(
         "the feed-forward part has two matrices, C by 4C and 4C by C": lambda c: 4 * c * c,
         "the feed-forward part is four times as wide inside: its two matrices are C by 4C and 4C by C": lambda c: 2 * c * c,
         "the feed-forward part is missing, two matrices a block": lambda c: 0,
-    }) | exchange("forward_bias", {
+    }) | {
+        "the feed-forward part is 4C wide inside, and not 2C; so are its first biases":
+            {"forward": lambda c: 4 * c * c, "forward_bias": lambda c: 3 * c},
+    } | exchange("forward_bias", {
+        "inside, the feed-forward part is 4C wide, so its first biases are 4C numbers, and not C": lambda c: 2 * c,
         "the biases of the feed-forward part are missing, 4C and C": lambda c: 0,
         "C numbers a block are missing: a bias at the output of attention, or at the end of the feed-forward part":
             lambda c: 4 * c,
@@ -81,6 +88,8 @@ check_count_parameters = spec(
         "those are bytes; numbers are asked": lambda n: 4 * n,
         "those are millions; the number itself is asked": lambda n: n / 1e6,
     }) | {
+        "the last LayerNorm stands once, behind the blocks, and not in each of them":
+            {"norms": lambda c: 6 * c, "last_norm": lambda c: 0},
         "12·C² a block counts the matrices alone, which is nearly right; biases and LayerNorms are learned, too":
             {"out_bias": lambda c: 0, "qkv_bias": lambda c, on: 0, "forward_bias": lambda c: 0, "norms": lambda c: 0,
              "last_norm": lambda c: 0},
@@ -98,10 +107,10 @@ def largest_batch(n_parameters, activations, *, memory, reserved, held=lambda n:
 
 
 def models(draw: Draw, memory: float, reserved: float) -> Iterator:
-    """(n_parameters, activations) with a fraction of a window left over, and a model that is too large."""
+    """(n_parameters, activations) with a fraction of a window left over; for every machine, for few, and for none."""
     room = (memory - reserved) * GB
-    for case, share, over in ((None, 0.4, 0.35), ("most of the memory in use", 0.9, 0.7), ("a model too large", 1.3, 0.35)):
-        n = int(room * draw.uniform(share - 0.05, share + 0.05) / 16)
+    for case, share, over in ((None, 0.05, 0.35), ("most of the memory in use", 0.9, 0.7), ("a model too large", 1.3, 0.35)):
+        n = int(room * share * draw.uniform(0.95, 1.05) / 16)
         yield case, (n, int(abs(room - 16 * n) / (draw.randint(2_000, 9_000) + over)))
 
 
@@ -116,12 +125,16 @@ check_largest_batch = spec(
         "one byte was taken for each weight: it takes four numbers of 4 bytes": lambda n: n,
         "4 bytes a number were forgotten, or two taken: four numbers of 4 bytes are 16": lambda n: 2 * n,
         "five numbers a weight are one too many: weight, gradient and two moments": lambda n: 20 * n,
+        "a number of 4 bytes has 32 bits; bytes are asked": lambda n: 128 * n,
         "the model is not in the memory yet: subtract its 16 bytes a weight": lambda n: 0,
         "the model's bytes are added to the memory; they are taken from it": lambda n: -16 * n,
     }) | exchange("free", {
         "`reserved` is forgotten; it is taken from the memory, too": lambda memory, reserved: memory,
         "`reserved` is added to the memory; it is taken from it": operator.add,
+        "`reserved` is not the number that is printed for you: was it rounded?": [
+            lambda memory, reserved: memory - round(reserved), lambda memory, reserved: memory - int(reserved)],
     }) | exchange("unit", {
+        "0 came back even where many windows fit: is all of it in bytes? A GB is 10**9 of them": 1,
         "a GB is 10**9 bytes here, and not 2**30": 2**30,
     }) | exchange("share", {
         "model and window are added, as if each window had a model of its own; the model is there once":
@@ -130,7 +143,9 @@ check_largest_batch = spec(
         "the window's bytes are multiplied; divide by them": lambda room, n, one: room * one,
         "a window has gradients of its activations only in passing; count its activations once":
             lambda room, n, one: room // (2 * one),
+        "`activations` counts bytes already; 4 bytes a number are in it": lambda room, n, one: room // (4 * one),
     }) | exchange("end", {
+        "where not even the model fits, 0 is asked, and not 1": lambda windows: max(1, int(windows)),
         "where not even the model fits, the number came out below 0; 0 is asked": math.floor,
     }) | {
         "a part of a window does not fit: round down, to a whole number":
@@ -168,6 +183,7 @@ check_training_days = spec(
         "weights and tokens are added; each token meets each weight": lambda n, d: 6 * (n + d),
         "only the weights were counted; each token meets each of them": lambda n, d: 6 * n,
         "only the tokens were counted; each meets every weight": lambda n, d: 6 * d,
+        "2·N·D on the way forward and 4·N·D on the way back make 6·N·D": [lambda n, d: 8 * n * d, lambda n, d: 5 * n * d],
     }) | exchange("tera", {
         "a teraflop is 10**12 operations; these were 10**9": 1e9,
         "a teraflop is 10**12 operations; these were 10**15": 1e15,
@@ -175,7 +191,10 @@ check_training_days = spec(
         "a teraflop is 10**12 operations, and not one": 1.0,
     }) | exchange("reached", {
         "`percent` is forgotten: no program reaches all of what the machine can do": lambda speed, percent: speed,
-        "a percent is a hundredth: divide by 100": lambda speed, percent: speed * percent,
+        "a percent is a hundredth: divide by 100": [
+            lambda speed, percent: speed * percent, lambda speed, percent: speed * percent / 1000],
+        "`percent` is not the number that is printed for you: was it rounded?":
+            lambda speed, percent: speed * round(percent, -1) / 100,
         "the speed was divided by the share; it is multiplied": lambda speed, percent: speed * 100 / percent,
         "that is the share which is lost; `percent` is what is reached": lambda speed, percent: speed * (100 - percent) / 100,
     }) | exchange("join", {
@@ -185,7 +204,9 @@ check_training_days = spec(
         "those are seconds; days are asked": 1, "those are minutes; days are asked": 60,
         "those are hours; days are asked": 60 * 60, "those are weeks; days are asked": 7 * DAY,
         "those are years; days are asked": 365 * DAY,
-        "a day has 24 hours, and not 12": DAY / 2,
+        "that is twice as much as it should be: 6·N·D is forward and backward, and a day has 24 hours, and not 12": DAY / 2,
+        "a day has 24 · 60 · 60 seconds; 60 was forgotten once": 24 * 60,
+        "`/ 3600 * 24` divides by 3600 and then multiplies by 24; put brackets round the product": 3600 / 24,
     }))
 
 
@@ -262,6 +283,10 @@ def samples(draw: Draw) -> Iterator:
     yield "ids whose digits stand in other ids", ([*new[:p], 3, 41, 1, *new[20:23]], p, digits)
     again = [*train[:4], train[20], train[30], *train[10:20], *train[20:26]]
     yield "a token that comes twice in the training text", (new[:p] + new[30:31] + train[20 : 20 + n] + new[31:33], p, again)
+    run = sorted(train[6:11])
+    overlapping = [*train[:4], *run[:3], train[30], *run[1:], *train[20:26]]
+    yield "a quotation that begins inside another one", (new[:p] + run, p, overlapping)
+    yield "a long training text", (new[:p] + new[5:6] + train[i : i + n] + new[6:7], p, 6 * train)
     yield "a quotation that is repeated", (new[:p] + train[20:22] + train[20:22] + train[8:10], p, train)
     yield "nothing written", (train[3 : 3 + p], p, train)
 
@@ -278,11 +303,20 @@ check_longest_quotation = spec(
         "the prompt was looked up; what comes behind it is asked": lambda written, n: written[:n],
         "the order of the tokens is lost": lambda written, n: sorted(written[n:]),
     }) | exchange("look", {
+        "it is 1 wherever a token is quoted: compare longer runs, too, and keep the longest of all, not the last":
+            lambda part, train: int(any(token in train for token in part)),
         "tokens were found in order, with others between them; a quotation has no gaps": with_gaps,
         "tokens were counted that stand somewhere in train; a quotation is a run that stands there in the same order":
-            lambda part, train: sum(token in train for token in part),
-        "a run was counted whose tokens all stand in train, but not in this order": longest_of(
-            lambda run, train: all(token in train for token in run)),
+            [lambda part, train: sum(token in train for token in part), lambda part, train: len({*part} & {*train})],
+        "a run was counted whose tokens all stand in train, but not in this order": [
+            longest_of(lambda run, train: all(token in train for token in run)),
+            longest_of(lambda run, train: any(sorted(train[i : i + len(run)]) == sorted(run) for i in range(len(train))))],
+        "a run was counted whose pairs all stand in train, but apart; all of it must stand there": longest_of(
+            lambda run, train: run[0] in train and {*pairwise(run)} <= {*pairwise(train)}),
+        "the search went on behind a quotation; the longest may begin inside it":
+            lambda part, train: max(ends_of_runs(part, train), default=0),
+        "in a long text difflib leaves frequent tokens out; SequenceMatcher(…, autojunk=False) keeps them":
+            lambda part, train: SequenceMatcher(None, part, train).find_longest_match().size,
         "ids were compared as text, where 12 stands in 312, too; compare lists of numbers": longest_of(as_text),
         "only the place is seen where a token stands first in train; it may stand there again": longest_of(first_place),
         "the last token of train is never looked at: does a range end one too early?":
@@ -312,14 +346,20 @@ def turning_point(train_losses, val_losses, tokens_seen, *, watch=lambda train, 
 
 
 def curves(draw: Draw) -> Iterator:
-    """(train_losses, val_losses, tokens_seen), the validation loss lowest somewhere in the middle."""
-    for case, best, equal in ((None, 3, False), ("a validation loss that is lowest twice", 2, True)):
+    """(train_losses, val_losses, tokens_seen), the validation loss lowest somewhere in the middle.
+
+    In the last one it rises once before that, and only then it is above the training loss for the first time.
+    """
+    for case, best, equal in ((None, 3, False), ("a validation loss that is lowest twice", 2, True), ("a gap below 0", 3, False)):
         n = draw.randint(7, 9)
         train = list(accumulate((-draw.uniform(0.3, 0.7) for _ in range(n - 1)), initial=9.0))
         val = [train[best] + 0.7 + abs(i - best) * draw.uniform(0.1, 0.15) + 2 * (i == 0) + 4 * (i == 1) for i in range(n)]
         train[-2:] = train[:-3:-1]                             # no loss has its extremes at the ends
         if equal:
             val[best + 2] = val[best] = min(val)
+        if case == "a gap below 0":
+            val[:3] = train[0] - 0.1, train[1] - 0.15, train[2] + 1.5
+            val[3:] = (loss - 0.7 - draw.uniform(0.2, 0.3) for loss in val[3:])
         first, step = draw.randint(100, 900), draw.randint(1000, 2000)
         yield case, (train, val, [first + step * i for i in range(n)])
 
@@ -332,10 +372,14 @@ check_turning_point = spec(
     mistakes=exchange("watch", {
         f"the lowest training loss was looked for; {BEST}": lambda train, val: train,
         f"the smallest gap was looked for; {BEST}": lambda train, val: [v - t for t, v in zip(train, val, strict=True)],
+        f"that is where the validation loss is above the training loss for the first time; {BEST}":
+            lambda train, val: [v <= t for t, v in zip(train, val, strict=True)],
     }) | exchange("pick", {
         "the last of several lowest losses was taken; the first is asked": lambda x: len(x) - 1 - x[::-1].index(min(x)),
         f"that is the end of the training; {BEST}": lambda x: len(x) - 1,
         f"that is the beginning; {BEST}": lambda x: 0,
+        f"the search ended where the loss first rises; it may fall again; {BEST}":
+            lambda x: next(i for i, (a, b) in enumerate(pairwise(x)) if b >= a),
         f"that is where the loss is highest; {BEST}": lambda x: x.index(max(x)),
         f"one evaluation too late; {BEST}, not the first that is worse": lambda x: x.index(min(x)) + 1,
         f"one evaluation too early; {BEST}": lambda x: x.index(min(x)) - 1,
@@ -345,10 +389,14 @@ check_turning_point = spec(
         "the tokens of the whole run came back; those seen by the lowest validation loss are asked":
             lambda tokens, i, val: tokens[-1],
         "those are the tokens after the turning point; those before it are asked": lambda tokens, i, val: tokens[-1] - tokens[i],
+        "those are the tokens since the evaluation before; each number counts from the start":
+            lambda tokens, i, val: tokens[i] - tokens[i - 1],
         "the tokens are added up over the evaluations; each number counts from the start already":
             lambda tokens, i, val: sum(tokens[: i + 1]),
     }) | exchange("gap", {
         "the gap has the wrong sign: validation loss minus training loss": lambda train, val, i: train[i] - val[i],
+        "the gap lost its minus; where the validation loss is the lower one, it is below 0":
+            lambda train, val, i: abs(val[i] - train[i]),
         "that is the gap at the end; the one at the turning point is asked": lambda train, val, i: val[-1] - train[-1],
         "the two lowest losses were subtracted, from different evaluations; take both from the same":
             lambda train, val, i: val[i] - min(train),
@@ -356,6 +404,8 @@ check_turning_point = spec(
         "the validation loss itself came back; the gap is its distance from the training loss": lambda train, val, i: val[i],
         "that is how far the validation loss has risen since; the gap to the training loss is asked":
             lambda train, val, i: val[-1] - val[i],
+        "that is the distance from the last training loss; take both losses from the same evaluation":
+            lambda train, val, i: val[i] - train[-1],
     }) | exchange("end", {
         "only the tokens came back; return (tokens, gap)": lambda tokens, gap: tokens,
         "only the gap came back; return (tokens, gap)": lambda tokens, gap: gap,
@@ -388,13 +438,17 @@ check_ahead = spec(
         "the lead lost its sign, token by token; where the model is worse it counts against it":
             lambda model, table: (table - model).abs(),
         "the perplexities were compared; compare the losses": lambda model, table: table.exp() - model.exp(),
-        "the losses were divided; the lead is their difference": lambda model, table: table / model,
+        "the losses were divided; the lead is their difference, in nats": [
+            lambda model, table: table / model, lambda model, table: (table - model) / table],
+        "the table's loss was taken alone; subtract the model's": lambda model, table: table,
+        "the model's loss was taken alone; subtract it from the table's": lambda model, table: model,
         "the squares of the differences were taken": lambda model, table: (table - model).square(),
         "it was only counted where the model is better; by how much is asked": lambda model, table: (table > model).float(),
     }) | exchange("mean", {
         "the differences are added up; their mean is asked": torch.sum,
         "that is the median of the differences; their mean is asked": torch.median,
         "that is the largest difference; their mean is asked": torch.max,
+        "the lead was divided by its standard error; both are asked, in nats": lambda d: d.mean() / d.std() * len(d) ** 0.5,
     }) | exchange("spread", {
         "both losses were taken as if they had been measured on different tokens, so what is hard for both counts twice" + PAIRED:
             lambda model, table, d: (model.var() + table.var()).sqrt(),
@@ -411,6 +465,7 @@ check_ahead = spec(
     }) | exchange("over", {
         "that is the standard deviation of single tokens; the mean of N of them is surer by the root of N": lambda s, n: s,
         "the standard deviation is divided by N; divide by the root of N": lambda s, n: s / n,
+        "the root is that of N; N - 1 stands inside the standard deviation": lambda s, n: s / (n - 1) ** 0.5,
         "1.96 standard errors are half a 95 % interval; one is asked": lambda s, n: 1.96 * s / n**0.5,
         "that is twice the standard error": lambda s, n: 2 * s / n**0.5,
         "the standard deviation is multiplied by the root of N; divide": lambda s, n: s * n**0.5,

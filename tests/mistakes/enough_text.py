@@ -82,6 +82,17 @@ def floor_of_the_text(contexts):
 wrong(check_floor, "probabilities were averaged")(lambda contexts: -sum(
     p * math.log(p) for p in (np.array([t for t, _ in contexts]) @ np.array([probs for _, probs in contexts])
                               / sum(t for t, _ in contexts)) if p))
+@wrong(check_floor, "with continue and not break")
+def floor_that_ends_at_0(contexts):
+    total = 0.0
+    for times, probs in contexts:
+        for p in probs:
+            if p == 0:
+                break
+            total -= times * p * math.log(p)
+    return total / sum(times for times, _ in contexts)
+
+
 wrong(check_floor, "None", "return")(lambda contexts: None)
 
 
@@ -131,6 +142,14 @@ wrong(check_next_prob, "1/V was mixed in")(lambda token, context, train_ids, voc
 wrong(check_next_prob, "stopped with", "IndexError")(recursive(end=-1))
 
 
+@wrong(check_next_prob, "first token is left out")
+def next_prob_of_what_stands_behind_a_token(token, context, train_ids, vocab_size):
+    n = len(context)
+    after = [train_ids[i] for i in range(1, len(train_ids)) if train_ids[max(i - n, 0) : i] == context]
+    p = next_prob_of_what_stands_behind_a_token(token, context[1:], train_ids, vocab_size) if n else 1 / vocab_size
+    return (after.count(token) + len(set(after)) * p) / (len(after) + len(set(after))) if after else p
+
+
 @wrong(check_next_prob, "stopped with", "ZeroDivisionError")
 def next_prob_of_nothing(token, context, train_ids, vocab_size):
     n = len(context)
@@ -172,6 +191,7 @@ wrong(check_cost_of_kind, "mean over the tokens of this kind")(lambda x, t, kind
 wrong(check_cost_of_kind, "mean of no numbers is nan")(lambda x, t, kinds, kind: (x - t)[kinds == kind].mean())
 wrong(check_cost_of_kind, "floor was not subtracted")(lambda x, t, kinds, kind: (x * (kinds == kind)).mean())
 wrong(check_cost_of_kind, "keep the minus")(lambda x, t, kinds, kind: ((x - t).abs() * (kinds == kind)).mean())
+wrong(check_cost_of_kind, "its minus got lost")(lambda x, t, kinds, kind: abs((x - t)[kinds == kind].sum().item() / len(x)))
 wrong(check_cost_of_kind, "whole distance")(lambda x, t, kinds, kind: x.mean() - t.mean())
 wrong(check_cost_of_kind, "share of the distance")(lambda x, t, kinds, kind: ((x - t) * (kinds == kind)).sum() / (x - t).sum())
 wrong(check_cost_of_kind, "`kind` was taken for a place")(lambda x, t, kinds, kind: (x - t)[kind] / len(x))
@@ -221,6 +241,9 @@ wrong(check_follows, "is asked for each")(following(judge=lambda best, names: (b
 wrong(check_follows, "share of entries")(following(judge=lambda best, names: (best == names).double().mean()))
 wrong(check_follows, "anything but the other name")(following(judge=torch.ne))
 wrong(check_follows, "tensor")(following(judge=lambda best, names: (best == names).tolist()))
+wrong(check_follows, "need not have half")(lambda model, inputs, night, names: (
+    model(inputs.scatter(1, torch.ones_like(inputs[:, :1]), names[:, None])).softmax(-1)[
+        torch.arange(len(inputs)), night - 1, names] > 0.5))
 wrong(check_follows, "only two names were compared")(lambda model, inputs, night, names: torch.stack([
     torch.stack([row[at - 1, old], row[at - 1, new]]).argmax() == 1 for row, at, old, new in zip(
         model(torch.cat([inputs[:, :1], names[:, None], inputs[:, 2:]], dim=1)), night, inputs[:, 1], names, strict=True)]))
@@ -253,12 +276,12 @@ def crossing_as_a_power(sizes, model, table):
     return None
 
 
-def crossing(start=math.log, back=math.exp, share=lambda a, b: a / (a - b), at=0, stop=None):
+def crossing(start=math.log, back=math.exp, share=lambda a, b: a / (a - b), at=0, stop=None, end=0, found=lambda gap: gap < 0):
     """An answer with some steps to spoil."""
     def crossing(sizes, model, table):
-        for i in range(1, len(sizes)):
+        for i in range(1, len(sizes) - end):
             a, b = model[i - 1] - table[i - 1], model[i] - table[i]
-            if b < 0:
+            if found(b):
                 x, y = start(sizes[i - 1 + at]), start(sizes[i + at])
                 return back(x + (y - x) * share(a, b))
         return stop
@@ -271,8 +294,11 @@ wrong(check_crossing, "math.exp undoes math.log")(crossing(start=math.log10))
 wrong(check_crossing, "middle between")(crossing(share=lambda a, b: 0.5))
 wrong(check_crossing, "the run before the crossing")(crossing(share=lambda a, b: 0))
 wrong(check_crossing, "the sign of the next gap")(crossing(share=lambda a, b: a / (a + b)))
+wrong(check_crossing, "the last run is never looked at")(crossing(end=1))
+wrong(check_crossing, "is > to be <")(crossing(found=lambda gap: gap > 0))
 wrong(check_crossing, "infinity came back")(crossing(stop=math.inf))
 wrong(check_crossing, "curves that never cross", "nan")(crossing(stop=math.nan))
+wrong(check_crossing, "does `return None` stand inside the loop?")(lambda *args: None)
 wrong(check_crossing, "whatever it is given")(lambda sizes, model, table: 8000.0)
 
 
@@ -315,7 +341,9 @@ wrong(check_promise, "logarithm and power belong together")(promised(change=np.l
 wrong(check_promise, "was not undone")(promised(undo=lambda y: y))
 wrong(check_promise, "without the line's slope")(promised(degree=0))
 wrong(check_promise, "the loss is")(promised(degree=2))
-wrong(check_promise, "the loss is")(lambda compute, losses, floor, more: floor)
+wrong(check_promise, "hardly anything is left above the floor")(lambda compute, losses, floor, more: floor)
+wrong(check_promise, "or cancels out")(promised(above=np.divide, end=lambda y, floor: y * floor))
+wrong(check_promise, "the floor was subtracted at the end")(promised(above=lambda x, floor: x, end=lambda y, floor: y - floor))
 wrong(check_promise, "rounded")(promised(end=lambda y, floor: np.round(y + floor, 2)))
 
 
@@ -379,6 +407,25 @@ def longest_quote_in_the_same_places(written, text):
     return best
 
 
+@wrong(check_longest_quote, "may begin inside it")
+def longest_quote_that_jumps(written, text):
+    best = 0
+    while written:
+        n = next(n for n in range(len(written), -1, -1) if written[:n] in text)
+        best, written = max(best, n), written[max(n, 1):]
+    return best
+
+
+wrong(check_longest_quote, "difflib leaves")(lambda written, text: SequenceMatcher(None, written, text).find_longest_match().size)
+wrong(check_longest_quote, "over the end of a line")(
+    lambda written, text: max(longest_quote_by_a_table(written, sentence) for sentence in text.split(".")))
+wrong(check_longest_quote, "over the end of a line")(
+    lambda written, text: max(longest_quote_by_a_table(written, line) for line in text.splitlines()))
+wrong(check_longest_quote, "two bytes")(lambda written, text: longest_quote_by_a_table(written.encode(), text.encode()))
+wrong(check_longest_quote, "line ends and spaces count")(lambda written, text: max((
+    j - i for i in range(len(written)) for j in range(i + 1, len(written) + 1) if written[i:j].strip() in text), default=0))
+wrong(check_longest_quote, "stands first in the text")(lambda written, text: max(
+    n for i, c in enumerate(written) for n in range(len(written) - i + 1) if text.startswith(written[i : i + n], text.find(c))))
 wrong(check_longest_quote, "only all of what was written")(lambda written, text: len(written) if written in text else 0)
 wrong(check_longest_quote, "capitals count")(lambda written, text: longest_quote_by_a_table(written.upper(), text.upper()))
 wrong(check_longest_quote, "stopped with")(lambda written, text: max(

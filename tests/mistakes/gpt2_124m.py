@@ -1,5 +1,6 @@
 """Lesson 07: answers, right and wrong, that are written anew; the mistakes of its tables are answers of their own."""
 import difflib
+import itertools
 import math
 import statistics
 
@@ -83,6 +84,10 @@ wrong(check_largest_batch, "the number came out below 0")(a_batch(least=-math.in
 wrong(check_largest_batch, "another student's numbers")(a_batch(student=2))
 wrong(check_largest_batch, "another student's numbers")(a_batch(student=31))
 wrong(check_largest_batch, "whatever it is given")(lambda n, activations: 32)
+wrong(check_largest_batch, "is all of it in bytes?")(a_batch(giga=1))
+wrong(check_largest_batch, "is all of it in bytes?")(lambda n, activations: 0)
+wrong(check_largest_batch, "32 bits")(a_batch(bytes_each=4 * 32))
+wrong(check_largest_batch, "0 is asked, and not 1")(a_batch(least=1))
 
 
 # 7.3 how many days?
@@ -101,6 +106,8 @@ def days_as_a_tensor(n_parameters, tokens):
 
 right(check_training_days)(days())
 wrong(check_training_days, "2·N·D is the forward pass alone")(days(flops=2))
+wrong(check_training_days, "make 6·N·D")(days(flops=8))
+wrong(check_training_days, "twice as much")(days(flops=12))
 wrong(check_training_days, "those are hours")(days(hours=1))
 wrong(check_training_days, "those are seconds")(days(clock=1, hours=1))
 wrong(check_training_days, "another student's numbers")(days(student=30))
@@ -148,6 +155,40 @@ wrong(check_longest_quotation, "the prompt counts, too")(lambda written, n, trai
 wrong(check_longest_quotation, "the first new token is left out")(lambda w, n, train: longest_by_difflib(w, n + 1, train))
 wrong(check_longest_quotation, "tokens were counted that stand somewhere")(
     lambda w, n, train: len([t for t in w[n:] if t in train]))
+wrong(check_longest_quotation, "difflib leaves frequent tokens out")(
+    lambda w, n, train: difflib.SequenceMatcher(None, w[n:], train).find_longest_match().size)
+
+
+@wrong(check_longest_quotation, "may begin inside")
+def longest_that_jumps(written, n_prompt, train):
+    i, best = n_prompt, 0
+    while i < len(written):
+        n = next(n for n in range(len(written) - i, -1, -1) if longest_by_difflib(written[i : i + n], 0, train) == n)
+        i, best = i + max(n, 1), max(best, n)
+    return best
+
+
+@wrong(check_longest_quotation, "pairs all stand in train")
+def longest_by_pairs(written, n_prompt, train):
+    new, pairs = written[n_prompt:], set(itertools.pairwise(train))
+    best = run = int(any(token in train for token in new))
+    for pair in itertools.pairwise(new):
+        run = run + 1 if pair in pairs else 1
+        best = max(best, run)
+    return best
+
+
+@wrong(check_longest_quotation, "it is 1 wherever")
+def longest_that_is_overwritten(written, n_prompt, train):
+    new, n = written[n_prompt:], 0
+    for i in range(len(new)):
+        for j in range(i + 1, len(new) + 1):
+            if longest_by_difflib(new[i:j], 0, train) < j - i:
+                break
+            n = j - i
+    return n
+
+
 wrong(check_longest_quotation, "need a number")(lambda w, n, train: w[n : n + longest_by_difflib(w, n, train)])
 
 
@@ -172,6 +213,10 @@ wrong(check_turning_point, "the last of several")(
     lambda t, v, n: (lambda i: (n[i], v[i] - t[i]))(max(i for i in range(len(v)) if v[i] == min(v))))
 wrong(check_turning_point, "that is the gap at the end")(lambda t, v, n: (n[v.index(min(v))], v[-1] - t[-1]))
 wrong(check_turning_point, "from different evaluations")(lambda t, v, n: (n[v.index(min(v))], min(v) - min(t)))
+wrong(check_turning_point, "lost its minus")(lambda t, v, n: (n[v.index(min(v))], abs(turning_point_by_sorting(t, v, n)[1])))
+wrong(check_turning_point, "first rises")(lambda t, v, n: next(
+    (n[i], v[i] - t[i]) for i in range(len(v)) if i + 1 == len(v) or v[i + 1] > v[i]))
+wrong(check_turning_point, "for the first time")(lambda t, v, n: next((n[i], v[i] - t[i]) for i in range(len(v)) if v[i] > t[i]))
 wrong(check_turning_point, "the result has 3 values; need 2")(lambda t, v, n: (1, 2, 3))
 wrong(check_turning_point, "the number of the evaluation came back")(
     lambda t, v, n: (v.index(min(v)), turning_point_by_sorting(t, v, n)[1]))
