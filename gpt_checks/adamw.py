@@ -43,6 +43,8 @@ def wrong_averages(name, beta, new):
         f"the sign of {new} in {name} is wrong: {name} averages it as it is, with a plus": lambda m, g, b: b * m - (1 - b) * g,
         f"the sign of {new} in {name} is wrong, and its share 1 - {beta} is missing": lambda m, g, b: b * m - g,
         f"parentheses are missing around 1 - {beta}, the share of {new}": lambda m, g, b: b * m + 1 - b * g,
+        f"the parentheses are too wide: {beta} multiplies the old {name} alone": lambda m, g, b: b * (m + (1 - b) * g),
+        f"the old {name} is subtracted from {new}, too; {beta} shrinks it already": lambda m, g, b: b * m + (1 - b) * (g - m),
         f"{name} is the plain mean of old and new; the shares are {beta} and 1 - {beta}": lambda m, g, b: (m + g) / 2,
     }
 
