@@ -132,6 +132,11 @@ check_momentum_step = spec(
     }) | {
         "g went into m with a minus; m averages g as it is, with a plus, and the minus belongs to the step: w - lr * m":
             {"m_new": lambda s: s.b1 * s.m0 - (1 - s.b1) * s.g, "move": lambda s: s.w + s.lr * s.m},
+        "lr went into the average and is not in the step; m averages gradients as they are, and the step is lr * m": [
+            {"m_new": lambda s: m_of(s, s.lr * s.g), "move": lambda s: s.w - s.m},
+            {"m_new": lambda s: s.b1 * s.m0 + s.lr * s.g, "move": lambda s: s.w - s.m},
+            {"m_new": lambda s: s.b1 * s.m0 - s.lr * s.g, "move": lambda s: s.w + s.m},
+            {"m_new": lambda s: m_of(s, -s.lr * s.g), "move": lambda s: s.w + s.m}],
     } | wrong_returns("wm"))
 
 # 4.2
