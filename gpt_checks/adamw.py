@@ -43,6 +43,8 @@ def wrong_averages(name, beta, new):
         f"the sign of {new} in {name} is wrong: {name} averages it as it is, with a plus": lambda m, g, b: b * m - (1 - b) * g,
         f"the sign of {new} in {name} is wrong, and its share 1 - {beta} is missing": lambda m, g, b: b * m - g,
         f"parentheses are missing around 1 - {beta}, the share of {new}": lambda m, g, b: b * m + 1 - b * g,
+        f"the parentheses are too wide: {beta} multiplies the old {name} alone": lambda m, g, b: b * (m + (1 - b) * g),
+        f"the old {name} is subtracted from {new}, too; {beta} shrinks it already": lambda m, g, b: b * m + (1 - b) * (g - m),
         f"{name} is the plain mean of old and new; the shares are {beta} and 1 - {beta}": lambda m, g, b: (m + g) / 2,
     }
 
@@ -127,7 +129,15 @@ check_momentum_step = spec(
         "w is multiplied by beta; only the average forgets": lambda s: s.b1 * s.w - s.lr * s.m,
         "w is shrunk by lr, too: parentheses? Only m is multiplied by lr": lambda s: s.w - s.lr * (s.w + s.m),
         "w and m are exchanged in the step: w - lr * m": lambda s: s.m - s.lr * s.w,
-    }) | wrong_returns("wm"))
+    }) | {
+        "g went into m with a minus; m averages g as it is, with a plus, and the minus belongs to the step: w - lr * m":
+            {"m_new": lambda s: s.b1 * s.m0 - (1 - s.b1) * s.g, "move": lambda s: s.w + s.lr * s.m},
+        "lr went into the average and is not in the step; m averages gradients as they are, and the step is lr * m": [
+            {"m_new": lambda s: m_of(s, s.lr * s.g), "move": lambda s: s.w - s.m},
+            {"m_new": lambda s: s.b1 * s.m0 + s.lr * s.g, "move": lambda s: s.w - s.m},
+            {"m_new": lambda s: s.b1 * s.m0 - s.lr * s.g, "move": lambda s: s.w + s.m},
+            {"m_new": lambda s: m_of(s, -s.lr * s.g), "move": lambda s: s.w + s.m}],
+    } | wrong_returns("wm"))
 
 # 4.2
 
@@ -559,6 +569,8 @@ check_weight_decay_for = spec(
         "half of the weight is left here, whatever your number is; take your share": lambda n, q, lr: 1 - 0.5 ** (1 / n),
         "the weight shrinks to 1/e; your share of it is asked": [lambda n, q, lr: 1 - math.exp(-1 / n), lambda n, q, lr: 1 / n],
         "the share that is lost stands where the one that is left belongs": lambda n, q, lr: 1 - (1 - q) ** (1 / n),
+        "your share is rounded (or it is another student's); take it as it is printed for your number":
+            lambda n, q, lr: 1 - round(q, 2) ** (1 / n),
         "`left` is in percent; divide it by 100": lambda n, q, lr: 1 - (100 * q) ** (1 / n),
         "the share is divided by steps; take its root of that order": lambda n, q, lr: 1 - q / n,
         "lr went into the exponent; only steps belongs there": lambda n, q, lr: 1 - q ** (1 / (n * lr)),

@@ -52,6 +52,13 @@ def graph_in(value):
     return "a graph" if any(isinstance(part, torch.Tensor) and part.requires_grad for part in held) else "no graph"
 
 
+def random_state_beside(state, seed):
+    """What became of PyTorch's random state, in words; state: what it was, of this seed and some numbers later."""
+    now, start = torch.get_rng_state(), torch.Generator().manual_seed(seed).get_state()
+    seeded = torch.initial_seed() != seed or torch.equal(now, start)
+    return "as it was" if torch.equal(now, state) else "that of a seed" if seeded else "moved"
+
+
 class Log(list):
     """(letter, ids) for what was done, in order; copies of a model write into the log of the original.
 
@@ -103,7 +110,7 @@ class Model(torch.nn.Module):
     def forward(self, ids):
         logits = self.drop(self.emb[ids]) @ self.head.T + self.shift
         letter = "f" if logits.requires_grad else "v"
-        self.log.note(letter.upper() if self.drop.training else letter, ids)
+        self.log.note(letter.upper() if self.drop.training and self.drop.p else letter, ids)
         if self.training != self.drop.training:
             self.log.note("R")
         if logits.requires_grad:
@@ -231,17 +238,20 @@ def watch(model, before, optimizer, batches, epochs=1, passes=1):
     stepped = optimizer.first is not None and right.gradients is not None
     length = (optimizer.first @ right.gradients / right.gradients.square().sum()).item() if stepped else 0.0
     off = (model.weights() - right.weights).abs().max().item()
-    return story(model.log.letters(), order, n, epochs, passes), length, off, right
+    moved = not torch.equal(model.weights(), before.weights())
+    return story(model.log.letters(), order, n, epochs, passes, moved), length, off, right
 
 
-def story(log, order, n, epochs, passes):
-    """What is wrong with a run, as its log shows it; order: the batches that backward came through, n an epoch."""
+def story(log, order, n, epochs, passes, moved):
+    """What is wrong with a run, as its log shows it; order: the batches that backward came through, n an epoch; moved: whether
+    the weights have."""
     total, forwards, steps, zeros = n * epochs, len(re.findall("[Ff]", log)), log.count("S"), log.count("Z")
     by_epoch = parts(order, n)
     backward = re.search("[BD]", log)
     return next((words for words, seen in {
         "the model is never called": not re.search("[FfVv]", log),
         "no backward()": not backward,
+        "weights that moved without step()": not steps and moved,
         "no step()": not steps,
         "step() before backward()": backward and log.find("S") < backward.start(),
         "zero_grad() between backward() and step()": re.search("[BD][^S]*Z[^BD]*S", log),
@@ -249,13 +259,13 @@ def story(log, order, n, epochs, passes):
         "a mode of the model alone, without the dropout in it": "R" in log,
         "dropout off": "f" in log and "F" not in log,
         "dropout off at times": "f" in log,
-        f"backward() {len(order)} times for {total} batches": len(order) < total <= forwards,
+        f"backward() {len(order)} times for {forwards} losses": len(order) < min(total, forwards),
         "backward() more than once on a loss": len(order) > forwards,
         "one batch alone": len(order) == 1 < total,
         f"one epoch alone, of {epochs}": len(order) == n < total and passes == 1,
         "one batch of each epoch left out": len(order) == (n - 1) * epochs,
         "one batch alone of each epoch": len(order) == epochs < total,
-        f"{len(order) // n} epochs, of {epochs}": len(order) % n == 0 and len(order) != total,
+        f"{len(order) // n} epochs, of {epochs}": len(order) != total and all(sorted(part) == [*range(n)] for part in by_epoch),
         f"{len(order)} batches, of {total}": len(order) != total,
         "each batch in all epochs, before the next one": epochs > 1 and all(len(set(p)) == 1 for p in parts(order, epochs)),
         "a batch twice in an epoch": any(len(set(part)) < n for part in by_epoch),
@@ -284,7 +294,8 @@ def one_step(answer, model, x, y):
     if batch_loss(x, y, before.fresh()).isfinite():
         happened, length, off, _ = watch(model, before, optimizer, [(x, y)])
     elif not torch.equal(model.weights(), before.weights()):
-        happened = "a step on this loss" if model.log.learned() else "a step by old gradients"
+        happened = ("a step on this loss" if model.log.learned() else "a step by old gradients" if "S" in model.log.letters()
+                    else "weights that changed without step()")
     return Facts({"the loss": in_words(got), "the step": happened, "the length of the step, in right ones,": length,
                   "the distance of the weights from where a right step leads": off, "what the loss holds": graph_in(got)})
 
@@ -314,14 +325,14 @@ def a_look(answer, model, batches, mode, seed):
     model = model.fresh().train(mode)
     for i, p in enumerate(model.parameters()):
         p.grad = torch.full_like(p, 0.1 * (i + 1))             # as after a step of training
-    weights, grads = model.weights(), [p.grad.clone() for p in model.parameters()]
+    p_drop, weights, grads = model.drop.p, model.weights(), [p.grad.clone() for p in model.parameters()]
     torch.manual_seed(seed)
     torch.rand(3)
     state = torch.get_rng_state()
     with torch.enable_grad():
         got = answer(model, Loader(batches), batch_loss)
         on = torch.is_grad_enabled() and all(p.requires_grad for p in model.parameters())
-    log, same_state = model.log.letters(), torch.equal(torch.get_rng_state(), state)
+    log = model.log.letters()
     same_grads = all(p.grad is not None and torch.equal(p.grad, g) for p, g in zip(model.parameters(), grads, strict=True))
     outer, inner = ("train()" if part.training else "eval()" for part in (model, model.drop))
     return Facts({
@@ -332,9 +343,9 @@ def a_look(answer, model, batches, mode, seed):
         "the switch for gradients, afterwards,": "on" if on else "off",
         "the state of the weights, afterwards,": "as it was" if torch.equal(model.weights(), weights) else "changed",
         "the state of the gradients, afterwards,": "as it was" if same_grads else "changed",
-        "the mode, afterwards,": outer if outer == inner else f"{outer}, with dropout in {inner}",
-        "the random state, afterwards,":
-            "as it was" if same_state else "moved" if torch.initial_seed() == seed else "that of another seed"})
+        "the mode, afterwards,": (outer if outer == inner else f"{outer}, with dropout in {inner}")
+            + f", with dropout's p at {model.drop.p:g}" * (model.drop.p != p_drop),
+        "the random state, afterwards,": random_state_beside(state, seed)})
 
 
 def a_clipping(answer, weights, grads, max_norm):

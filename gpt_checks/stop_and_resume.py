@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from gpt_checks.core import Draw, as_tensor, short, want_that
-from gpt_checks.observe import Model, Words, as_list
+from gpt_checks.observe import Model, Words, as_list, random_state_beside
 from gpt_checks.spec import Facts, exchange, spec
 
 # 6.1
@@ -86,10 +86,9 @@ def a_look_inside(answer: Callable, model: Model, mode: bool, seen: float, seed:
         facts["the error of the look"] = "let through" if failed else "swallowed"
     else:
         facts["what came back"] = got
-    same = torch.equal(torch.get_rng_state(), state)
     return facts | {
         "the mode, afterwards,": outer if outer == inner else f"{outer}, with dropout in {inner}",
-        "the random state, afterwards,": "as it was" if same else "moved" if torch.initial_seed() == seed else "another seed's",
+        "the random state, afterwards,": random_state_beside(state, seed),
         "the switch for gradients, afterwards,": "on" if on else "off"}
 
 
@@ -115,7 +114,7 @@ check_undisturbed = spec(
     }) | exchange("restore", {
         "the random state has moved: torch.random.fork_rng() around look() puts it back": lambda state: None,
         "a seed was set, so training would repeat random numbers: torch.random.fork_rng() puts back the state that was":
-            lambda state: torch.manual_seed(123),
+            [lambda state: torch.manual_seed(123), lambda state: torch.manual_seed(torch.initial_seed())],
     }) | exchange("at_an_error", {
         "where look() stops with an error, the mode is not put back: what must happen in any case belongs under `finally:`":
             ("state",),
@@ -137,6 +136,10 @@ class Momentum:
         self.params, self.lr = list(model.parameters()), lr
         self.moments = [torch.zeros_like(p) for p in self.params]
         self.param_groups = [{"params": self.params, "lr": lr}]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for p in self.params:
+            p.grad = None
 
     def step(self, draw: Draw) -> None:
         """One step with made-up gradients, smaller than the one before it."""
@@ -183,38 +186,50 @@ def equal(one: Any, other: Any) -> bool:
 
 def told(kept: Any, then: Any, now: Any) -> str:
     """What was kept, in words, beside what there was at that moment and what there is now."""
-    if equal(kept, then):
-        return "as of that moment"
-    if equal(kept, now):
-        return "as of now, steps later"
-    what = f"a dict with the keys {short(list(kept))}" if isinstance(kept, dict) else f"a {type(kept).__name__}"
-    return what if not isinstance(kept, dict) or kept.keys() != then.keys() else "as of neither that moment nor now"
+    n = len(then)
+    if not isinstance(kept, dict):
+        return f"a {type(kept).__name__}"
+    then, now = ({key: some[key] for key in kept if key in some} for some in (then, now))
+    when = "that moment" if equal(kept, then) else "now, steps later" if equal(kept, now) else "neither that moment nor now"
+    return f"as of {when}" + f", with the keys {short(list(kept))} alone" * (len(then) < n)
 
 
 def a_snapshot(answer: Callable, weight: torch.Tensor, seed: int, step: int, lr: float) -> Facts:
     """What an answer keeps of a run that goes on."""
     draw = Draw(seed)
-    model = nn.Linear(*weight.shape[::-1], bias=False)
-    model.weight.data = weight.clone()
+    model = nn.Linear(*weight.shape[::-1])
+    model.weight.data, model.bias.data = weight.clone(), weight[:, 0].clone()
+    model.register_buffer("mask", weight > 0)
     optimizer = Momentum(model, lr)
     optimizer.step(draw)
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
     torch.manual_seed(seed)
     torch.rand(3)
-    state, then = torch.get_rng_state(), copy.deepcopy([model.state_dict(), optimizer.state_dict()])
+    state = torch.get_rng_state()
+    then = copy.deepcopy([model.state_dict(), optimizer.state_dict()])
     got = answer(model, optimizer, step)
-    moved, changed = not torch.equal(torch.get_rng_state(), state), not equal(model.state_dict(), then[0])
+    training = next((words for words, seen in {
+        "moved in its random numbers": not torch.equal(torch.get_rng_state(), state),
+        "changed in its weights": not equal(model.state_dict(), then[0]),
+        "in eval() mode": not model.training,
+        "changed in its gradients": any(p.grad is None or not p.grad.eq(1).all() for p in model.parameters()),
+    }.items() if seen), "undisturbed")
     optimizer.step(draw)
     torch.rand(3)
     kept = got if isinstance(got, dict) else {}
     number = kept.get("random")
+    a_state = isinstance(number, torch.Tensor) and number.dtype == state.dtype and number.shape == state.shape
     return Facts({
-        "the dict": f"one with the keys {', '.join(sorted(map(str, kept)))}" if isinstance(got, dict) else got,
+        "the dict": f"one with the keys {', '.join(sorted(map(str, kept)))}" if isinstance(got, dict) else
+            None if got is None else f"a {type(got).__name__}",
         "the weights that are kept,": told(kept.get("model"), then[0], model.state_dict()),
         "what is kept of the optimizer,": told(kept.get("optimizer"), then[1], optimizer.state_dict()),
         "what is kept of the random state,": "the state of that moment" if equal(number, state) else
-            "the seed" if equal(number, seed) else f"a {type(number).__name__}, and not the state of that moment",
+            "the seed" if equal(number, seed) else "another state" if a_state else
+            f"a {type(number).__name__}, and not the state of that moment",
         "the step": kept.get("step"),
-        "the training": "moved in its random numbers" if moved else "changed in its weights" if changed else "undisturbed"})
+        "the training": training})
 
 
 THEMSELVES = "training goes on to change them: copy.deepcopy(…)"
@@ -232,6 +247,8 @@ check_snapshot = spec(
     } | exchange("weights", {
         "the model itself was kept; keep its state_dict()": lambda model: model,
         "the weights came as a list, without their names; keep model.state_dict()": lambda model: list(model.parameters()),
+        "parameters are not all: a model may have buffers, too, such as a mask; keep model.state_dict()":
+            lambda model: dict(model.named_parameters()),
     }) | exchange("moments", {
         "param_groups holds the settings alone; the moments are in optimizer.state_dict(), too":
             [lambda optimizer: optimizer.state_dict()["param_groups"], lambda optimizer: optimizer.param_groups,
@@ -240,16 +257,20 @@ check_snapshot = spec(
             [lambda optimizer: optimizer.state_dict()["state"],
              lambda optimizer: {"state": optimizer.state_dict()["state"]}],
         "the optimizer itself was kept; keep its state_dict()": lambda optimizer: optimizer,
-        "the model's state_dict() stands in the optimizer's place": lambda optimizer: {"weight": optimizer.params[0].detach()},
+        "the model's state_dict() stands in the optimizer's place": lambda optimizer: dict.fromkeys(("weight", "bias", "mask")),
     }) | exchange("random", {
         "a seed says where the random numbers began, not where they are now: torch.get_rng_state()": torch.initial_seed,
         "a random number was kept; keep the state that the next ones come from: torch.get_rng_state()": lambda: torch.rand(1),
         "torch.seed() draws a new seed; keep the state there is: torch.get_rng_state()": torch.seed,
+        "a random state was kept, but not the one of that moment: torch.get_rng_state(), before a number is drawn or a seed set":
+            lambda: (torch.rand(1), torch.get_rng_state())[1],
     }) | exchange("number", {
         "the step is one too large; keep the number that was given": lambda step: step + 1,
         "the step is one too small; keep the number that was given": lambda step: step - 1,
     }) | exchange("then", {
         "the training's weights were changed; only look at them": lambda model: model.weight.data.zero_(),
+        "the model is left in eval() mode, so training would go on without dropout; only look at it": nn.Module.eval,
+        "the training's gradients were changed; only look at them": nn.Module.zero_grad,
     }) | exchange("keys", {
         "the optimizer is not kept, so its moments would start from zero again": ("model", "random", "step"),
         "the random state is not kept, so dropout would draw other numbers": ("model", "optimizer", "step"),
@@ -335,10 +356,10 @@ check_batches_left = spec(
 
 # 6.4
 
-def is_due(step, num_steps, eval_freq, evaluated, *, every=lambda step, n, f: step % f == 0,
-           last=lambda step, n: step == n - 1, done=lambda step, evaluated: step in evaluated,
+def is_due(step, num_steps, eval_freq, evaluated, *, every=lambda step, n, f, evaluated: step % f == 0,
+           last=lambda step, n: step == n - 1, done=lambda step, evaluated, f: step in evaluated,
            join=lambda every, last, done: (every or last) and not done):
-    return join(every(step, num_steps, eval_freq), last(step, num_steps), done(step, evaluated))
+    return join(every(step, num_steps, eval_freq, evaluated), last(step, num_steps), done(step, evaluated, eval_freq))
 
 
 def stops(draw: Draw) -> Iterator:
@@ -350,6 +371,9 @@ def stops(draw: Draw) -> Iterator:
     yield "a run that was stopped right after an evaluation", (n, f, 2 * f, [0, f, 2 * f])
     yield "a run that was stopped between a step and its evaluation", (n, f, 2 * f, [0, f])
     yield "a run that was stopped after the last evaluation", (n, f, n - 1, [0, f, 2 * f, 3 * f, 4 * f, n - 1])
+    yield "a run that was over, and is made longer", (n, f, 2 * f + 1, [0, f, 2 * f, 2 * f + 1])
+    yield "a run that goes back to an older file", (n, f, f, [0, f, 2 * f])
+    yield "a run of which no evaluation is known", (n, f, f + 1, [])
 
 
 def evaluations(answer: Callable, num_steps: int, eval_freq: int, last: int, evaluated: list) -> Facts:
@@ -376,10 +400,18 @@ check_is_due = spec(
     doc="is_due(step, num_steps, eval_freq, evaluated): whether to evaluate after this step, each once, stopped or not.",
     mistakes=exchange("done", {
         "a step is evaluated twice: whoever goes on from a file must see that `evaluated` has it already":
-            lambda step, evaluated: False,
-        "nothing is evaluated any more once something has been": lambda step, evaluated: bool(evaluated),
-        "`evaluated` is read the wrong way round: what stands there is done": lambda step, evaluated: step not in evaluated,
+            lambda step, evaluated, f: False,
+        "nothing is evaluated any more once something has been": lambda step, evaluated, f: bool(evaluated),
+        "`evaluated` is read the wrong way round: what stands there is done": lambda step, evaluated, f: step not in evaluated,
+        "only the last step in `evaluated` is looked at; ask whether the step is anywhere in it":
+            lambda step, evaluated, f: step in evaluated[-1:],
+        "how many evaluations there were does not say which; ask whether the step is in `evaluated`":
+            lambda step, evaluated, f: step // f < len(evaluated),
     }) | exchange("join", {
+        "`and` stands in the place of `or`: the steps that eval_freq divides are evaluated, and the last one, too":
+            lambda every, last, done: every and last and not done,
+        "the last step is evaluated twice: that may stand in `evaluated`, too, so parentheses belong around the `or`":
+            lambda every, last, done: (every and not done) or last,
         "parentheses are missing: `and` comes before `or`, so a step is evaluated twice":
             lambda every, last, done: every or (last and not done),
     }) | exchange("last", {
@@ -387,26 +419,31 @@ check_is_due = spec(
         "the step before the last is evaluated as if it were the last: that has the number num_steps - 1":
             lambda step, n: step == n - 2,
     }) | exchange("every", {
-        "steps are numbered from 0: those with step % eval_freq == 0 are evaluated": lambda step, n, f: (step + 1) % f == 0,
-        "step 0 is not evaluated; eval_freq divides 0, too": lambda step, n, f: step and step % f == 0,
-        "the test is the wrong way round: step % eval_freq is 0 where the evaluation is due": lambda step, n, f: step % f != 0,
-        "every step is evaluated; ask for step % eval_freq == 0": lambda step, n, f: True,
-        "only the last step is evaluated, and those with step % eval_freq == 0 are not": lambda step, n, f: False,
+        "steps are numbered from 0: those with step % eval_freq == 0 are evaluated": lambda step, n, f, _: (step + 1) % f == 0,
+        "step 0 is not evaluated; eval_freq divides 0, too": lambda step, n, f, _: step and step % f == 0,
+        "the test is the wrong way round: step % eval_freq is 0 where the evaluation is due": lambda step, n, f, _: step % f != 0,
+        "every step is evaluated; ask for step % eval_freq == 0": lambda step, n, f, _: True,
+        "only the last step is evaluated, and those with step % eval_freq == 0 are not": lambda step, n, f, _: False,
         "eval_freq is taken for the number of evaluations; it is the number of steps from one to the next":
-            lambda step, n, f: step % (n // f) == 0,
+            lambda step, n, f, _: step % (n // f) == 0,
         "only the first of them is evaluated: step == eval_freq for step % eval_freq == 0":
-            lambda step, n, f: step in (0, f),
+            lambda step, n, f, _: step in (0, f),
+        "that counts from the last evaluation; ask for step % eval_freq == 0": [
+            lambda step, n, f, evaluated: step - (evaluated or [-f])[-1] >= f,
+            lambda step, n, f, evaluated: step % f == 0 and not any(step - e < f for e in evaluated)],
+        "where `evaluated` is empty, every step is evaluated; ask for step % eval_freq == 0 there, too":
+            lambda step, n, f, evaluated: not evaluated or step % f == 0,
     }))
 
 
 # 6.5
 
 def diverged(losses, vocab_size, patience, *, line=lambda v, losses: math.log(v), no_number=lambda loss: not math.isfinite(loss),
-             worse=lambda loss, line: loss > line, learned=False, again=lambda bad: 0, over=lambda bad, k: bad >= k,
-             end=lambda i, bad, losses: i, never=lambda losses: None):
+             worse=lambda loss, line: loss > line, learned=False, early=True, given=lambda losses: losses,
+             again=lambda bad: 0, over=lambda bad, k: bad >= k, end=lambda i, bad, losses: i, never=lambda losses: None):
     bad, line = 0, line(vocab_size, losses)
-    for i, loss in enumerate(losses):
-        if no_number(loss):
+    for i, loss in enumerate(given(losses)):
+        if no_number(loss) and (learned or early):
             return end(i, 1, losses)
         learned = learned or loss < line
         bad = bad + 1 if learned and worse(loss, line) else again(bad)
@@ -420,8 +457,8 @@ def trainings(draw: Draw) -> Iterator:
     for case, letters, patience in (
         (None, "aayyyaaay", 3), ("single losses above ln V", "ayayyaay", 2), ("single losses above ln V", "ayyayayay", 2),
         ("a run that goes well", "yxzzx", 2), ("a model that learns slowly", "aaaayyy", 2), ("patience 1", "ayyayy", 1),
-        ("a loss of nan", "ayynyy", 2), ("a loss of inf", "ayyiyy", 2), ("nan before anything is learned", "anayy", 2),
-        ("losses that rise and rise", "ayaadddy", 2), ("losses that rise and rise", "xyyadd", 2), ("two bad losses", "yccy", 2),
+        ("a loss of nan", "ayynyaay", 2), ("a loss of inf", "ayyiyy", 2), ("nan before anything is learned", "anayy", 2),
+        ("a row, and nan after it", "ayaadddn", 2), ("losses that rise and rise", "xyyadd", 2), ("two bad losses", "zccy", 2),
     ):
         v = draw.randint(5_000, 20_000)
         levels = {"a": (math.log(v) + 0.2, math.log(v) + 0.8), "c": (11, 12), "d": (math.log2(v) + 1, math.log2(v) + 4),
@@ -436,6 +473,11 @@ def an_index(answer: Callable, *args: Any) -> Any:
     one = as_tensor(got)
     whole = one is not None and one.numel() == 1 and one.dtype in (torch.int64, torch.int32)
     return Words(one.item()) if whole else Words(got) if got is None else got
+
+
+def first_odd(losses):
+    """The index of the first loss that is no finite number, or None."""
+    return next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
 
 
 GUESSING = "guessing evenly costs ln V nats, math.log(vocab_size)"
@@ -455,7 +497,13 @@ check_diverged = spec(
         "a loss of nan " + NOT_A_NUMBER: math.isinf,
         "an infinite loss " + NOT_A_NUMBER: math.isnan,
         "a loss of nan or of infinity " + NOT_A_NUMBER: lambda loss: False,
-    }) | exchange("learned", {
+    }) | {
+        "an infinite loss, or one of nan, is bad wherever it stands, also before a loss below ln V": {"early": False},
+        "nan and infinity are looked for in the whole list first, so that a row before them is not seen; go through it once":
+            {"given": lambda losses: [0.0] * (first_odd(losses) or 0) + losses[first_odd(losses) or 0:]},
+        "a row is looked for in the whole list first, so that nan or infinity before it is not seen; go through it once":
+            {"no_number": lambda loss: False, "never": first_odd},
+    } | exchange("learned", {
         "an untrained model starts above ln V, and nothing is wrong with that: count only after a loss below": True,
     }) | exchange("worse", {
         "the losses below ln V are counted; those above it are bad": lambda loss, line: loss < line,
@@ -506,7 +554,7 @@ class Disk:
 
     def __init__(self, folder: str, old: bool, fails: bool, letters: str):
         self.folder, self.path, self.fails = Path(folder, "here"), Path(folder, "here", "run.pt"), fails
-        self.old, self.new = letters[::-1] * 2, letters * 3
+        self.old, self.new = letters[::-1] * 4, letters * 3
         self.where, self.meanwhile, self.inode, self.gone = [], "", None, False
         self.folder.mkdir()
         if old:

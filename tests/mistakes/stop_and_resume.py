@@ -123,6 +123,15 @@ wrong(check_snapshot, "the step is None")(a_snapshot(step=None))
 wrong(check_snapshot, "what is kept of the random state, is")(a_snapshot(random=lambda: random.getstate()))
 wrong(check_snapshot, "the training's weights were changed")(
     lambda model, *more: (a_snapshot()(model, *more), torch.nn.init.zeros_(model.weight))[0])
+wrong(check_snapshot, "the dict is 'a tuple'")(lambda *args: tuple(a_snapshot()(*args).values()))
+wrong(check_snapshot, "the training's gradients were changed")(
+    lambda model, optimizer, step: (optimizer.zero_grad(), a_snapshot()(model, optimizer, step))[1])
+wrong(check_snapshot, "left in eval() mode")(lambda model, *more: a_snapshot()(model.eval(), *more))
+wrong(check_snapshot, "as of that moment, with the keys ['weight'] alone")(
+    lambda model, *more: a_snapshot()(model, *more) | {"model": {"weight": model.weight.detach().clone()}})
+wrong(check_snapshot, "as of neither that moment nor now, with the keys")(
+    lambda model, *more: a_snapshot()(model, *more) | {"model": {name: p.grad for name, p in model.named_parameters()}})
+wrong(check_snapshot, "not the one of that moment")(a_snapshot(random=lambda: torch.random.manual_seed(5).get_state()))
 wrong(check_snapshot, "is a `return` missing?")(lambda *args: print("saved", end="") if a_snapshot()(*args) is None else None)
 
 
@@ -194,8 +203,15 @@ wrong(check_is_due, "a step is evaluated twice")(lambda step, n, f, done: step %
 wrong(check_is_due, "the last step is not evaluated")(lambda step, n, f, done: step not in done and not step % f)
 wrong(check_is_due, "for step 0, 0 came back; need True or False")(lambda step, n, f, done: step % f)
 wrong(check_is_due, "every step is evaluated")(lambda step, n, f, done: step not in done)
+wrong(check_is_due, "and is made longer: that counts from the last evaluation")(
+    lambda step, n, f, done: step not in done and (step == n - 1 or not done or step - max(done) >= f))
+wrong(check_is_due, "goes back to an older file: only the last step")(
+    lambda step, n, f, done: (step % f == 0 or step == n - 1) and done[-1:] != [step])
+wrong(check_is_due, "the last one, too")(lambda step, n, f, done: step not in done and not step % f and step == n - 1)
+wrong(check_is_due, "how many evaluations there were does not say which")(
+    lambda step, n, f, done: (step % f == 0 and step >= len(done) * f) or (step == n - 1 and len(done) * f <= step))
 wrong(check_is_due, "None came back")(lambda step, n, f, done: True if step % f == 0 else None)
-wrong(check_is_due, "the last step is not evaluated")(lambda step, n, f, done: len(done) * f <= step)
+wrong(check_is_due, "how many evaluations there were does not say which")(lambda step, n, f, done: len(done) * f <= step)
 wrong(check_is_due, "stopped with IndexError")(lambda step, n, f, done: step - done[-1] >= f or step == n - 1)
 
 
@@ -230,6 +246,23 @@ def diverged_from_the_start(losses, vocab_size, patience):
         bad = bad + 1 if loss > math.log(vocab_size) else 0
         if bad == patience or not math.isfinite(loss):
             return i
+
+
+@wrong(check_diverged, "two bad losses: ", "gives 1, and 2 is right")
+def diverged_by_means(losses, vocab_size, patience):
+    learned = False
+    for i, loss in enumerate(losses):
+        learned = learned or loss < math.log(vocab_size)
+        mean = sum(losses[max(i - patience + 1, 0): i + 1]) / patience
+        if not math.isfinite(loss) or (learned and i + 1 >= patience and mean > math.log(vocab_size)):
+            return i
+
+
+@wrong(check_diverged, "nan before anything is learned", "wherever it stands")
+def diverged_after_a_loss_below(losses, vocab_size, patience):
+    first = next((i for i, loss in enumerate(losses) if loss < math.log(vocab_size)), 0)
+    i = diverged_by_rows(losses[first:], vocab_size, patience)
+    return None if i is None else first + i
 
 
 @wrong(check_diverged, "that is where the row begins")
@@ -284,6 +317,17 @@ def write_beside_in_a_folder_of_its_own_name(path, write):
     finally:
         if os.path.exists(beside):
             os.unlink(beside)
+
+
+@wrong(check_write_beside, "what is at the path afterwards, is 'the old file'")
+def write_what_is_larger(path, write):
+    beside = path.with_suffix(".tmp")
+    try:
+        write(beside)
+        if not path.exists() or beside.stat().st_size >= path.stat().st_size:
+            beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 @wrong(check_write_beside, "writes in the old file's place")

@@ -23,6 +23,7 @@ right(check_tokens_axis)(lambda f, n, b, t: (torch.arange(0, n, f) + 1) * b * t)
 right(check_tokens_axis)(lambda f, n, b, t: tuple(s for i, s in enumerate(accumulate([b * t] * n)) if i % f == 0))
 right(check_tokens_axis)(lambda f, n, b, t: (float((1 + i * f) * b * t) for i in range(math.ceil(n / f))))
 wrong(check_tokens_axis, "`return`")(lambda f, n, b, t: [(step + 1) * b * t for step in range(0, n, f)].reverse())
+wrong(check_tokens_axis, "a token is added")(lambda f, n, b, t: [step * b * t + 1 for step in range(0, n, f)])
 wrong(check_tokens_axis, "has 3 values; need")(lambda f, n, b, t: [120, 720, 1320])
 wrong(check_tokens_axis, "inside the loop")(lambda f, n, b, t: next([(step + 1) * b * t] for step in range(0, n, f)))
 wrong(check_tokens_axis, "one batch short", "; and windows")(lambda f, n, b, t: [step * b for step in range(n) if not step % f])
@@ -71,6 +72,24 @@ a_step(lambda m, o, loss: (o.zero_grad(), [loss.backward(retain_graph=True) for 
 a_step(lambda m, o, loss: (o.zero_grad(), (loss * 1.5).backward(), o.step()), "the length of the step", "1.5, and 1 is right")
 a_step(lambda m, o, loss: (o.zero_grad(), torch.tensor(loss.item()).backward(), o.step()), "with its graph")
 a_step(lambda m, o, loss: (o.zero_grad(), m.eval(), loss.backward(), o.step(), o.step()), "more than once")
+a_step(lambda m, o, loss: (o.zero_grad(), loss.backward(), [p.data.add_(p.grad, alpha=-0.5) for p in m.parameters()]), "by hand")
+
+
+@wrong(check_training_step, "an id that is impossible: the step is 'no backward()'")
+def step_that_looks_at_each_logit(model, optimizer, inputs, targets):
+    finite = model(inputs).isfinite().all()
+    return step_with_grad(model, optimizer, inputs, targets) if finite else loss_of(model, inputs, targets).item()
+
+
+@wrong(check_training_step, "a loss of nan: the step is 'weights that changed without step()'")
+def step_that_shrinks_weights_at_nan(model, optimizer, inputs, targets):
+    loss = step_with_grad(model, optimizer, inputs, targets)
+    if not math.isfinite(loss):
+        model.emb.data *= 0.5
+    return loss
+
+
+wrong(check_training_step, "is rounded")(lambda *args: round(step_with_grad(*args), 3))
 wrong(check_training_step, "however large")(
     lambda m, o, x, y: step_with_grad(m, o, x, y) if loss_of(m, x, y) < 50 else loss_of(m, x, y).item())
 
@@ -117,6 +136,21 @@ def a_look(*words, mode=None, after=lambda m: None, listed=iter, mean=lambda tot
         model.train(was if mode is None else mode)
         return mean(total, tokens)
     wrong(check_evaluate, *words)(evaluate)
+
+
+@wrong(check_evaluate, "dropout's p was changed, and stays so")
+def evaluate_without_dropout_for_ever(model, loader, batch_loss):
+    for part in model.modules():
+        part.p = 0.0 if isinstance(part, torch.nn.Dropout) else None
+    with torch.no_grad(), torch.random.fork_rng():
+        pairs = [(batch_loss(x, y, model).item(), len(x)) for x, y in loader]
+    return sum(loss * n for loss, n in pairs) / sum(n for _, n in pairs)
+
+
+@wrong(check_evaluate, "a seed was set")
+def evaluate_with_the_seed_put_back(*args):
+    mean, _ = evaluate_with_the_state_put_back(*args), torch.manual_seed(torch.initial_seed())
+    return mean
 
 
 a_look("random state has moved", listed=list)                                            # before the fork
@@ -182,6 +216,10 @@ a_training("length of its first step", "0.8, and 1", each=lambda o, loss, i: (o.
 a_training("zero_grad() is missing", "; and model.train() is missing", start=lambda model: None,
            each=lambda o, loss, i: (loss.backward(), o.step()))
 a_training("backward() is never called", each=lambda o, loss, i: (o.zero_grad(), loss.backward, o.step()))
+a_training("weights were moved by hand", each=lambda o, loss, i: (o.zero_grad(), loss.backward(), [
+    p.data.add_(p.grad, alpha=-0.1) for p in o.param_groups[0]["params"]]))
+a_training("the training is 'backward() ", " losses'",
+           each=lambda o, loss, i: i % 2 or (o.zero_grad(), loss.backward(), o.step()))
 a_training("`return`", give=lambda *lists: None)
 a_training("two lists", give=lambda losses, sizes: {"losses": losses, "tokens_seen": sizes})
 a_training("is rounded", give=lambda losses, sizes: ([round(loss, 2) for loss in losses], list(accumulate(sizes))))
@@ -229,6 +267,8 @@ a_stop("lower by very little", lower=lambda a, b: a < 0.9999 * b)
 a_stop("lower by very little", given=lambda losses: [round(loss, 4) for loss in losses])
 a_stop("taken out of the list", given=lambda losses: [loss for loss in losses if loss == loss])
 a_stop("exchanged", "; and a loss that only equals", lower=lambda a, b: a <= b, give=lambda best, i: (i, best))
+wrong(check_early_stop, "nan is taken for a lower loss: every comparison")(lambda x, k: next(
+    ((i - k, i) for i in range(k, len(x)) if min(x[i - k + 1 : i + 1]) >= x[i - k]), (x.index(min(x)), len(x) - 1)))
 a_stop("`return`", give=lambda best, i: None)
 a_stop("need 2 values", give=lambda best, i: {"best": best, "stop": i})
 a_stop("IndexError", lower=lambda a, b: [a < b][a == b])
