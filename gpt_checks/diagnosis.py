@@ -326,10 +326,6 @@ def mean_loss(model, loader):
     "the model came in eval() mode and is in train() mode now: put back what it was": ("train(was_training)", "train()"),
     "the total is divided by the number of batches; it is a sum over tokens": ("/ tokens", "/ len(loader)"),
 }, {
-    "the batches' means were averaged, in which a token of a short batch counts for more; weigh by tokens":
-        {"loss.item() * scored": "loss.item()", "/ tokens": "/ len(loader)"},
-    "the last batch's loss came back; the mean over the tokens of all batches is asked":
-        {"total +=": "total =", "tokens +=": "tokens ="},
     "padding counts as tokens of loss 0; divide by how many are scored": {"tokens += scored": "tokens += targets.numel()"},
     "padding is scored as if it were token 0": {
         "targets.flatten()": "targets.clamp(min=0).flatten()", "(targets != -100).sum().item()": "targets.numel()"},

@@ -183,7 +183,7 @@ wrong(check_mean_loss, "the model stays in eval() mode")(an_evaluation(back=lamb
 wrong(check_mean_loss, "put back what it was")(an_evaluation(back=lambda model, was: model.train()))
 wrong(check_mean_loss, "tokens of loss 0")(an_evaluation(count=torch.numel))
 wrong(check_mean_loss, "the loss is")(an_evaluation(count=lambda y: (y > 0).sum().item()))
-wrong(check_mean_loss, "means were averaged")(an_evaluation(mean="mean", count=lambda y: 1))
+wrong(check_mean_loss, "without its weight", "; and", "number of batches")(an_evaluation(mean="mean", count=lambda y: 1))
 
 
 # 9.5 a loss
