@@ -5,7 +5,7 @@ import torch
 
 from gpt_checks import observe
 from gpt_checks.diagnosis import Program
-from gpt_checks.observe import Descent, Model, batch_loss, draw_batches, graph_in, in_words
+from gpt_checks.observe import Descent, Model, as_list, batch_loss, draw_batches, graph_in, in_words
 from gpt_checks.spec import Facts, exchange, several, spec
 
 
@@ -64,7 +64,7 @@ check_share = spec(
         "the warm-up follows a cosine; it rises in a line": lambda k, w, n: 1 - half_cosine((k + 1) / w),
         "the warm-up falls; it rises": [lambda k, w, n: 1 - (k + 1) / w, lambda k, w, n: 1 - k / w],
     }) | exchange("rising", {
-        "the warm-up is one update too long, and goes above 1": lambda step, w: step <= w,
+        "the warm-up is one update too long, and goes above 1": [lambda step, w: step <= w, lambda step, w: w and step <= w],
     }) | exchange("flat", {
         "between warm-up and decay the share is 1; here it falls from the end of the warm-up on":
             [lambda k, w, d, n: (n - k) / (n - w), lambda k, w, d, n: half_cosine((k - w) / (n - w))],
@@ -88,6 +88,7 @@ check_share = spec(
         "after the end the line goes on below 0, and the rate would be negative; the share stays at 0": [
             lambda step, d, n: (n - step) / d if d else 0.0, lambda step, d, n: (n - step) / d if d else 1.0,
             lambda step, d, n: (n - step) / max(d, 1)],
+        "without a decay the share stays at 1 for ever; from `steps` on it is 0": lambda step, d, n: 0.0 if d else 1.0,
         "after the end the share stays at that of the last update; it is 0": lambda step, d, n: 1 / d if d else 1.0,
         "after the end the schedule begins anew; the share stays at 0": lambda step, d, n: step - n + 1,
     }) | exchange("given", {
@@ -118,6 +119,7 @@ def update_in_pieces(model, optimizer, micro_batches, max_norm):
     return total"""
 MEAN = ', reduction="sum") / tokens'
 CLIP, STEP = "    nn.utils.clip_grad_norm_(model.parameters(), max_norm)\n", "    optimizer.step()\n"
+COUNT = "sum((targets != -100).sum().item() for _, targets in micro_batches)"
 BACK = "        loss.backward()\n        total += loss.item()\n"
 BUGS = {
     "dropout is off in this update: call model.train() first": ("    model.train()\n", "", "    model.eval()\n"),
@@ -139,18 +141,26 @@ BUGS = {
     "the loss is divided by the number of tokens, but the gradient is not: divide before backward()":
         (" / tokens\n" + BACK, "\n" + BACK.replace("item()", "item() / tokens")),
     "each mean is multiplied by its tokens, but divided by those of the last micro-batch; add up the tokens of all first":
-        ("sum((targets != -100).sum().item() for _, targets in micro_batches)", "(micro_batches[-1][1] != -100).sum().item()"),
+        (COUNT, "(micro_batches[-1][1] != -100).sum().item()"),
+    "a micro-batch is divided by the tokens up to there; count those of all micro-batches first": [
+        {COUNT: "0", "        logits": "        tokens += (targets != -100).sum().item()\n        logits"} | end for end in (
+            {}, {"+= loss.item()": "+= loss.item() * tokens", "return total": "return total / tokens"})],
     "the gradient is clipped after each micro-batch; clip once, when it is whole":
         ("        total += loss.item()\n    nn", "        total += loss.item()\n        nn"),
-    "a step is taken after each micro-batch; one update is one step": (CLIP + STEP, "    " + CLIP + "    " + STEP,
-                                                                      "    " + STEP),
+    "a step is taken after each micro-batch; one update is one step": [
+        (CLIP + STEP, "    " + CLIP + "    " + STEP, "    " + STEP),
+        {CLIP + STEP: "    " + CLIP + "    " + STEP, "        logits": "        optimizer.zero_grad()\n        logits"},
+        {CLIP + STEP: "    " + STEP, "        logits": "        optimizer.zero_grad()\n        logits"}],
+    "the gradient is clipped before it is divided by the number of tokens; clip what the step will take": {
+        " / tokens\n" + BACK: "\n" + BACK.replace("item()", "item() / tokens"),
+        CLIP: CLIP + "    for p in model.parameters():\n        p.grad /= tokens\n"},
     "the step was taken before the gradients were clipped, or without it: clip right before step()": [
         (CLIP, ""), (CLIP + STEP, STEP + CLIP)],
     "each gradient is clipped by itself, which turns the step; all together have one norm":
         ("clip_grad_norm_", "clip_grad_value_"),
     "the norm is clipped to 1, whatever max_norm is": ("parameters(), max_norm", "parameters(), 1.0"),
-    "no weight has moved: is backward() or step() missing?": [(STEP, ""), ("        loss.backward()\n", ""),
-                                                              (STEP, STEP.replace("()", ""))],
+    "no weight has moved: backward() or step() is missing, or step() comes first, or zero_grad() stands between them": [
+        (STEP, "", STEP.replace("()", "")), ("        loss.backward()\n", "")],
     "all graphs are kept until one backward at the end; go backward in the loop, and each is freed":
         (BACK, "        total += loss\n    total.backward()\n    total = total.item()\n"),
     "all micro-batches were made one large batch, which is what memory has no room for; take one after the other":
@@ -161,7 +171,17 @@ BUGS = {
     "the last micro-batch is left out": ("in micro_batches:", "in micro_batches[:-1]:"),
     "the loss is divided by the number of micro-batches once more": ("return total", "return total / len(micro_batches)"),
     "the sum over all tokens came back; their mean is asked": ("return total", "return total * tokens"),
+    "the loss after the step came back; the one before it is asked": ("return total", """total = 0.0
+    for inputs, targets in micro_batches:
+        with torch.no_grad():
+            total += F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten(), reduction="sum").item() / tokens
+    return total"""),
 }
+
+
+def forms(bug):
+    """What a bug exchanges: as it is, or, of a text and what it becomes, each of these."""
+    return [bug] if isinstance(bug, dict) else [{bug[0]: new} for new in bug[1:]]
 
 
 def an_update(answer, model, batches, max_norm):
@@ -198,8 +218,8 @@ check_update_in_pieces = spec(
     use=an_update, rtol=1e-5, atol=3e-6,
     scales=lambda model, batches, max_norm: {"the number of micro-batches": len(batches)},
     doc="update_in_pieces(model, optimizer, micro_batches, max_norm): one clipped step from micro-batches, weighted by tokens.",
-    mistakes={words: [{old: new} for old, *news in (bug if isinstance(bug, list) else [bug]) for new in news]
-              for words, bug in BUGS.items()})
+    mistakes={words: [parts for bug in (bugs if isinstance(bugs, list) else [bugs]) for parts in forms(bug)]
+              for words, bugs in BUGS.items()})
 
 
 # 10.3
@@ -257,8 +277,10 @@ check_to_bfloat16 = spec(
             [lambda x, k=k: 10.0**-k for k in (2, 3, 1, 4)],
     }) | exchange("end", {
         "that is the whole number before it is scaled back; multiply it by the distance between neighbours": lambda k, step, x: k,
+        "that is m, rounded; multiply it by 2**e": lambda k, step, x: k / 256,
+        "m is multiplied by 2 * e; 2**e is asked": lambda k, step, x: k / 128 * math.frexp(x)[1],
         "the sign is lost": lambda k, step, x: abs(k * step),
-        "the number came back as it was": lambda k, step, x: x,
+        "the number came back as it was, or with many more digits than eight binary ones": lambda k, step, x: x,
         "that is the rounding error; the rounded number is asked": lambda k, step, x: k * step - x,
         "that is float16, with other bits for the size: it ends at 65,504, and below 0.00006 it loses digits":
             lambda k, step, x: torch.tensor(x).half().item(),
@@ -283,13 +305,16 @@ def in_bfloat16(updates):
 
 
 def small_updates(draw):
-    """bfloat16 weights and many updates, each too small for most of them; no end lies halfway between two bfloat16 numbers."""
+    """bfloat16 weights and many updates, each too small for most of them; no end lies halfway between two bfloat16 numbers.
+
+    Rounded to bfloat16, all updates would lose something.
+    """
     for n in (draw.randint(30, 40), draw.randint(50, 60)):
         weights = (0.5 * draw.normal(300)).bfloat16()
-        updates = [0.0006 + 0.0003 * draw.normal(300) for _ in range(n)]
+        updates = [(128 + draw.ids(300, vocab_size=128) + draw.uniform(0.3, 0.45)) * 2.0**-18 for _ in range(n)]
         exact = weights.double() + sum(u.double() for u in updates)
         places = exact / 2.0 ** (torch.frexp(exact).exponent - 8)
-        clear = ((places - places.floor() - 0.5).abs() > 0.02) & (weights.abs() > 0.05)
+        clear = ((places - places.floor() - 0.5).abs() > 0.005) & (weights.abs() > 0.05)
         yield None, (weights[clear], [u[clear] for u in updates])
 
 
@@ -309,7 +334,16 @@ check_grow = spec(
             [{"add": lambda w, u: (w + u).bfloat16().float()}, {"add": lambda w, u: (w + u.bfloat16()).bfloat16().float()}],
         f"the updates were added up in bfloat16 before they came to the weights; {KEEP}":
             [{"take": lambda us: [in_bfloat16(us)]}, {"take": lambda us: [in_bfloat16([u.bfloat16() for u in us])]}],
-        f"float16 was used for the copy; {KEEP}": {"add": lambda w, u: (w + u).half().float()},
+        f"each update was rounded to bfloat16 before it was added; {KEEP}":
+            {"take": lambda us: [u.bfloat16().float() for u in us]},
+        f"the sum of the updates was rounded before it came to the weights; {KEEP}": {
+            "take": lambda us: [sum(us).bfloat16().float()]},
+        f"float16 was used for the copy; {KEEP}": [
+            {"add": lambda w, u: (w + u).half().float()}, {"add": lambda w, u: (w.half() + u.half()).float()}],
+        "the weights were cut off at the end; .bfloat16() rounds to the nearest number":
+            {"end": lambda w: (w.view(torch.int32) >> 16 << 16).view(torch.float32).bfloat16()},
+        "the weights were rounded twice, by way of float16; round once": {"end": lambda w: w.half().bfloat16()},
+        "the first update is left out": {"take": lambda updates: updates[1:]},
         "the weights came back in float32; round them once at the end: .bfloat16()": {"end": lambda w: w},
         "the weights came back in float16; bfloat16 is asked": {"end": torch.Tensor.half},
         "the updates were subtracted; they are what is to be added": {"add": torch.sub},
@@ -330,11 +364,11 @@ def my_windows(windows, rank, processes, *, given=as_given, kept=lambda n, p: n 
 
 
 def shared(draw):
-    """(windows, rank, processes): some are left over, or none; one process; fewer windows than processes."""
+    """(windows, rank, processes): some are left over, one or none; one process; fewer windows than processes."""
     for _ in range(3):
         p = draw.randint(3, 5)
         yield None, (p * draw.randint(3, 5) + draw.randint(1, p - 2), draw.randint(1, p - 1), p)
-    yield None, (p * 4 + 2, 0, p)
+    yield None, (p * 4 + 1, 0, p)
     p = draw.randint(3, 5)
     yield "nothing left over", (p * draw.randint(2, 4), draw.randint(1, p - 1), p)
     yield "one process", (draw.randint(5, 9), 0, 1)
@@ -355,11 +389,12 @@ check_my_windows = spec(
     }) | exchange("cut", {
         f"each process takes one block of windows; {IN_TURN}": lambda n, r, p: range(r * (n // p), (r + 1) * (n // p)),
         f"windows are numbered from 0, and so are the processes; {IN_TURN}": [
-            lambda n, r, p: range(r + 1, n + 1, p), lambda n, r, p: range(r + 1, n, p)],
+            lambda n, r, p: range(r + 1, n + 1, p), lambda n, r, p: range(r + 1, n, p), lambda n, r, p: range(r - 1, n - 1, p)],
         f"all processes begin with window 0, so the same windows come several times; {IN_TURN}": lambda n, r, p: range(0, n, p),
         f"every process takes all windows; {IN_TURN}": lambda n, r, p: range(n),
         f"all windows from number r on were taken; {IN_TURN}": lambda n, r, p: range(r, n),
         f"the step is the process's own number; {IN_TURN}": lambda n, r, p: range(r, n, r or 1),
+        f"the process takes all windows of one round; {IN_TURN}": lambda n, r, p: range(n)[r * p : (r + 1) * p],
         f"the step is one too large; {IN_TURN}": lambda n, r, p: range(r, n, p + 1),
         f"the step is one too small; {IN_TURN}": lambda n, r, p: range(r, n, max(p - 1, 1)),
         "one window too many came back": lambda n, r, p: range(r, n + p, p),
@@ -369,7 +404,12 @@ check_my_windows = spec(
         "the windows were dealt from the end": lambda n, r, p: range(p - 1 - r, n, p),
     }) | exchange("given", {
         "rank and processes are exchanged": lambda n, r, p: (n, p, r),
-    }))
+    }) | {
+        f"the first windows were left out; {LEFT}": {"kept": lambda n, p: n, "cut": lambda n, r, p: range(n % p + r, n, p)},
+        f"the last round was filled up, so windows come twice; {LEFT}": [
+            {"kept": lambda n, p: n, "cut": lambda n, r, p: [i % n for i in range(r, n + -n % p, p)]},
+            {"kept": lambda n, p: n, "cut": lambda n, r, p: [min(i, n - 1) for i in range(r, n + -n % p, p)]}],
+    })
 
 
 # 10.6
@@ -381,7 +421,7 @@ def loss_weight(tokens, rank, *, own=lambda tokens, rank: tokens[rank], times=le
 def token_counts(draw):
     """Numbers of targets of several processes, and a rank: that of the largest micro-batch, of the smallest, and of any."""
     for own, n in (((700, 999), draw.randint(3, 4)), ((20, 99), draw.randint(5, 6)), ((300, 400), 2)):
-        rank = draw.randint(1, n - 2) if n > 2 else 0
+        rank = draw.randint(1, max(n - 3, 1)) if n > 2 else 0      # rank + 1 is not n - 1 for all three
         tokens = draw.sample(range(100, 300), n)
         tokens[rank] = draw.randint(*own)
         yield None, (tokens, rank)
@@ -408,6 +448,10 @@ check_loss_weight = spec(
         "the tokens of the other processes were counted; this one's own are its weight":
             lambda tokens, rank: sum(tokens) - tokens[rank],
         "the largest number was taken; take this process's own, tokens[rank]": lambda tokens, rank: max(tokens),
+        "N alone came back; multiply it by the process's share of the tokens": lambda tokens, rank: sum(tokens),
+        "that is the mean number of tokens; divide tokens[rank] by it": lambda tokens, rank: sum(tokens) ** 2 / len(tokens) ** 2,
+        "rank + 1 was taken for the number of processes N, which is len(tokens)":
+            lambda tokens, rank: tokens[rank] * (rank + 1) / len(tokens),
         "the tokens are missing: 1/N is what DDP does by itself": lambda tokens, rank: sum(tokens) / len(tokens) ** 2,
     }) | exchange("total", {
         f"it is not divided by the tokens of all; {SHARE}": lambda tokens: 1,
@@ -442,7 +486,8 @@ def engines(draw):
 
 def held_then_sent(answer, parameters, processes, engine):
     """Both numbers, each under the name of the engine."""
-    facts = several("the number of bytes held", "the number of bytes sent")(answer, parameters, processes, engine)
+    facts = several("the number of bytes held", "the number of bytes sent")(
+        lambda *args: as_list(answer(*args)), parameters, processes, engine)
     return Facts({f'{name} with "{engine}"': value for name, value in facts.items()})
 
 
@@ -475,6 +520,8 @@ check_held_and_sent = spec(
         "the factor came out below 0; it is (N - 1)/N": lambda n: (1 - n) / n,
         "(N + 1)/N is more than everything; the factor is (N - 1)/N": lambda n: (n + 1) / n,
         "N - 1/N needs brackets: (N - 1)/N": lambda n: n - 1 / n,
+        "nothing is sent: (N - 1) // N is 0; use /": lambda n: 0.0,
+        "four numbers for each parameter were counted in what is sent; in each pass it is one": lambda n: 4 * (n - 1) / n,
     }) | exchange("ddp_turns", {
         'with "ddp" a ring goes round twice: once to add up, once to hand out the sums': 1,
         'with "ddp" a ring goes round twice, and not three times': 3,
@@ -483,22 +530,40 @@ check_held_and_sent = spec(
         'with "fsdp" weights are sent twice and gradients once: three passes, and not four': 4,
     }) | exchange("give", {
         "the two numbers are exchanged: first what a process holds, then what it sends": lambda held, sent: (sent, held),
-    }))
+    }) | {
+        '"ddp" and "fsdp" are exchanged': {
+            "ddp_held": lambda s, n: s / n, "held": lambda s, n: s, "ddp_turns": 3, "turns": 2},
+    })
 
 
 # 10.8
 
-def best_segment(blocks, input_bytes, block_bytes, *, kept=lambda n, k: -(-n // k), inside=lambda k, block: k * block,
-                 sizes=lambda n: range(1, n + 1), best=min, end=lambda k, peaks: k):
-    peaks = {k: kept(blocks, k) * input_bytes + inside(k, block_bytes) for k in sizes(blocks)}
-    return end(best(peaks, key=peaks.get), peaks)
+def best_segment(blocks, input_bytes, block_bytes, *, given=as_given, kept=lambda n, k: -(-n // k),
+                 inside=lambda k, block: k * block, together=lambda inputs, inner: inputs + inner,
+                 sizes=lambda n: range(1, n + 1), best=lambda peaks, *sizes: min(peaks, key=peaks.get), end=lambda k, peaks: k):
+    n, one_input, block = given(blocks, input_bytes, block_bytes)
+    peaks = {k: together(kept(n, k) * one_input, inside(k, block)) for k in sizes(n)}
+    return end(best(peaks, one_input, block), peaks)
+
+
+def peaks_of(n, one_input, block):
+    """The memory that each k takes, from the least on."""
+    return sorted(-(-n // k) * one_input + k * block for k in range(1, n + 1))
+
+
+def root_of(n, one_input, block):
+    """Where n / k inputs take as much memory as k blocks."""
+    return math.sqrt(n * one_input / block)
 
 
 def telling(divides, n, *sizes):
-    """Whether one k is best, neither a short nor a long one, and divides n as asked; if so, rounding down gives another one."""
-    first, second = sorted(-(-n // k) * sizes[0] + k * sizes[1] for k in range(1, n + 1))[:2]
+    """Whether one k is best, neither a short nor a long one, and divides n as asked; if so, rounding down gives another one.
+
+    The larger part alone, inputs or blocks, gives another one, too.
+    """
+    first, second = peaks_of(n, *sizes)[:2]
     k = best_segment(n, *sizes)
-    return first < second and 2 < k < n / 2 and (
+    return first < second and 2 < k < n / 2 and k != best_segment(n, *sizes, together=max) and (
         n % k == 0 and k != best_segment(n, *sizes, kept=lambda n, k: n // k)
         if divides else n % k and k != best_segment(n, *sizes, kept=lambda n, k: n / k))
 
@@ -510,6 +575,13 @@ def deep_models(draw):
         while not telling(divides, *(args := [draw.choice(some) for some in sizes])):
             pass
         yield None, args
+    n, k, block = draw.randint(30, 60), draw.randint(3, 5), draw.randint(8000, 9000)
+    root = (math.sqrt(k * (k + 1)) + k + 0.5) / 2      # rounded, it is k, but the best k for n / k inputs is k + 1
+    yield None, (n, round(block * root**2 / n), block)
+    n = block = 1
+    while len({*peaks_of(n, 3 * block, block)[:2]}) > 1 or best_segment(n, 3 * block, block) == 1:
+        n, block = draw.randint(20, 60), draw.randint(1000, 9000)
+    yield "two equally good", (n, 3 * block, block)
     yield "blocks that keep much", (draw.randint(6, 9), 100, 1000 * draw.randint(2, 9))
     yield "blocks that keep little", (draw.randint(6, 9), 1000 * draw.randint(2, 9), 100)
 
@@ -519,7 +591,8 @@ check_best_segment = spec(
     name="k",
     doc="best_segment(blocks, input_bytes, block_bytes): the k whose ceil(blocks / k) inputs and k blocks take the least memory.",
     mistakes=exchange("kept", {
-        "a last segment that is not full has an input, too: round blocks / k up": [lambda n, k: n // k, lambda n, k: n / k],
+        "blocks / k must be rounded up, neither down nor to one more: a last segment that is not full has an input, too":
+            [lambda n, k: n // k, lambda n, k: n / k],
         "the inputs of all segments are kept until the end, so there are blocks / k of them, rounded up": [
             lambda n, k: 1, lambda n, k: n, lambda n, k: k],
     }) | exchange("inside", {
@@ -528,15 +601,24 @@ check_best_segment = spec(
     }) | exchange("sizes", {
         "k need not divide the number of blocks; the last segment may be shorter":
             lambda n: [k for k in range(1, n + 1) if n % k == 0],
-        "a segment of all blocks was not tried: range ends before its end": lambda n: range(1, n),
+        "a segment of all blocks was not tried: does your range, or your loop, end too early?": lambda n: range(1, n),
         "a segment of one block was not tried": lambda n: range(2, n + 1),
         "only powers of 2 were tried": lambda n: [2**i for i in range(n.bit_length())],
     }) | exchange("best", {
-        "that is the k with the most memory; the least is asked": max,
+        "that is the k with the most memory; the least is asked": lambda peaks, *sizes: max(peaks, key=peaks.get),
+        "where several are best, the smallest one is asked": lambda peaks, *sizes: min(peaks, key=lambda k: (peaks[k], -k)),
         "the root of the number of blocks is best only where an input and a block are equally large; try each k": [
-            lambda peaks, key: round(len(peaks) ** 0.5), lambda peaks, key: int(len(peaks) ** 0.5)],
+            lambda peaks, *sizes: round(len(peaks) ** 0.5), lambda peaks, *sizes: int(len(peaks) ** 0.5)],
     }) | exchange("end", {
         "the peak came back; the k that has it is asked": lambda k, peaks: peaks[k],
         "that is the number of segments; how many blocks one has is asked": lambda k, peaks: -(-len(peaks) // k),
         "k was counted from 0: index 0 of a list of peaks belongs to k = 1": lambda k, peaks: k - 1,
-    }))
+    }) | exchange("given", {
+        "the sizes are exchanged, or k stands for the number of segments: it is how many blocks one has":
+            lambda n, i, b: (n, b, i),
+    }) | {
+        "with that k, inputs and blocks take about equally much; their least sum is asked, which need not be there: try each k": [
+            {"together": max}, {"together": lambda inputs, inner: abs(inputs - inner)},
+            *({"best": lambda peaks, *sizes, most=most, whole=whole: min(max(whole(root_of(len(peaks), *sizes)), 1), most(peaks))}
+              for most in (len, lambda _: 10**9) for whole in (round, int, math.ceil))],
+    })

@@ -2,7 +2,7 @@
 
 A program is a sound function as text, with its bugs: a bug is a sentence, a text that stands once in the function, what it
 becomes, and what else in its place is told the same. `patient` puts two of them in, others for each student. One more bug is one
-more line of a table here.
+more line of a table here. What students do besides stands in a table of its own, `more`, as in every Spec; no patient has it.
 """
 import math
 import random
@@ -74,11 +74,12 @@ class Program:
 PROGRAMS: dict[str, Program] = {}
 
 
-def repair(number: str, title: str, section: str, source: str, bugs: Mapping[str, tuple], **how: Any) -> Callable:
-    """The check of an exercise whose right answer is a program, and whose mistakes are its bugs; how: as in `spec`."""
+def repair(number: str, title: str, section: str, source: str, bugs: Mapping[str, tuple], more: Mapping[str, Any] | None = None,
+           **how: Any) -> Callable:
+    """The check of an exercise whose right answer is a program, and whose mistakes are its bugs, and more; how: as in `spec`."""
     PROGRAMS[number] = program = Program(number, source, bugs)
     mistakes = {words: [{old: new} for new in news] for words, (old, *news) in bugs.items()}
-    return spec(number, title, see=("09", section), right=program, mistakes=mistakes, **how)
+    return spec(number, title, see=("09", section), right=program, mistakes=mistakes | (more or {}), **how)
 
 
 def faults(number: str, student: int) -> tuple[str, str]:
@@ -99,6 +100,7 @@ def patient(number: str, student: int) -> str:
 
 SCORES_INPUTS = "the inputs are scored; what the model should say are the targets"
 SHIFTED = "the targets are shifted by a step; they are one token later than the inputs already"
+BACK = "    loss.backward()\n"
 MIXED = "transpose changes the order of the logits, but not of the targets, so they no longer belong together"
 
 
@@ -106,11 +108,13 @@ MIXED = "transpose changes the order of the logits, but not of the targets, so t
 
 def an_update(answer: Callable, model: Model, x: torch.Tensor, y: torch.Tensor, max_norm: float) -> Facts:
     """What an answer does in one update, with the gradients of an earlier batch still there."""
-    model = model.fresh()
+    before, model = model.weights(), model.fresh()
     batch_loss(y, x, model).backward()
+    model.log.clear()
     got = answer(model, Descent(model), x, y, max_norm)
-    return Facts({"the loss": in_words(got), "the row of all weights, after the update,": model.weights(),
-                  "what the loss holds": graph_in(got)})
+    still = torch.equal(model.weights(), before)
+    return Facts({"the loss": in_words(got), "the step": observe.story(model.log.letters(), [0], 1, 1, 1) if still else "a step",
+                  "the row of all weights, after the update,": model.weights(), "what the loss holds": graph_in(got)})
 
 
 def updates(draw: Draw) -> Iterator:
@@ -134,7 +138,8 @@ def update(model, optimizer, inputs, targets, max_norm):
     optimizer.step()
     return loss.item()""", {
     "dropout is off if the model comes in eval() mode: call model.train()": ("    model.train()\n", "", "    model.eval()\n"),
-    "zero_grad() is missing, so backward() adds to the gradients of earlier batches": ("    optimizer.zero_grad()\n", ""),
+    "zero_grad() is missing before backward(), which adds to the gradients of earlier batches":
+        ("    optimizer.zero_grad()\n", ""),
     "softmax is taken twice: F.cross_entropy wants logits": ("logits.flatten(0, 1)", "logits.softmax(dim=-1).flatten(0, 1)"),
     MIXED: ("logits.flatten(0, 1)", "logits.transpose(0, 1).flatten(0, 1)"),
     SCORES_INPUTS: ("targets.flatten()", "inputs.flatten()"),
@@ -142,11 +147,28 @@ def update(model, optimizer, inputs, targets, max_norm):
     "the losses of all tokens are added up; the loss is their mean": ("())\n    loss", '(), reduction="sum")\n    loss'),
     "the loss is divided before backward(); it is a mean already": ("loss.backward()", "(loss / len(inputs)).backward()"),
     "each number in the gradients is clipped by itself, which turns the step; clip their norm": ("grad_norm_", "grad_value_"),
-    "gradients are clipped after the step, when it is too late": (
+    "the step takes gradients that are not clipped: clip them after backward() and before step()": (
         "    nn.utils.clip_grad_norm_(model.parameters(), max_norm)\n    optimizer.step()\n",
         "    optimizer.step()\n    nn.utils.clip_grad_norm_(model.parameters(), max_norm)\n"),
     "step() is never called (are its parentheses missing?), so no weight moves": ("optimizer.step()", "optimizer.step"),
     "the loss comes back with its graph, so whoever keeps it fills the memory: .item() is missing": ("loss.item()", "loss"),
+}, {
+    "step() comes before backward(), so there is no gradient for it yet":
+        {BACK: "    optimizer.step()\n" + BACK, "    optimizer.step()\n": ""},
+    "zero_grad() comes between backward() and step(), and clears the gradients that the step needs":
+        {"    optimizer.step()": "    optimizer.zero_grad()\n    optimizer.step()"},
+    "backward() is never called, so there are no gradients, and no weight moves": [{BACK: ""}, {BACK: "    loss.backward\n"}],
+    "the norm is clipped to 1, whatever max_norm is": {"parameters(), max_norm": "parameters(), 1.0"},
+    "the gradient of each tensor is clipped by itself, which turns the step; all together have one norm": {
+        "    nn.utils.clip_grad_norm_(model.parameters(), max_norm)":
+        "    for p in model.parameters():\n        nn.utils.clip_grad_norm_([p], max_norm)"},
+    "the largest number in the gradients was taken for their norm": {"max_norm)\n": "max_norm, math.inf)\n"},
+    "gradients with a norm below max_norm were scaled up; they stay as they are": {
+        "    nn.utils.clip_grad_norm_": "    for p in model.parameters():\n        p.grad *= 1e6\n    nn.utils.clip_grad_norm_"},
+    "the norm of the gradients came back; the loss is asked": {
+        "    nn.utils": "    norm = nn.utils", "loss.item()": "norm.item()"},
+    "the loss after the step came back; the one before it is asked": {
+        "loss.item()": "F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten()).item()"},
 }, cases=updates, use=an_update, rtol=1e-5, atol=3e-6,
     doc="update(model, optimizer, inputs, targets, max_norm): one update in train() mode, gradients clipped; the loss, a float.")
 
@@ -167,10 +189,14 @@ def a_loader(answer: Callable, *args: Any) -> Facts:
 
 
 def texts(draw: Draw) -> Iterator:
-    """A text that ends in a short window, and one that fits, in a batch that is not full and in one that is. No id twice."""
-    t, b, padding = draw.randint(3, 5), draw.randint(3, 4), draw.randint(90, 99)
+    """A text that ends in a short window, and one that fits, in a batch that is not full and in one that is. No id twice.
+
+    The id that pads stands in the text, too, as one of the targets.
+    """
+    t, b = draw.randint(3, 5), draw.randint(3, 4)
     for case, windows, rest in ((None, b + 1, draw.randint(1, t - 1)), ("a text of whole windows", 2 * b, 0)):
-        yield case, (torch.tensor(draw.sample(range(1, 90), windows * t + rest + 1)), t, b, padding)
+        ids = draw.sample(range(1, 100), windows * t + rest + 1)
+        yield case, (torch.tensor(ids), t, b, draw.choice(ids[1:-1]))
 
 
 check_batches = repair("9.2", "a loader", "The data", """\
@@ -197,6 +223,14 @@ def batches(ids, context_length, batch_size, padding):
     "padding is scored like a word: where nothing is to be said, the target is -100": ("value=-100", "value=padding"),
     "the last batch, which is not full, is left out": ("len(windows), batch", "len(windows) - batch_size + 1, batch"),
     "a window comes in two batches: the next one begins where a batch ends": ("windows), batch_size", "windows), batch_size - 1"),
+}, {
+    "the last input of each window has no target: a window takes context_length + 1 tokens": {
+        "length + 1]": "length]", "F.pad(inputs, missing": "F.pad(window, (0, context_length - len(window))"},
+    "the text's last token came in as an input; it is a target only, since nothing follows it": {
+        "F.pad(inputs, missing": "F.pad(window[:context_length], (0, max(context_length - len(window), 0))"},
+    "a token of the text that happens to be `padding` lost its target; -100 stands only behind the end of the text": {
+        "F.pad(targets, missing, value=-100)":
+        "F.pad(targets.masked_fill(targets == padding, -100), missing, value=-100)"},
 }, cases=texts, use=a_loader,
     doc="batches(ids, context_length, batch_size, padding): pairs (inputs, targets), windows side by side, the last one padded.")
 
@@ -219,13 +253,13 @@ def attention(x, w_qkv, w_out, n_heads):
     weights = scores.masked_fill(future, -math.inf).softmax(dim=-1)
     heads = weights @ v
     return heads.transpose(1, 2).reshape(batch, length, width) @ w_out                    # (B, T, C)""", {
-    "w_qkv gives queries first, then keys, then values": ("q, k, v = (x", "v, k, q = (x"),
+    "w_qkv gives queries first, then keys, then values": ("q, k, v = (x", "v, k, q = (x", "q, v, k = (x", "k, q, v = (x"),
     "the scores are not divided by the root of a head's width": (" / math.sqrt(width // n_heads)", ""),
     "the scores are divided by a head's width; its root is asked": ("math.sqrt(width // n_heads)", "(width // n_heads)"),
     "the scores are divided by the root of the whole width; that of one head counts": ("(width // n_heads)", "(width)"),
     "the mask lets a token see the next one, which is its target": ("diagonal=1", "diagonal=2"),
     "the mask hides the past and shows the future": ("triu(diagonal=1)", "tril(diagonal=-1)"),
-    "the mask is made and never used, so the future is seen": (".masked_fill(future, -math.inf)", ""),
+    "nothing is masked, so the future is seen": (".masked_fill(future, -math.inf)", ""),
     "the future gets a score of 0, which softmax turns into a weight like any other; -inf becomes 0": ("-math.inf", "0", "1e-9"),
     "the mask comes after softmax, so the weights of a token add up to less than 1":
         ("masked_fill(future, -math.inf).softmax(dim=-1)", "softmax(dim=-1).masked_fill(future, 0)"),
@@ -233,6 +267,16 @@ def attention(x, w_qkv, w_out, n_heads):
     "heads and positions are mixed: bring the heads back behind the positions before you put them side by side":
         ("heads.transpose(1, 2)", "heads"),
     "the layer at the end is missing: heads @ w_out": (" @ w_out", ""),
+}, {
+    "the mask hides a token from itself, so the first one sees nothing, and softmax makes nan of that: diagonal=1":
+        {"diagonal=1": "diagonal=0"},
+    "w_out is transposed": {"@ w_out": "@ w_out.T"},
+    "x was added to the output; the block around attention does that": {"return ": "return x + "},
+    "the columns of w_qkv are cut into heads first; they are queries, keys, values first, and heads in each of these":
+        {"3, n_heads, -1).permute(2, 0, 3, 1, 4)": "n_heads, 3, -1).permute(3, 0, 2, 1, 4)"},
+    "positions and heads are mixed by view; split each position's numbers into heads, then exchange the two": {
+        "(x @ w_qkv).view(batch, length, 3, n_heads, -1).permute(2, 0, 3, 1, 4)":
+        "(part.reshape(batch, n_heads, length, -1) for part in (x @ w_qkv).chunk(3, dim=-1))", "heads.transpose(1, 2)": "heads"},
 }, cases=layers, name="the output", atol=1e-5, scales=lambda x, w_qkv, w_out, heads: {"the number of heads": heads},
     doc="attention(x, w_qkv, w_out, n_heads): causal self-attention with several heads, (B, T, C) to (B, T, C).")
 
@@ -281,17 +325,34 @@ def mean_loss(model, loader):
     "the model stays in eval() mode, so training would go on without dropout": ("    model.train(was_training)\n", ""),
     "the model came in eval() mode and is in train() mode now: put back what it was": ("train(was_training)", "train()"),
     "the total is divided by the number of batches; it is a sum over tokens": ("/ tokens", "/ len(loader)"),
+}, {
+    "padding counts as tokens of loss 0; divide by how many are scored": {"tokens += scored": "tokens += targets.numel()"},
+    "padding is scored as if it were token 0": {
+        "targets.flatten()": "targets.clamp(min=0).flatten()", "(targets != -100).sum().item()": "targets.numel()"},
 }, cases=loaders, use=a_mean, rtol=1e-5,
     doc="mean_loss(model, loader): mean loss over all targets but -100, without dropout and graphs; the mode stays as it was.")
 
 
 # 9.5
 
+def a_loss(answer: Callable, logits: torch.Tensor, targets: torch.Tensor) -> Facts:
+    """The loss, and whether backward() comes from it to the logits."""
+    given = logits.clone().requires_grad_().clone()
+    got, way = answer(given, targets), "a way from backward() to the logits"
+    if not isinstance(got, torch.Tensor):
+        way = "a number without a graph"
+    elif not got.requires_grad:
+        way = "a tensor without a graph"
+    elif got.numel() == 1 and torch.autograd.grad(got, given, torch.ones_like(got), allow_unused=True)[0] is None:
+        way = "a graph that does not reach the logits"
+    return Facts({"the loss": got, "what came back": way})
+
+
 def scored(draw: Draw) -> Iterator:
     """(B, T, V) logits and (B, T) targets, with padding at the end of windows and without, and with a target of 0."""
-    for case, padded in ((None, True), ("targets without padding", False), (None, True)):
+    for case, padded, size in ((None, True, 2), ("targets without padding", False, 2), ("large logits", True, 99)):
         b, t, v = draw.randint(2, 4), draw.randint(5, 6), draw.randint(7, 9)
-        logits, targets = 2 * draw.normal(b, t, v), draw.ids(b, t, vocab_size=v).clamp(min=1)
+        logits, targets = size * draw.normal(b, t, v), draw.ids(b, t, vocab_size=v).clamp(min=1)
         targets[draw.randrange(b), 0] = 0
         if padded:
             targets[0, draw.randint(2, 3):], targets[-1, -1] = -100, -100
@@ -319,7 +380,24 @@ def masked_loss(logits, targets):
     "the minus is missing: the loss is -log p": ("-picked", "picked"),
     "padding is scored as if it were token 0": (".where(scored, 0.0)", ""),
     "padding counts as tokens of loss 0 in the mean; divide by how many are scored": ("scored.sum()", "scored.numel()"),
-}, cases=scored, name="the loss", rtol=1e-5,
+}, {
+    "padding is scored as if it were token 0, and counted; leave it out of both the sum and the number":
+        {".where(scored, 0.0)": "", "scored.sum()": "scored.numel()"},
+    "the sum of the losses came back; divide by how many targets are scored": {" / scored.sum()": ""},
+    "the mean of each window's mean came back, in which a token of a short one counts for more": {
+        "    logits, targets": "    shape = targets.shape\n    logits, targets", "losses.sum() / scored.sum()":
+        "(losses.view(shape).sum(1) / scored.view(shape).sum(1)).mean()"},
+    "that is the loss in bits, with log2; nats are asked": {"losses.sum()": "losses.sum() / math.log(2)"},
+    "something was added to p before the logarithm, or p was cut off; log_softmax needs no such help": [
+        {"log_softmax(dim=-1)": f"softmax(dim=-1).{change}.log()"} for change in (
+            "add(1e-8)", "add(1e-9)", "add(1e-10)", "add(1e-12)", "clamp(min=1e-8)", "clamp(min=1e-9)", "clamp(min=1e-12)")],
+    "a number came back, from which backward() cannot start: return the tensor, without .item()":
+        {" / scored.sum()": ".item() / scored.sum().item()"},
+    "the loss is cut off from its graph (by detach(), no_grad(), torch.tensor() or NumPy), so backward() cannot start from it":
+        {"losses.sum()": "losses.sum().detach()"},
+    "backward() from this loss does not reach the logits: torch.tensor() makes a new tensor; return the loss itself":
+        {"losses.sum()": "losses.sum().detach().requires_grad_()"},
+}, cases=scored, use=a_loss, rtol=1e-5,
     scales=lambda logits, targets: {"the number of windows B": len(targets), "the window's length T": targets.shape[1]},
     doc="masked_loss(logits, targets): the mean cross-entropy of (B, T, V) logits over all targets but -100, one number.")
 
@@ -361,5 +439,16 @@ def rate(step, peak, warmup_steps, num_steps):
     "the half is missing: 1 + cos goes from 2 to 0": (" / 2", ""),
     "the cosine starts above the peak: its height is peak - lowest": ("(peak - lowest) *", "peak *"),
     "the rate ends at 0: the lowest rate is to be added": ("lowest + (", "("),
+}, {
+    "the rate falls in a straight line; half a turn of a cosine is asked": {"(1 + math.cos(math.pi * done)) / 2": "1 - done"},
+    "the cosine goes down to 0 and is cut off at peak / 10; it ends there of itself":
+        {"lowest + (peak - lowest) * height": "max(lowest, peak * height)"},
+    "the cosine is a step ahead: step warmup_steps gets the peak": [
+        {"step - warmup_steps": "step - warmup_steps + 1", "num_steps - 1": end} for end in ("num_steps", "num_steps - 1")],
+    "the lowest rate is a hundredth of the peak; a tenth is asked": {"peak / 10": "peak / 100"},
+    "the warm-up begins above peak / 10; it begins with peak / warmup_steps":
+        {"peak * (step + 1) / warmup_steps": "lowest + (peak - lowest) * (step + 1) / warmup_steps"},
+    "180 is pi in degrees; math.cos wants radians": {"math.pi * done": "180 * done"},
+    "a sine was taken; half a turn of a cosine is asked": {"math.cos": "math.sin"},
 }, cases=trainings, use=all_rates, rtol=1e-5, atol=1e-9,
     doc="rate(step, peak, warmup_steps, num_steps): the learning rate of a step: linear warm-up, cosine to a tenth of the peak.")

@@ -125,6 +125,9 @@ wrong(check_update_in_pieces, "clipped by itself")(an_update(clip=nn.utils.clip_
 wrong(check_update_in_pieces, "clip once, when it is whole")(an_update(
     each=lambda model, optimizer, max_norm: nn.utils.clip_grad_norm_(model.parameters(), max_norm)))
 wrong(check_update_in_pieces, "a step is taken after each")(an_update(each=lambda model, optimizer, max_norm: optimizer.step()))
+wrong(check_update_in_pieces, "a step is taken after each micro-batch; one")(an_update(
+    clip=lambda *some: None, each=lambda model, optimizer, max_norm: (
+        nn.utils.clip_grad_norm_(model.parameters(), max_norm), optimizer.step(), optimizer.zero_grad())))
 wrong(check_update_in_pieces, "stopped with", "out of bounds")(an_update(inputs_of=lambda x, y: y.clamp(min=0) + 10_000))
 wrong(check_update_in_pieces, "None", "return")(an_update(give=lambda total: None))
 
@@ -159,6 +162,7 @@ wrong(check_to_bfloat16, "cut off")(lambda x: float(np.uint32(int(np.float32(x).
 wrong(check_to_bfloat16, "7 significant binary digits")(lambda x: round(math.frexp(x)[0] * 128) / 128 * 2 ** math.frexp(x)[1])
 wrong(check_to_bfloat16, "decimal point")(lambda x: round(x, 2))
 wrong(check_to_bfloat16, "three significant decimal digits")(lambda x: float(f"{x:.3g}"))
+wrong(check_to_bfloat16, "or with many more digits")(lambda x: float(f"{x:.8g}"))
 wrong(check_to_bfloat16, "float16")(lambda x: torch.tensor(x).to(torch.float16).item())
 wrong(check_to_bfloat16, "1/256 everywhere")(lambda x: round(x * 256) / 256)
 wrong(check_to_bfloat16, "before it is scaled back")(lambda x: round(math.frexp(x)[0] * 256))
@@ -219,6 +223,8 @@ wrong(check_grow, "where most of them are rounded away")(
     lambda weights, updates: sum((update.bfloat16() for update in updates), weights))
 wrong(check_grow, "added up in bfloat16")(
     lambda weights, updates: (weights + sum(update.bfloat16() for update in updates).float()).bfloat16())
+wrong(check_grow, "each update was rounded")(
+    lambda weights, updates: sum((update.bfloat16().float() for update in updates), weights.float()).bfloat16())
 wrong(check_grow, "is of type list")(lambda weights, updates: sum(updates, weights.float()).bfloat16().tolist())
 wrong(check_grow, "sum of the updates alone")(lambda weights, updates: sum(updates).bfloat16())
 wrong(check_grow, "is a `return` missing?")(lambda weights, updates: None)
@@ -241,6 +247,10 @@ def my_windows_dealt_like_cards(windows, rank, processes):
 right(check_my_windows)(lambda windows, rank, processes: torch.arange(windows // processes) * processes + rank)
 wrong(check_my_windows, "a window more than others")(lambda windows, rank, processes: [
     i for i in range(windows) if i % processes == rank])
+wrong(check_my_windows, "the list of windows has")(lambda windows, rank, processes: list(
+    range(rank, windows - windows % processes if windows % processes > 1 else windows, processes)))
+wrong(check_my_windows, "the first windows were left out")(lambda windows, rank, processes: list(
+    range(windows)[windows % processes :][rank::processes]))
 wrong(check_my_windows, "one block of windows")(lambda windows, rank, processes: [
     rank * (windows // processes) + i for i in range(windows // processes)])
 wrong(check_my_windows, "numbered from 0")(lambda windows, rank, processes: [
@@ -253,7 +263,7 @@ wrong(check_my_windows, "a whole round is left out")(lambda windows, rank, proce
     i * processes + rank for i in range((windows - 1) // processes)])
 wrong(check_my_windows, "one window too many")(lambda windows, rank, processes: [
     rank + i * processes for i in range(windows // processes + 1)])
-wrong(check_my_windows, "the list of windows")(lambda windows, rank, processes: [
+wrong(check_my_windows, "windows come twice")(lambda windows, rank, processes: [
     (rank + i * processes) % windows for i in range(math.ceil(windows / processes))])
 
 
@@ -264,6 +274,9 @@ right(check_loss_weight)(lambda tokens, rank: (torch.tensor(tokens) / torch.tens
 wrong(check_loss_weight, "nothing here undoes it")(lambda tokens, rank: tokens[rank] / sum(tokens))
 wrong(check_loss_weight, "plain mean")(lambda tokens, rank: 1.0)
 wrong(check_loss_weight, "1/N is what DDP does")(lambda tokens, rank: 1 / len(tokens))
+wrong(check_loss_weight, "N alone came back")(lambda tokens, rank: len(tokens))
+wrong(check_loss_weight, "the mean number of tokens")(lambda tokens, rank: sum(tokens) / len(tokens))
+wrong(check_loss_weight, "rank + 1 was taken")(lambda tokens, rank: tokens[rank] / sum(tokens) * (rank + 1))
 wrong(check_loss_weight, "not for less")(lambda tokens, rank: sum(tokens) / tokens[rank] / len(tokens))
 wrong(check_loss_weight, "not for less")(lambda tokens, rank: sum(tokens) / tokens[rank])
 wrong(check_loss_weight, "it was rounded")(lambda tokens, rank: tokens[rank] * len(tokens) // sum(tokens))
@@ -287,6 +300,13 @@ def held_and_sent_in_fractions(parameters, processes, engine):
     return [float(4 * 4 * held), float(4 * passes * (parameters - part))]
 
 
+@right(check_held_and_sent)
+def held_and_sent_as_a_tensor(parameters, processes, engine):
+    both = torch.tensor([16.0, 8.0] if engine == "ddp" else [16.0 / processes, 12.0], dtype=torch.float64)
+    both[1] *= (processes - 1) / processes
+    return both * parameters
+
+
 def held(numbers=4, size=4, state=lambda n, p: n / p, passes=(2, 3), ring=lambda p: (p - 1) / p):
     """An answer with some steps to spoil."""
     def held_and_sent(parameters, processes, engine):
@@ -303,6 +323,8 @@ wrong(check_held_and_sent, "a ring goes round twice")(held(passes=(1, 3)))
 wrong(check_held_and_sent, "the factor is missing")(held(ring=lambda p: 1))
 wrong(check_held_and_sent, "what all processes send together")(held(ring=lambda p: p - 1))
 wrong(check_held_and_sent, "are exchanged")(lambda parameters, processes, engine: held()(parameters, processes, engine)[::-1])
+wrong(check_held_and_sent, '"ddp" and "fsdp" are exchanged')(lambda parameters, processes, engine: held()(
+    parameters, processes, "ddp" if engine == "fsdp" else "fsdp"))
 wrong(check_held_and_sent, "need 2")(lambda parameters, processes, engine: (*held()(parameters, processes, engine), engine))
 wrong(check_held_and_sent, "is of type str")(lambda parameters, processes, engine: [
     f"{n:,.0f} bytes" for n in held()(parameters, processes, engine)])
@@ -326,7 +348,19 @@ def best_segment_in_numpy(blocks, input_bytes, block_bytes):
     return np.argmin(np.ceil(blocks / k) * input_bytes + k * block_bytes) + 1
 
 
-wrong(check_best_segment, "round blocks / k up")(lambda blocks, input_bytes, block_bytes: min(
+@wrong(check_best_segment, "two equally good: where several are best, the smallest one is asked")
+def best_segment_that_is_the_largest(blocks, input_bytes, block_bytes):
+    peaks = [math.ceil(blocks / k) * input_bytes + k * block_bytes for k in range(1, blocks + 1)]
+    return max(k for k, peak in enumerate(peaks, start=1) if peak == min(peaks))
+
+
+wrong(check_best_segment, "take about equally much")(lambda blocks, input_bytes, block_bytes: min(
+    range(1, blocks + 1), key=lambda k: max(math.ceil(blocks / k) * input_bytes, k * block_bytes)))
+wrong(check_best_segment, "rounded up, neither down nor to one more")(lambda blocks, input_bytes, block_bytes: min(
+    range(1, blocks + 1), key=lambda k: (blocks // k + 1) * input_bytes + k * block_bytes))
+wrong(check_best_segment, "the sizes are exchanged, or k stands for")(lambda blocks, input_bytes, block_bytes: min(
+    range(1, blocks + 1), key=lambda k: k * input_bytes + math.ceil(blocks / k) * block_bytes))
+wrong(check_best_segment, "must be rounded up")(lambda blocks, input_bytes, block_bytes: min(
     range(1, blocks + 1), key=lambda k: blocks // k * input_bytes + k * block_bytes))
 wrong(check_best_segment, "k need not divide")(lambda blocks, input_bytes, block_bytes: min(
     (k for k in range(1, blocks + 1) if not blocks % k), key=lambda k: blocks / k * input_bytes + k * block_bytes))
@@ -337,5 +371,5 @@ wrong(check_best_segment, "the peak came back")(lambda blocks, input_bytes, bloc
 wrong(check_best_segment, "equally large")(lambda blocks, input_bytes, block_bytes: math.isqrt(blocks))
 wrong(check_best_segment, "stopped with", "ZeroDivisionError")(lambda blocks, input_bytes, block_bytes: min(
     range(blocks + 1), key=lambda k: math.ceil(blocks / k) * input_bytes + k * block_bytes))
-wrong(check_best_segment, "k")(lambda blocks, input_bytes, block_bytes: max(
+wrong(check_best_segment, "need not be there: try each k")(lambda blocks, input_bytes, block_bytes: max(
     1, round((blocks * input_bytes / block_bytes) ** 0.5)))

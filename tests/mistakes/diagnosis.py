@@ -34,11 +34,42 @@ def an_update(mode=nn.Module.train, clear=True, start=lambda loss: loss, clip=nn
 right(check_update)(an_update(give=lambda loss: float(loss.detach())))
 right(check_update)(an_update(clip=clip_by_hand, give=lambda loss: loss.detach()))
 wrong(check_update, "call model.train()")(an_update(mode=nn.Module.eval))
-wrong(check_update, "zero_grad() is missing")(an_update(clear=False))
+wrong(check_update, "zero_grad() is missing before backward()")(an_update(clear=False))
+wrong(check_update, "gradients that are not clipped")(an_update(clip=lambda *some: None))
+wrong(check_update, "the norm is clipped to 1,")(an_update(clip=lambda parameters, max_norm: clip_by_hand(list(parameters), 1.0)))
 wrong(check_update, "clipped by itself")(an_update(clip=nn.utils.clip_grad_value_))
 wrong(check_update, "the row of all weights, after the update,")(an_update(start=lambda loss: -loss))
 wrong(check_update, "does not require grad")(an_update(start=lambda loss: loss.detach()))
 wrong(check_update, "is a `return` missing?")(an_update(give=lambda loss: None))
+
+
+@wrong(check_update, "zero_grad() is missing before backward()")
+def update_that_clears_afterwards(model, optimizer, *batch):
+    loss = an_update(clear=False)(model, optimizer, *batch)
+    optimizer.zero_grad()
+    return loss
+
+
+@wrong(check_update, "zero_grad() comes between backward() and step()")
+def update_that_clears_before_the_step(model, optimizer, inputs, targets, max_norm):
+    model.train()
+    loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    optimizer.zero_grad()
+    optimizer.step()
+    return loss.item()
+
+
+@wrong(check_update, "step() comes before backward()")
+def update_that_steps_first(model, optimizer, inputs, targets, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+    optimizer.step()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    return loss.item()
 
 
 # 9.2 a loader
@@ -65,8 +96,16 @@ wrong(check_batches, "padding is scored")(lambda ids, t, b, p: a_loader(ids, t, 
 wrong(check_batches, "the inputs are padded with -100")(lambda ids, t, b, p: a_loader(ids, t, b, -100, p))
 wrong(check_batches, "the last batch, which is not full")(lambda *args: a_loader(*args, drop_last=True))
 wrong(check_batches, "the list of the batches' sizes is")(lambda ids, t, b, p: a_loader(ids, t, 1, p))
+wrong(check_batches, "happens to be `padding`")(lambda *args: [
+    (x, y.masked_fill(y == args[-1], -100)) for x, y in a_loader(*args)])
 wrong(check_batches, "the list of inputs")(lambda ids, *sizes: a_loader(ids[:-1], *sizes))
 wrong(check_batches, "a pair (inputs, targets)")(lambda ids, t, b, p: chunks(ids, t, p).split(b))
+
+
+@wrong(check_batches, "the text's last token came in as an input")
+def batches_with_the_last_token(ids, t, b, padding):
+    inputs, targets = chunks(ids, t, padding), chunks(ids[1:], t, -100)
+    return list(zip(inputs[: len(targets)].split(b), targets.split(b), strict=True))
 
 
 # 9.3 attention
@@ -100,8 +139,16 @@ wrong(check_attention, "the future is seen")(an_attention(causal=False))
 wrong(check_attention, "not divided by the root", "; and", "the future is seen")(an_attention(causal=False, scale=1.0))
 wrong(check_attention, "heads and positions are mixed")(an_attention(join=lambda x: x.flatten(1).unflatten(1, (x.shape[2], -1))))
 wrong(check_attention, "has shape", "need shape")(an_attention(join=lambda heads: heads.transpose(1, 2).flatten(2)[:, 1:]))
-wrong(check_attention, "the output is wrong, most at place")(an_attention(order=(1, 0, 2)))
+wrong(check_attention, "queries first, then keys")(an_attention(order=(1, 0, 2)))
+wrong(check_attention, "the output is wrong, most at place")(lambda *args: an_attention()(*args[:3], 1))
 wrong(check_attention, "the output is nan")(lambda x, *weights: an_attention()(x, *weights) / 0 * 0)
+
+
+@wrong(check_attention, "hides a token from itself")
+def attention_with_a_mask_too_wide(x, w_qkv, w_out, n_heads):
+    q, k, v = (part.unflatten(2, (n_heads, -1)).transpose(1, 2) for part in (x @ w_qkv).chunk(3, dim=2))
+    scores = q @ k.mT / q.shape[3] ** 0.5 + torch.full((x.shape[1], x.shape[1]), -math.inf).triu()
+    return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2) @ w_out
 
 
 # 9.4 an evaluation
@@ -134,7 +181,8 @@ wrong(check_mean_loss, "no_grad() is missing")(an_evaluation(graph=True))
 wrong(check_mean_loss, "call model.eval()")(an_evaluation(mode=nn.Module.train))
 wrong(check_mean_loss, "the model stays in eval() mode")(an_evaluation(back=lambda model, was: None))
 wrong(check_mean_loss, "put back what it was")(an_evaluation(back=lambda model, was: model.train()))
-wrong(check_mean_loss, "the loss is")(an_evaluation(count=torch.numel))
+wrong(check_mean_loss, "tokens of loss 0")(an_evaluation(count=torch.numel))
+wrong(check_mean_loss, "the loss is")(an_evaluation(count=lambda y: (y > 0).sum().item()))
 wrong(check_mean_loss, "without its weight", "; and", "number of batches")(an_evaluation(mean="mean", count=lambda y: 1))
 
 
@@ -152,12 +200,19 @@ def masked_loss_by_loops(logits, targets):
 
 
 right(check_masked_loss)(a_loss())
-right(check_masked_loss)(lambda x, y: F.nll_loss(x.log_softmax(2)[y >= 0], y[y >= 0]).item())
+right(check_masked_loss)(lambda x, y: F.nll_loss(x.log_softmax(2)[y >= 0], y[y >= 0]))
 wrong(check_masked_loss, "softmax is taken twice")(a_loss(lambda x: x.softmax(2)))
 wrong(check_masked_loss, "token 0 is left out")(lambda x, y: a_loss(ignore_index=0)(x, y.clamp(min=0)))
 wrong(check_masked_loss, "tokens of loss 0")(lambda x, y: a_loss(reduction="none")(x, y).mean())
 wrong(check_masked_loss, "has shape")(a_loss(reduction="none"))
-wrong(check_masked_loss, "the loss is")(lambda x, y: sum(map(a_loss(), x[:, None], y[:, None])) / len(y))
+wrong(check_masked_loss, "without .item()")(lambda x, y: a_loss()(x, y).item())
+wrong(check_masked_loss, "cut off from its graph")(a_loss(torch.Tensor.detach))
+wrong(check_masked_loss, "does not reach the logits")(lambda x, y: torch.tensor(a_loss()(x, y).item(), requires_grad=True))
+wrong(check_masked_loss, "padding is scored as if it were token 0, and counted")(lambda x, y: a_loss()(x, y.clamp(min=0)))
+wrong(check_masked_loss, "something was added to p")(lambda x, y: F.nll_loss((x.softmax(2)[y >= 0] + 1e-8).log(), y[y >= 0]))
+wrong(check_masked_loss, "large logits", "infinite")(lambda x, y: (
+    x.exp().sum(2).log()[y >= 0] - x[y >= 0].gather(1, y[y >= 0][:, None])[:, 0]).mean())
+wrong(check_masked_loss, "mean of each window's mean")(lambda x, y: sum(map(a_loss(), x[:, None], y[:, None])) / len(y))
 wrong(check_masked_loss, "index -100 is out of bounds")(lambda x, y: -x.log_softmax(2).gather(2, y[..., None]).mean())
 
 
@@ -179,7 +234,8 @@ def rate_as_a_share(step, peak, warmup_steps, num_steps):
     return min((step + 1) / warmup_steps, 0.55 + 0.45 * math.cos(done * math.pi)) * peak
 
 
-wrong(check_rate, "the list of rates")(lambda s, p, w, n: p * min((s + 1) / w, 1 - 0.9 * (s - w) / (n - 1 - w)))
+wrong(check_rate, "in a straight line")(lambda s, p, w, n: p * min((s + 1) / w, 1 - 0.9 * (s - w) / (n - 1 - w)))
+wrong(check_rate, "the list of rates")(lambda s, p, w, n: p * min((s + 1) / w, 1 - 0.9 * ((s - w) / (n - 1 - w)) ** 2))
 wrong(check_rate, "step 0 gets a rate of 0")(lambda s, p, w, n: p * s / w if s < w else rate_as_a_share(s, p, w, n))
 wrong(check_rate, "in the list of rates in the warm-up is")(lambda s, *sizes: 10 * rate_as_a_share(s, *sizes))
 wrong(check_rate, "the rate goes above the peak")(lambda s, p, w, n: p * (s + 1) / w if s <= w else rate_as_a_share(s, p, w, n))
