@@ -339,6 +339,12 @@ def parameter_names(function):
     return [*code.co_varnames[: code.co_argcount]] if code else []
 
 
+def kept_between_calls(function):
+    """Whether a list, dict or set that is a parameter's default value has something in it, put there by earlier calls."""
+    defaults = function.__defaults__ if isinstance(function, types.FunctionType) else None
+    return any(isinstance(default, list | dict | set) and default for default in defaults or ())
+
+
 def parameter_name(function, i):
     """The name of a function's i-th parameter, or its number."""
     return f"`{names[i]}`" if i < len(names := parameter_names(function)) else f"number {i + 1}"
@@ -386,6 +392,7 @@ def plain(value):
 
 def as_tensor(value, want=None):
     """A detached tensor on the CPU of a number or tensor; None for anything else. Where want is one number, so is one element."""
+    value = plain(value)
     if isinstance(value, torch.Tensor) and not value.is_complex() and value.layout == torch.strided and not value.is_meta:
         single = value.numel() == 1 and (wanted := as_tensor(want)) is not None and wanted.ndim == 0
         return value.detach().cpu().reshape(()) if single else value.detach().cpu()

@@ -18,6 +18,7 @@ from gpt_checks.core import Answer, Draw, NotYet, TooSlow
 from gpt_checks.numbers import VALUES, numbers_of, sheets
 
 OTHER_ORDER = "the arguments are taken in another order than the check gives; keep the stub's first line"
+KEPT = "a default value in the first line is made once and kept from call to call; make a new list inside the function"
 ANOTHERS = "another student's numbers give this; take yours, as they are printed for your number"
 AT_ONCE = "it is as if two things were wrong: "
 FAILED = object()      # in place of a fact: the mistake cannot be computed for these inputs
@@ -106,7 +107,7 @@ def several(*names: str, order: Iterable[int] | None = None) -> Callable:
     """A `use` for answers that give several results: Facts with these names, judged in this order."""
     def use(answer: Callable, *args: Any) -> Facts:
         got = answer(*args)
-        if isinstance(got, torch.Tensor) and got.ndim == 2 and len(got) == len(names):
+        if isinstance(got, torch.Tensor) and got.ndim and len(got) == len(names):
             got = list(got)
         if isinstance(got, list | tuple):
             core.want_that(len(got) == len(names), f"the result has {len(got)} values; need {len(names)}: ({', '.join(names)})")
@@ -225,6 +226,8 @@ class Run:
         """What numbers tell about the first fact that is wrong, when they tell it in every row; else the smallest example."""
         first = next(name for _, name in self.values if any(name == other for _, other in self.wrong))
         places = sorted(place for place in self.wrong if place[1] == first)
+        if core.kept_between_calls(self.answer.function):
+            return KEPT
         if self.in_another_order(self.rows):
             return OTHER_ORDER
         if not self.odd(places[:1]) and self.is_constant(draw):

@@ -257,6 +257,15 @@ def test_arguments_in_another_order_are_told_only_to_those_who_have_changed_the_
     assert "another order" not in verdict(capsys, check, lambda n, parts: parts / n)
 
 
+def test_a_list_that_is_kept_from_call_to_call_is_told(capsys):
+    def tokens_axis(eval_freq, num_steps, batch_size, context_length, seen=[]):  # noqa: B006
+        for step in range(0, num_steps, eval_freq):
+            seen.append((step + 1) * batch_size * context_length)
+        return seen
+
+    assert "kept from call to call" in verdict(capsys, CHECKS["check_tokens_axis"], tokens_axis)
+
+
 def test_an_answer_that_always_gives_the_same_is_not_said_to_be_another_students(monkeypatch):
     monkeypatch.delitem(VALUES, "0.1", raising=False)
     check = made(lambda n, *, room: max(0, int(room - n)), {}, lambda draw, room: [(None, (n,)) for n in (2, 4, 5)],

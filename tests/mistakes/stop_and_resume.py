@@ -10,6 +10,7 @@ import tempfile
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from gpt_checks.stop_and_resume import (
@@ -213,6 +214,11 @@ wrong(check_is_due, "how many evaluations there were does not say which")(
 wrong(check_is_due, "None came back")(lambda step, n, f, done: True if step % f == 0 else None)
 wrong(check_is_due, "how many evaluations there were does not say which")(lambda step, n, f, done: len(done) * f <= step)
 wrong(check_is_due, "stopped with IndexError")(lambda step, n, f, done: step - done[-1] >= f or step == n - 1)
+
+
+@right(check_is_due)
+def is_due_with_numpy(step, num_steps, eval_freq, evaluated):
+    return np.logical_and(step % eval_freq == 0 or step == num_steps - 1, step not in evaluated)
 
 
 # 6.5 gone wrong
