@@ -224,7 +224,7 @@ IN_ORDER = "one step for each batch"
 
 
 def watch(model, before, optimizer, batches, epochs=1, passes=1):
-    """(what a run did, in words; the length of its first step, in right ones; how far its weights are from right ones;
+    """(what a run did, in words; its first step's length, as a multiple of the right one's; its distance from right weights;
     a right training on the same batches in the same order).
 
     model, before: the model after and before the training. passes: how often the loader was read. Whatever an answer does in
@@ -296,7 +296,7 @@ def one_step(answer, model, x, y):
     elif not torch.equal(model.weights(), before.weights()):
         happened = ("a step on this loss" if model.log.learned() else "a step by old gradients" if "S" in model.log.letters()
                     else "weights that changed without step()")
-    return Facts({"the loss": in_words(got), "the step": happened, "the length of the step, in right ones,": length,
+    return Facts({"the loss": in_words(got), "the step": happened, "the step's length, as a multiple of the right one's,": length,
                   "the distance of the weights from where a right step leads": off, "what the loss holds": graph_in(got)})
 
 
@@ -313,7 +313,7 @@ def a_training(answer, model, batches, orders, epochs):
         losses = ours.losses if same(losses, own.losses, atol=1e-5) else losses
         seen = ours.seen if same(seen, own.seen) else seen
     return Facts({
-        "the training": happened, "the length of its first step, in right ones,": length,
+        "the training": happened, "its first step's length, as a multiple of the right one's,": length,
         "the distance of the weights from where one step for each batch leads": off,
         "what came back": "two lists, (losses, tokens_seen)" if two else got,
         "the list of losses, one for each step,": losses, "the list of tokens seen, one for each step,": seen,

@@ -69,7 +69,7 @@ def a_step(body, *words):
 a_step(lambda m, o, loss: (o.zero_grad(), loss.backward(), o.step), "parentheses")
 a_step(lambda m, o, loss: (loss.backward(), o.step(), m.zero_grad()), "zero_grad() comes too late")
 a_step(lambda m, o, loss: (o.zero_grad(), [loss.backward(retain_graph=True) for _ in range(3)], o.step()), "more than once")
-a_step(lambda m, o, loss: (o.zero_grad(), (loss * 1.5).backward(), o.step()), "the length of the step", "1.5, and 1 is right")
+a_step(lambda m, o, loss: (o.zero_grad(), (loss * 1.5).backward(), o.step()), "the step's length", "1.5, and 1 is right")
 a_step(lambda m, o, loss: (o.zero_grad(), torch.tensor(loss.item()).backward(), o.step()), "with its graph")
 a_step(lambda m, o, loss: (o.zero_grad(), m.eval(), loss.backward(), o.step(), o.step()), "more than once")
 a_step(lambda m, o, loss: (o.zero_grad(), loss.backward(), [p.data.add_(p.grad, alpha=-0.5) for p in m.parameters()]), "by hand")
@@ -212,7 +212,7 @@ def a_training(*words, start=lambda model: model.train(), each=lambda o, loss, i
 
 a_training("once an epoch", each=lambda o, loss, i: (i or o.zero_grad(), loss.backward(), o.step()))
 a_training("step()", "times for", each=lambda o, loss, i: (loss.backward(), i % 2 and (o.step(), o.zero_grad())))
-a_training("length of its first step", "0.8, and 1", each=lambda o, loss, i: (o.zero_grad(), (0.8 * loss).backward(), o.step()))
+a_training("its first step's length", "0.8, and 1", each=lambda o, loss, i: (o.zero_grad(), (0.8 * loss).backward(), o.step()))
 a_training("zero_grad() is missing", "; and model.train() is missing", start=lambda model: None,
            each=lambda o, loss, i: (loss.backward(), o.step()))
 a_training("backward() is never called", each=lambda o, loss, i: (o.zero_grad(), loss.backward, o.step()))
