@@ -1,6 +1,7 @@
 """Atomic writes: a file is either all new, or all as it was before."""
 import contextlib
 import csv
+import errno
 import glob
 import io
 import os
@@ -23,6 +24,8 @@ def write_atomically(path: str | Path, write: Callable[[Path], Any]) -> None:
     """
     name, path = Path(path).name, Path(os.path.realpath(path))      # a link stays a link, and its target is written
     try:
+        if path.is_char_device() or path.is_block_device():      # a link to /dev/null, say: the device must not become a file
+            raise OSError(errno.EINVAL, "it is a device, and no file")
         with temporary_beside(path) as temporary:
             write(temporary)
             with open(temporary, "rb+") as file:

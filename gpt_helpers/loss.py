@@ -3,6 +3,7 @@
 A target of -100 marks padding, as in PyTorch: no loss here counts it.
 """
 import math
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -36,9 +37,7 @@ def calc_loss_loader(data_loader: DataLoader, model: nn.Module, device: torch.de
     require_batches(data_loader, num_batches)
     data_loader = independent(data_loader)
     total, tokens = 0.0, 0
-    for i, (input_batch, target_batch) in enumerate(data_loader):
-        if i == num_batches:
-            break
+    for input_batch, target_batch in islice(data_loader, num_batches):
         counted = (target_batch != -100).sum().item()
         total += calc_loss_batch(input_batch, target_batch, model, device).item() * counted
         tokens += counted

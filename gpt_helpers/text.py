@@ -65,7 +65,7 @@ def find_texts(path: str | Path) -> list[Path]:
     found = [path]
     if path.is_dir():
         inside = [Path(folder, name) for folder, _, names in os.walk(path, onerror=_refuse) for name in names]
-        found = [file for file in inside if file.suffix in SUFFIXES and file.is_file()
+        found = [file for file in inside if file.suffix.lower() in SUFFIXES and file.is_file()
                  and not any(part.startswith(".") for part in file.relative_to(path).parts)]
     found = [file for file in found if file.stat().st_size]
     if not found:

@@ -35,7 +35,7 @@ from gpt_helpers.validate import (
     require_prompt,
     require_trainable,
 )
-from gpt_helpers.weights import save_weights
+from gpt_helpers.weights import save_weights, stored_loss
 
 
 def train_model_simple(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, optimizer: Optimizer,
@@ -160,8 +160,8 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
         with isolate():
             losses = evaluate_model(model, train_loader, val_loader, device, eval_iter)
         require_finite(*losses, what="evaluated losses")
-        if best_path and from_first(losses[1] < min(history.val_losses, default=math.inf) or not Path(best_path).exists()):
-            save_or_say(save_weights, best_path, model)
+        if best_path and from_first(not history.val_losses or losses[1] < stored_loss(best_path)):
+            save_or_say(save_weights, best_path, model, val_loss=losses[1])
         with state.commit(train_loader):
             for row, value in zip(history, (*losses, state.tokens_seen), strict=True):
                 row.append(value)

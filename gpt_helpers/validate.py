@@ -328,6 +328,8 @@ def require_file(path: str | Path, otherwise: str = "start a new training run") 
 
 def require_writable(path: str | Path) -> None:
     """OSError when no file can be written at this path, because its folder is missing or not writable."""
+    if Path(path).is_symlink():      # what it leads to is written
+        path = os.path.realpath(path)
     folder = Path(path).parent
     if Path(path).is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder: name a file in it")

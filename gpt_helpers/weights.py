@@ -1,5 +1,6 @@
 """Weights as safetensors, a format that other programs read too; GPT-2's published weights."""
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ PUBLISHED = {"tok_emb": "wte", "pos_emb": "wpe", "trf_blocks": "h", "norm1": "ln
 HEAD_WIDTH = 64      # in every size of GPT-2, and the file does not say. Source: hparams.json of OpenAI's releases, 2019
 
 
-def save_weights(path: str | Path, model: nn.Module) -> None:
+def save_weights(path: str | Path, model: nn.Module, *, val_loss: float | None = None) -> None:
     """Write a model's weights and its configuration as safetensors, atomically.
 
     A compiled or wrapped model is saved as the model inside; tied weights are written once, under the first of their names.
-    Of several processes all take part, and the first writes.
+    Of several processes all take part, and the first writes. val_loss: what these weights achieve, see `stored_loss`.
     Raises OSError when the file cannot be written, ValueError when a weight is nan or infinite.
     """
     from safetensors.torch import save_file
@@ -35,8 +36,20 @@ def save_weights(path: str | Path, model: nn.Module) -> None:
     firsts = {name: names.setdefault((w.data_ptr(), w.shape, w.stride()), name) for name, w in weights.items()}
     tied = {name: first for name, first in firsts.items() if name != first}
     about = {"config": json.dumps(model.cfg)} | ({"tied": json.dumps(tied)} if tied else {})
+    about |= {} if val_loss is None else {"val_loss": repr(val_loss)}
     once = {name: weight.contiguous() for name, weight in weights.items() if name not in tied}
     write_atomically(path, lambda temporary: save_file(once, temporary, metadata=about))
+
+
+def stored_loss(path: str | Path) -> float:
+    """The validation loss that `save_weights` noted in a file; infinity where there is none, so that any loss is lower."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return float(file.metadata()["val_loss"])
+    except Exception:      # no file, damaged, or of another program
+        return math.inf
 
 
 def load_weights(path: str | Path) -> GPTModel:

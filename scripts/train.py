@@ -26,7 +26,7 @@ from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LR
 from torch.utils.data import DataLoader
 
 from gpt_helpers.bigger import decay_groups
-from gpt_helpers.data import create_dataloader, split_tokens
+from gpt_helpers.data import Split, create_dataloader, split_tokens
 from gpt_helpers.device import pick_device, prepare_device
 from gpt_helpers.diagnose import require_sound
 from gpt_helpers.evaluate import History, generate_and_print_sample
@@ -55,7 +55,8 @@ CONFIGS = {
     "774M": (GPT_CONFIG_124M | {"emb_dim": 1280, "n_heads": 20, "n_layers": 36}, 2.5e-4),
     "1558M": (GPT_CONFIG_124M | {"emb_dim": 1600, "n_heads": 25, "n_layers": 48}, 2e-4),
 }
-FIRST = int(os.environ.get("RANK", 0)) == 0      # of several processes that torchrun started, or alone
+TOGETHER = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()      # whether torchrun started this process
+FIRST = not TOGETHER or os.environ["RANK"] == "0"
 RUN = ("settings.json", "curve.png", "curve.csv", "best.safetensors", "checkpoint.pt")      # a run's files, beside its tokens
 
 
@@ -183,6 +184,8 @@ def parse(arguments: list[str]) -> dict:
         value_of_last = given and given[-1].startswith("--") and "=" not in given[-1] and given[-1] not in flags
         if not value_of_last and name.startswith("--"):
             require_known("option", name, options)
+        elif not value_of_last and equals and f"--{name}" in options and name not in DEFAULTS:
+            raise ValueError(f"got {argument!r:.60}, need it as an option: --{argument.replace('=', ' ', 1):.60}")
         elif not value_of_last and equals:
             require_known("setting", name, DEFAULTS)
             argument = f"--{argument}"
@@ -203,6 +206,9 @@ def all_settings(given: dict) -> dict:
     out = Path(given.get("out") or Path("runs", Path(os.path.realpath(given["text"])).stem))
     if out.exists() and not out.is_dir():
         raise ValueError(f"got --out {out}, which is a file: name a folder")
+    for file in (out / name for name in RUN):
+        if file.is_symlink() and not file.exists():
+            raise ValueError(f"{file} is a link to what is not there: bring back its disk or its file, or remove the link")
     stored, there = {}, (out / "checkpoint.pt").exists()
     if there and not given.get("restart"):
         try:
@@ -232,6 +238,10 @@ def resolved(settings: dict, device: torch.device) -> dict:
         raise ValueError(f"got train={settings['train']:g} and val={settings['val']:g}, need something left for each part")
     if (warmup := settings["warmup"] or 0) and warmup >= settings["max_steps"]:
         raise ValueError(f"got warmup={warmup}, need fewer updates than the {settings['max_steps']:,} of the training")
+    number = int(os.environ["WORLD_SIZE"]) if TOGETHER else 1
+    if settings["accumulate"] and settings["accumulate"] % number:
+        raise ValueError(f"got accumulate={settings['accumulate']} for {number} processes, need a multiple of {number}: it "
+                         "counts the batches of all processes")
     if (settings["min_lr"] or 0) > lr:
         raise ValueError(f"got min_lr={settings['min_lr']:g} above lr={lr:g}: the cosine goes down")
     cfg = configuration(settings | {"config": config}, get_tokenizer().n_vocab)
@@ -291,6 +301,11 @@ def tokens_of(settings: dict) -> torch.Tensor:
         for name in (ABOUT, TOKENS):                  # of another text, and no run needs them
             (out / name).unlink(missing_ok=True)
         return encode()
+
+
+def split_of(settings: dict, ids: torch.Tensor) -> Split:
+    """The three parts of the text. Raises ValueError where one is too short for a window."""
+    return split_tokens(ids, settings["train"], settings["val"], context_length=settings["context_length"])
 
 
 def configuration(settings: dict, vocab_size: int) -> dict:
@@ -395,7 +410,7 @@ def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
     accumulate = settings["accumulate"] or size()
     cfg = configuration(settings, tokenizer.n_vocab)
     context = settings["context_length"]
-    split = split_tokens(ids, settings["train"], settings["val"], context_length=context)
+    split = split_of(settings, ids)
     if settings["prompt"] is None:
         settings["prompt"] = tokenizer.decode(ids[:8].tolist()).rstrip("\ufffd") or " "
 
@@ -430,16 +445,19 @@ def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
                 max_steps=steps, checkpoint_path=out / "checkpoint.pt", checkpoint_freq=settings["checkpoint_freq"] or eval_freq,
                 resume=True, best_path=out / "best.safetensors", callbacks=[Progress(steps), curve])
     finished = scheduler.last_epoch >= steps
+    saved = file_at(out / "checkpoint.pt") != curve.checkpoint      # as it is at the end and by hand, and not after nan
+    if FIRST and not finished and not saved and curve.checkpoint:
+        print("After a loss that was nan, go on with a smaller lr=…, or it will be nan again")
     if finished and FIRST:
         test(settings, split.test, device)
-        if file_at(out / "checkpoint.pt") == curve.checkpoint:
+        if not saved:
             raise OSError("the last updates are in no checkpoint; make room for one, and the same command takes them again")
     return finished
 
 
-def complain(words: object) -> None:
-    """Say in one line on stderr what is wrong; of several processes only the first of each machine does."""
-    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+def complain(words: object, everyone: bool = False) -> None:
+    """Say in one line on stderr what is wrong; of several processes the first of each machine does, unless it is for everyone."""
+    if everyone or not TOGETHER or os.environ.get("LOCAL_RANK", "0") == "0":
         print(f"train.py: {words}", file=sys.stderr)
 
 
@@ -447,16 +465,22 @@ def main(arguments: list[str]) -> int:
     """Run the program; its exit status: 0 when all is done, 1 when training stopped before, 2 when something was wrong."""
     signal.signal(signal.SIGINT, signal.default_int_handler)      # a shell may have switched it off: nohup … &
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))      # a cluster's way to press Ctrl-C
+    again = "the same command"
     try:
-        settings = all_settings(parse(arguments))
+        given = parse(arguments)
+        if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":      # torchrun starts the command once more, to go on
+            given.pop("restart", None)
+        settings = all_settings(given)
         with contextlib.redirect_stdout(sys.stdout if FIRST else io.StringIO()):
             device = prepare_device(pick_device(settings.get("device")))
         settings = resolved(settings, device)
         with folder_of(settings):
             ids = tokens_of(settings)
             with processes(device, settings["timeout"]) as device:
+                split_of(settings, ids)               # refused before anything is moved
                 if settings.get("restart") and FIRST:
                     set_aside(settings["out"])
+                    again += ", without --restart,"
                 from_first(None)                      # nobody looks for a checkpoint before that
                 if train(settings, ids, device):
                     return 0
@@ -467,16 +491,16 @@ def main(arguments: list[str]) -> int:
                     print("There is no checkpoint yet: begin again; after a loss that was nan, with a smaller lr=…")
                 return 1
     except KeyboardInterrupt:
-        complain(f"stopped; the same command{', without --restart,' * ('--restart' in arguments)} goes on from here")
+        complain(f"stopped; {again} goes on from here")
         return 1
     except OSError as error:
         complain(f"{error.strerror}: {str(error.filename)!a:.80}; name another file or folder" if error.filename else
-                 f"{error.strerror}; mend that, and the same command goes on from here" if error.strerror else error)
+                 f"{error.strerror}; mend that, and {again} goes on from here" if error.strerror else error)
     except ValueError as error:
         complain(f"{error} with --restart" if str(error).endswith("start over") else error)
     except RuntimeError as error:
         if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):      # `processes` has said what came
-            complain("another process has stopped or does not answer; the same command goes on from the last checkpoint")
+            complain(f"another process has stopped or does not answer; {again} goes on from the last checkpoint", everyone=True)
             return 2
         if "memory" not in str(error) and "overflow" not in str(error):
             raise
@@ -485,6 +509,9 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):      # an old terminal, or a file on Windows, may not know every character
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     status = main(sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)      # whatever had to be saved is saved
     sys.exit(status)

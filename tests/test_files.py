@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt_helpers.files import ABANDONED, read_table, save_or_say, writable_folder, write_atomically, write_table
+from gpt_helpers.files import ABANDONED, read_table, save_or_say, writable_folder, write_atomically, write_table, write_text
 
 ROOT = Path(__file__).parent.parent
 
@@ -89,6 +89,15 @@ def test_a_name_with_special_characters_is_a_name(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "symlink") or os.name == "nt", reason="needs links")
+def test_a_device_is_never_replaced_by_a_file(tmp_path, monkeypatch):
+    """Who may write everywhere, as in a container, could make a file of /dev/null."""
+    (tmp_path / "null").write_text("what it was")
+    monkeypatch.setattr(Path, "is_char_device", lambda path: path.name == "null")
+    with pytest.raises(OSError, match=r"null could not be written \(it is a device, and no file\)"):
+        write_text(tmp_path / "null", "new")
+    assert (tmp_path / "null").read_text() == "what it was"
+
+
 def test_a_link_stays_a_link_and_what_it_leads_to_is_written(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "run.pt").symlink_to(tmp_path / "disk" / "run.pt")

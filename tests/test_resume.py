@@ -1,5 +1,6 @@
 """The loop for real work: evaluation leaves no trace, a stop loses nothing, and what goes on ends at the same bits."""
 import errno
+import itertools
 import math
 import os
 import random
@@ -19,7 +20,7 @@ from gpt_helpers.model import GPTModel
 from gpt_helpers.progress import Samples
 from gpt_helpers.state import deferred_interrupts, isolated, random_state, set_random_state
 from gpt_helpers.train import train_model
-from gpt_helpers.weights import load_weights
+from gpt_helpers.weights import load_weights, save_weights, stored_loss
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +256,7 @@ def test_how_often_it_is_saved_is_an_integer(freq, tmp_path):
 
 
 def test_best_weights_that_cannot_be_written_do_not_end_a_training(whole, tmp_path, monkeypatch, capsys):
-    def full(*args):
+    def full(*args, **kwargs):
         raise OSError("w could not be written (No space left on device)")
 
     monkeypatch.setattr("gpt_helpers.train.save_weights", full)
@@ -265,11 +266,38 @@ def test_best_weights_that_cannot_be_written_do_not_end_a_training(whole, tmp_pa
     assert "Not saved: w could not be written" in capsys.readouterr().out
 
 
+def test_the_best_weights_are_the_best_that_could_be_saved_and_stay_so_when_a_run_is_extended(tmp_path, monkeypatch):
+    """They are compared with what their file holds: not with losses whose weights were not saved, or are in no checkpoint."""
+    losses, calls = iter([9.0, 5.0, 7.0, 8.0, 4.0]), itertools.count()
+
+    def save(*args, **kwargs):
+        if next(calls) == 1:
+            raise OSError("w could not be written (No space left on device)")
+        save_weights(*args, **kwargs)
+
+    monkeypatch.setattr("gpt_helpers.train.evaluate_model", lambda *args: (1.0, next(losses)))
+    monkeypatch.setattr("gpt_helpers.train.save_weights", save)
+    paths, parts = {"checkpoint_path": tmp_path / "run.pt", "best_path": tmp_path / "best.safetensors"}, training()
+    parts[6] = 10
+    quiet(train_model, *parts, **paths, max_steps=11)      # evaluated before step 0, after steps 0 and 10
+    assert stored_loss(paths["best_path"]) == 7.0
+    extended = training()
+    extended[6] = 10
+    losses = iter([8.0, 8.5, 7.5, 7.6])
+    quiet(train_model, *extended, **paths, resume=True)
+    assert stored_loss(paths["best_path"]) == 7.0
+    losses = iter([9.0] * 9)
+    quiet(train_model, *training(), **paths | {"checkpoint_path": tmp_path / "new.pt"})
+    assert stored_loss(paths["best_path"]) == 9.0          # another run's best is not this one's
+
+
 @pytest.mark.parametrize("option", ["checkpoint_path", "best_path"])
 @pytest.mark.parametrize(("place", "words"), [("missing/run.pt", "there is no folder '.*missing' for run.pt: make it first"),
-                                              ("file/run.pt", "there is no folder '.*file'"), (".", "is a folder: name a file")])
+                                              ("file/run.pt", "there is no folder '.*file'"), (".", "is a folder: name a file"),
+                                              ("link.pt", "there is no folder '.*unmounted' for run.pt: make it first")])
 def test_a_place_where_nothing_can_be_saved_is_noticed_before_the_first_step(option, place, words, tmp_path):
     (tmp_path / "file").touch()
+    (tmp_path / "link.pt").symlink_to(tmp_path / "unmounted" / "run.pt")
     parts = training()
     before = weights(parts)
     with pytest.raises(OSError, match=words) as caught:

@@ -54,7 +54,7 @@ def story(tmp_path):
     (folder / ".hidden").mkdir()
     (folder / "a.txt").write_bytes(b"\xef\xbb\xbf" + load_text()[:3000].replace("\n", "\r\n").encode())
     (folder / "b" / "deep" / "tales.md").write_bytes(TALES.encode())
-    (folder / "c.txt").write_text("The last one.\n\n", encoding="utf-8")
+    (folder / "c.TXT").write_text("The last one.\n\n", encoding="utf-8")
     (folder / "empty.txt").touch()
     for name in (".hidden/x.txt", "b/.x.txt", "b/table.csv"):
         (folder / name).write_text("not this", encoding="utf-8")
@@ -104,7 +104,7 @@ def test_a_text_with_no_place_to_cut_still_decodes_to_itself(small, tmp_path):
 
 
 def test_a_folder_is_its_texts_in_order_with_the_end_of_text_between_them(small, story, tmp_path):
-    names = ["a.txt", "b/deep/tales.md", "c.txt"]
+    names = ["a.txt", "b/deep/tales.md", "c.TXT"]
     assert find_texts(story) == [story / name for name in names]
     ids = encode_texts(story, tmp_path, TOKENIZER)
     one, two, three = (encode(load_text(story / name)) for name in names)
@@ -115,7 +115,7 @@ def test_the_json_says_what_the_tokens_are(small, story, tmp_path):
     ids = encode_texts(story, tmp_path, TOKENIZER)
     about, raw = json.loads((tmp_path / "tokens.json").read_text(encoding="utf-8")), (tmp_path / "tokens.bin").read_bytes()
     assert (about["tokenizer"], about["vocab_size"], about["dtype"], about["tokens"]) == ("gpt2", 50257, "uint16", len(ids))
-    assert [source["name"] for source in about["sources"]] == ["a.txt", "b/deep/tales.md", "c.txt"]
+    assert [source["name"] for source in about["sources"]] == ["a.txt", "b/deep/tales.md", "c.TXT"]
     for source in about["sources"]:
         content = (story / source["name"]).read_bytes()
         assert source["bytes"] == len(content) and source["sha256"] == hashlib.sha256(content).hexdigest()
@@ -213,12 +213,12 @@ def test_another_text_or_tokenizer_is_refused_and_nothing_is_lost(small, story, 
     before = {name: (tmp_path / name).read_bytes() for name in ("tokens.bin", "tokens.json")}
     with pytest.raises(ValueError, match="holds the tokens of another tokenizer"):
         encode_texts(story, tmp_path, NO_TOKENIZER)
-    (story / "c.txt").write_text("The last onE.\n\n", encoding="utf-8")
+    (story / "c.TXT").write_text("The last onE.\n\n", encoding="utf-8")
     with pytest.raises(ValueError, match="holds the tokens of another text, or it has changed since: use another folder"):
         encode_texts(story, tmp_path, TOKENIZER)
     with pytest.raises(ValueError, match="holds the tokens of another text, or it has changed since: encode it first"):
         open_tokens(tmp_path, story)
-    (story / "c.txt").write_text("The last one.\n\n", encoding="utf-8")
+    (story / "c.TXT").write_text("The last one.\n\n", encoding="utf-8")
     assert open_tokens(tmp_path, story).tolist() == open_tokens(tmp_path).tolist()
     assert before == {name: (tmp_path / name).read_bytes() for name in before}
 

@@ -360,6 +360,7 @@ def test_a_damaged_token_file_is_mended(folder, capsys):
     (["--text", "my.txt", "--device", "gpu"], "got the device 'gpu'"),
     (["--text", "my.txt", "--resume"], r"there is no run to resume in runs.my"),
     (["--text", "my.txt", "--resume", "--restart"], "not allowed with argument"),
+    (["text=my.txt"], "got 'text=my.txt', need it as an option: --text my.txt"),
     (["--text", "my.txt", "--out", "my.txt"], r"got --out my\.txt, which is a file: name a folder"),
     (["--out", "nothing"], "name a text to train on"),
     (["--text", "my.txt", "--prompt", ""], "got --prompt '', need something to read in UTF-8"),
@@ -408,6 +409,53 @@ def test_a_run_is_not_mixed_up_with_another(folder, capsys):
         assert damage != stored
         Path("runs/my/settings.json").write_text(damage)
         assert "is missing or damaged: begin anew with --restart" in run(capsys, "--text", "my.txt")[2]
+
+
+def test_a_link_to_a_disk_that_is_not_there_is_no_new_run(folder, capsys):
+    """The run on it would be overwritten, one file after the other."""
+    Path("runs/my").mkdir(parents=True)
+    Path("runs/my/checkpoint.pt").symlink_to(folder / "unmounted" / "checkpoint.pt")
+    status, _, err = run(capsys, "--text", "my.txt", *SMALL)
+    assert status == 2 and "checkpoint.pt is a link to what is not there: bring back its disk" in err and err.count("\n") == 1
+    assert [path.name for path in Path("runs/my").iterdir()] == ["checkpoint.pt"]
+
+
+@pytest.mark.slow
+def test_a_restart_that_is_refused_has_moved_nothing(folder, capsys):
+    run(capsys, "--text", "my.txt", *SMALL)
+    status, out, err = run(capsys, "--text", "my.txt", *SMALL, "--restart", "context_length=900")
+    assert status == 2 and "too few for one window" in err and "now in" not in out
+    assert not Path("runs/my/before-1").exists() and Path("runs/my/checkpoint.pt").exists()
+
+
+@pytest.mark.slow
+def test_where_torchrun_starts_it_again_it_does_not_begin_anew(folder, capsys, monkeypatch):
+    run(capsys, "--text", "my.txt", *SMALL)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert run(capsys, "--text", "my.txt", *SMALL, "--restart")[0] == 0 and not Path("runs/my/before-1").exists()
+
+
+def test_batches_that_cannot_be_shared_out_are_refused_before_the_text_is_read(folder, capsys, monkeypatch):
+    monkeypatch.setattr(script, "TOGETHER", True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    status, _, err = run(capsys, "--text", "my.txt", *SMALL, "accumulate=3")
+    assert status == 2 and "got accumulate=3 for 2 processes, need a multiple of 2" in err and not Path("runs").exists()
+
+
+@pytest.mark.slow
+def test_half_of_torchruns_environment_is_none(folder):
+    """A process that takes itself for the second of some, and is alone, would wait for the first for ever."""
+    done = subprocess.run([sys.executable, ROOT / "scripts/train.py", "--text", "missing.txt"], env=ENVIRONMENT | {"RANK": "x"},
+                          capture_output=True, encoding="utf-8", timeout=120)
+    assert done.returncode == 2 and done.stderr.startswith("train.py: no text at") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_character_that_the_output_does_not_know_stops_nothing(folder):
+    (folder / "my.txt").write_text(load_text()[:8000].replace("tide", "прилив"), encoding="utf-8")
+    done = subprocess.run([sys.executable, ROOT / "scripts/train.py", "--text", "my.txt", *SMALL], capture_output=True,
+                          env=ENVIRONMENT | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})
+    assert done.returncode == 0 and done.stderr == b"" and b"Test loss" in done.stdout
 
 
 def test_two_runs_do_not_share_a_folder(folder, capsys):
@@ -509,8 +557,16 @@ def test_after_a_loss_of_nan_nobody_is_told_to_make_room(at, folder, capsys, mon
     assert (status, err) == (1, "") and "There is no checkpoint yet" in out
 
 
+@pytest.mark.slow
+def test_after_a_loss_of_nan_the_advice_is_not_to_do_the_same_again(folder, capsys):
+    run(capsys, "--text", "my.txt", *SMALL)
+    status, out, _ = run(capsys, "--text", "my.txt", "max_steps=24", "lr=1e30")
+    assert status == 1 and "go on with a smaller lr=…, or it will be nan again\nTo go on from the last checkpoint" in out
+
+
 def test_each_machine_says_what_is_wrong_there(folder, capsys, monkeypatch):
     monkeypatch.setattr(script, "FIRST", False)
+    monkeypatch.setattr(script, "TOGETHER", True)
     for local_rank, words in {"0": "train.py: got option '--txt', need one of: --text", "1": ""}.items():
         monkeypatch.setenv("LOCAL_RANK", local_rank)
         status, _, err = run(capsys, "--txt", "my.txt")
@@ -546,6 +602,11 @@ def test_stopped_after_a_restart_it_does_not_advise_another(folder, capsys, monk
     def stop(*args):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(script, "set_aside", stop)
+    status, _, err = run(capsys, "--text", "my.txt", *SMALL, "--restart")
+    assert (status, err) == (1, "train.py: stopped; the same command goes on from here\n")      # nothing is moved yet
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
     monkeypatch.setattr(script, "train", stop)
     for more, words in {(): "the same command goes on", ("--restart",): "the same command, without --restart, goes on"}.items():
         status, _, err = run(capsys, "--text", "my.txt", *SMALL, *more)
