@@ -72,6 +72,7 @@ def rows():
 
 SENTENCES = {
     "fits": f"80 GB hold the state of at most {short(80e9 / F['state'](1) / 1e9)} billion parameters",
+    "head": f"another {gigabytes(F['head'](1024, 50257))} for a window of GPT-2 124M, recomputed or not",
     "ddp": f"{gigabytes(F['ddp'](7e9, 64))} from each of 64 GPUs at 7B",
     "bubbles": f"{F['bubble'](8, 8):.0%} of its working time with 8 micro-batches, and for {F['bubble'](8, 64):.0%} with 64",
     "small": f"1,000 GPUs would have {short(MODELS['GPT-2 124M'][-1] / 1000)} tokens each of GPT-2 124M's batch, half a window",
