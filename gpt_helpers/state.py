@@ -99,7 +99,8 @@ def require_state(training: Any, loader: DataLoader) -> None:
 
 def own_generator(loader: DataLoader | None) -> torch.Generator | None:
     """The generator that a loader, or the sampler in it, draws its order from, if it has one of its own."""
-    return getattr(loader, "generator", None) or getattr(getattr(loader, "sampler", None), "generator", None)
+    samplers = getattr(loader, "sampler", None), getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+    return next((own for each in (loader, *samplers) if (own := getattr(each, "generator", None)) is not None), None)
 
 
 def random_state(loader: DataLoader | None = None) -> dict:

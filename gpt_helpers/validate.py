@@ -233,9 +233,9 @@ def require_extras(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int,
     if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         raise ValueError("got ReduceLROnPlateau, which needs a loss at each step: use a scheduler that only counts steps")
     total = getattr(scheduler, "total_steps", None)      # of OneCycleLR
-    if total is not None and total < min(steps, max_steps):
-        raise ValueError(f"got a scheduler of {total} steps for a training run of {min(steps, max_steps)}: "
-                         "give it as many steps")
+    if total is not None and total - scheduler.last_epoch < min(steps, max_steps):
+        raise ValueError(f"got a scheduler with {total - scheduler.last_epoch} of {total} steps left for a training run of "
+                         f"{min(steps, max_steps)}: make a new one of as many steps")
     if scheduler is not None and getattr(scheduler, "optimizer", None) is not optimizer:
         raise ValueError("the scheduler belongs to another optimizer, so this one's learning rate would never change: "
                          "make it from the optimizer that you pass")

@@ -85,11 +85,21 @@ def test_it_goes_on_in_a_new_process(whole, stop, tmp_path):
     assert_same(parts, history, whole)
 
 
-def test_a_loader_with_its_own_generator_goes_on_too(tmp_path):
-    straight = training(generator=torch.Generator().manual_seed(3))
+@pytest.mark.parametrize("held_by", ["the loader", "the sampler of its batch_sampler"])
+def test_a_loader_with_its_own_generator_goes_on_too(held_by, tmp_path):
+    def seeded(seed):
+        generator = torch.Generator().manual_seed(seed)
+        parts = training(generator=generator)
+        if held_by != "the loader":
+            sampler = torch.utils.data.RandomSampler(parts[1].dataset, generator=generator)
+            batches = torch.utils.data.BatchSampler(sampler, batch_size=4, drop_last=False)
+            parts[1] = torch.utils.data.DataLoader(parts[1].dataset, batch_sampler=batches)
+        return parts
+
+    straight = seeded(3)
     history = quiet(train_model, *straight)
-    quiet(train_model, *training(generator=torch.Generator().manual_seed(3)), checkpoint_path=tmp_path / "run.pt", max_steps=8)
-    parts = training(generator=torch.Generator().manual_seed(77))
+    quiet(train_model, *seeded(3), checkpoint_path=tmp_path / "run.pt", max_steps=8)
+    parts = seeded(77)
     assert quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True) == history
     assert torch.equal(weights(parts), weights(straight))
 

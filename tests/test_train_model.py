@@ -436,8 +436,9 @@ def test_a_schedule_that_cannot_go_through_is_refused():
     parts = training()
     refused("got ReduceLROnPlateau", parts, scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau(parts[3]))
     short = torch.optim.lr_scheduler.OneCycleLR(parts[3], 2e-2, total_steps=STEPS - 1)
-    refused(f"got a scheduler of {STEPS - 1} steps for a training run of {STEPS}", parts, scheduler=short)
+    refused(f"got a scheduler with {STEPS - 1} of {STEPS - 1} steps left for a training run of {STEPS}", parts, scheduler=short)
     quiet(train_model, *parts, scheduler=short, max_steps=STEPS - 1)
+    refused(f"got a scheduler with 0 of {STEPS - 1} steps left", parts, scheduler=short, max_steps=1)      # the cell run twice
 
 
 @pytest.mark.parametrize("limit", [{"max_steps": None}, {"max_steps": "5"}, {"max_tokens": math.nan}, {"max_steps": -1},
