@@ -42,9 +42,16 @@ class TrainState:
 
     @contextlib.contextmanager
     def commit(self, loader: DataLoader) -> Iterator[None]:
-        """Record what the body changes and the random state after it together: an interrupt waits until then."""
+        """Record what the body changes and the random state after it together: an interrupt waits until then.
+
+        An error in the body gets the attribute half_done: the weights may have moved, and the records do not say so.
+        """
         with deferred_interrupts():
-            yield
+            try:
+                yield
+            except Exception as error:
+                error.half_done = True
+                raise
             self.rng = random_state(loader)
 
     def batches(self, loader: DataLoader, num_epochs: int, accumulate: int) -> Iterator[list]:

@@ -122,7 +122,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
 
     scheduler: stepped after each update. max_grad_norm: gradients are scaled down to this norm. accumulate: batches per
     update, over all processes. max_steps, max_tokens: stop there, counting updates, and tokens without padding, from the start.
-    checkpoint_path: where training is saved, every checkpoint_freq steps, at the end and when it is stopped by hand.
+    checkpoint_path: where training is saved, every checkpoint_freq steps, at the end, and when it is stopped.
     resume: continue from that file, or start if there is none yet. best_path: where the weights with the lowest validation
     loss are saved, as safetensors. eval_ends: also evaluate before the first update and after the last. share_rng: let
     evaluation draw from training's stream of random numbers; with this and eval_ends=False the weights are those of
@@ -209,12 +209,12 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
                 set_random_state(state.rng, train_loader)
                 save()
             print(f"Stopped at step {state.step}: by hand.")
-        except ValueError:                                       # a batch that cannot be scored: nothing before it is lost
-            if size() == 1:                                      # the other processes know nothing of it
-                save()
-            raise
         except FloatingPointError as error:
             print(f"Stopped at step {state.step}: {error}. No later step can mend that; "
                   "most often a smaller learning rate prevents it.")
+        except Exception as error:                               # a batch that cannot be scored, no memory: nothing is lost
+            if size() == 1 and state.step and not hasattr(error, "half_done"):      # other processes know nothing of it
+                save()
+            raise
     model.train()
     return history

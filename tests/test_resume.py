@@ -85,6 +85,33 @@ def test_it_goes_on_in_a_new_process(whole, stop, tmp_path):
     assert_same(parts, history, whole)
 
 
+def test_after_an_error_of_any_kind_the_updates_before_it_are_saved(whole, tmp_path):
+    def on_step(step, loss):
+        if step == 6:
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", callbacks=[Watch(on_step=on_step)])
+    assert read_checkpoint(tmp_path / "run.pt")["training"]["step"] == 7
+    parts = training()
+    history = quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True)
+    assert_same(parts, history, whole)
+
+
+def test_after_an_error_in_the_midst_of_a_step_nothing_is_saved_for_its_weights_are_half_moved(tmp_path):
+    parts, steps = training(), itertools.count()
+
+    def half_a_step():
+        next(iter(parts[0].parameters())).data.add_(1)
+        if next(steps) == 6:
+            raise RuntimeError("out of memory")
+
+    parts[3].step = half_a_step
+    with pytest.raises(RuntimeError, match="out of memory"):
+        quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", checkpoint_freq=4)
+    assert read_checkpoint(tmp_path / "run.pt")["training"]["step"] == 4
+
+
 @pytest.mark.parametrize("held_by", ["the loader", "the sampler of its batch_sampler"])
 def test_a_loader_with_its_own_generator_goes_on_too(held_by, tmp_path):
     def seeded(seed):
