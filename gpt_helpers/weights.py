@@ -35,8 +35,7 @@ def save_weights(path: str | Path, model: nn.Module, *, val_loss: float | None =
     weights, names = plain_state(model), {}
     firsts = {name: names.setdefault((w.data_ptr(), w.shape, w.stride()), name) for name, w in weights.items()}
     tied = {name: first for name, first in firsts.items() if name != first}
-    about = {"config": json.dumps(model.cfg)} | ({"tied": json.dumps(tied)} if tied else {})
-    about |= {} if val_loss is None else {"val_loss": repr(val_loss)}
+    about = {"about": json.dumps({"config": model.cfg, "tied": tied, "val_loss": val_loss})}      # several would change places
     once = {name: weight.contiguous() for name, weight in weights.items() if name not in tied}
     write_atomically(path, lambda temporary: save_file(once, temporary, metadata=about))
 
@@ -47,7 +46,7 @@ def stored_loss(path: str | Path) -> float:
 
     try:
         with safe_open(path, framework="pt") as file:
-            return float(file.metadata()["val_loss"])
+            return float(json.loads(file.metadata()["about"])["val_loss"])
     except Exception:      # no file, damaged, or of another program
         return math.inf
 
@@ -60,9 +59,9 @@ def load_weights(path: str | Path) -> GPTModel:
     require_file(path)
     try:
         with safe_open(path, framework="pt") as file:
-            about = file.metadata()
-        model = GPTModel(json.loads(about["config"]))
-        for name, first in json.loads(about.get("tied", "{}")).items():
+            about = json.loads(file.metadata()["about"])
+        model = GPTModel(about["config"])
+        for name, first in about["tied"].items():
             module, _, attribute = name.rpartition(".")
             setattr(model.get_submodule(module), attribute, model.get_parameter(first))
         load_model(model, path)

@@ -326,6 +326,10 @@ def test_the_best_weights_are_the_best_that_could_be_saved_and_stay_so_when_a_ru
     losses = iter([9.0] * 9)
     quiet(train_model, *training(), **paths | {"checkpoint_path": tmp_path / "new.pt"})
     assert stored_loss(paths["best_path"]) == 9.0          # another run's best is not this one's
+    files = [tmp_path / f"{n}.safetensors" for n in range(8)]
+    for file in files:
+        save_weights(file, parts[0], val_loss=7.0)
+    assert len({file.read_bytes() for file in files}) == 1 and stored_loss(tmp_path / "run.pt") == math.inf
 
 
 @pytest.mark.parametrize("option", ["checkpoint_path", "best_path"])
