@@ -569,8 +569,6 @@ check_weight_decay_for = spec(
         "half of the weight is left here, whatever your number is; take your share": lambda n, q, lr: 1 - 0.5 ** (1 / n),
         "the weight shrinks to 1/e; your share of it is asked": [lambda n, q, lr: 1 - math.exp(-1 / n), lambda n, q, lr: 1 / n],
         "the share that is lost stands where the one that is left belongs": lambda n, q, lr: 1 - (1 - q) ** (1 / n),
-        "your share is rounded (or it is another student's); take it as it is printed for your number":
-            lambda n, q, lr: 1 - round(q, 2) ** (1 / n),
         "`left` is in percent; divide it by 100": lambda n, q, lr: 1 - (100 * q) ** (1 / n),
         "the share is divided by steps; take its root of that order": lambda n, q, lr: 1 - q / n,
         "lr went into the exponent; only steps belongs there": lambda n, q, lr: 1 - q ** (1 / (n * lr)),

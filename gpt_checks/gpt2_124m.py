@@ -131,8 +131,6 @@ check_largest_batch = spec(
     }) | exchange("free", {
         "`reserved` is forgotten; it is taken from the memory, too": lambda memory, reserved: memory,
         "`reserved` is added to the memory; it is taken from it": operator.add,
-        "`reserved` is not the number that is printed for you: was it rounded?": [
-            lambda memory, reserved: memory - round(reserved), lambda memory, reserved: memory - int(reserved)],
     }) | exchange("unit", {
         "0 came back even where many windows fit: is all of it in bytes? A GB is 10**9 of them": 1,
         "a GB is 10**9 bytes here, and not 2**30": 2**30,
@@ -193,8 +191,6 @@ check_training_days = spec(
         "`percent` is forgotten: no program reaches all of what the machine can do": lambda speed, percent: speed,
         "a percent is a hundredth: divide by 100": [
             lambda speed, percent: speed * percent, lambda speed, percent: speed * percent / 1000],
-        "`percent` is not the number that is printed for you: was it rounded?":
-            lambda speed, percent: speed * round(percent, -1) / 100,
         "the speed was divided by the share; it is multiplied": lambda speed, percent: speed * 100 / percent,
         "that is the share which is lost; `percent` is what is reached": lambda speed, percent: speed * (100 - percent) / 100,
     }) | exchange("join", {

@@ -19,7 +19,7 @@ from gpt_checks.numbers import VALUES, numbers_of, sheets
 
 OTHER_ORDER = "the arguments are taken in another order than the check gives; keep the stub's first line"
 KEPT = "a default value in the first line is made once and kept from call to call; make a new list inside the function"
-ANOTHERS = "another student's numbers give this; take yours, as they are printed for your number"
+ANOTHERS = "another student's numbers give this, or yours rounded; take yours, as they are printed for your number"
 AT_ONCE = "it is as if two things were wrong: "
 FAILED = object()      # in place of a fact: the mistake cannot be computed for these inputs
 

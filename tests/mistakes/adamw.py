@@ -271,7 +271,7 @@ enter(check_weight_decay_for, {
     "1 // steps … use /": lambda n, lr: (1 - math.pow(LEFT, int(1 / n))) / lr,
     "half of the weight is left": lambda n, lr: (1 - 0.5 ** (1 / n)) / lr,
     "another student's numbers": lambda n, lr: (1 - (numbers_of("4.6", 8)["left"] / 100) ** (1 / n)) / lr,
-    "your share is rounded": lambda n, lr: (1 - round(LEFT, 2) ** (1 / n)) / lr,
+    "or yours rounded": lambda n, lr: (1 - round(LEFT, 2) ** (1 / n)) / lr,
     "is rounded": lambda n, lr: round((1 - LEFT ** (1 / n)) / lr, 3),
     "TypeError": lambda n, lr: (1 - LEFT ^ (1 / n)) / lr,
     "None … return": nothing,
