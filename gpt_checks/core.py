@@ -335,8 +335,9 @@ def unchanged(old, new):
 
 def parameter_names(function):
     """The names of a function's parameters, as its author wrote them."""
-    code = function.__code__ if isinstance(function, types.FunctionType) else None      # odd things have odd attributes
-    return [*code.co_varnames[: code.co_argcount]] if code else []
+    with contextlib.suppress(Exception):      # odd things have odd attributes
+        return [*function.__code__.co_varnames[: function.__code__.co_argcount]]
+    return []
 
 
 def kept_between_calls(function):

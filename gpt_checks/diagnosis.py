@@ -113,7 +113,7 @@ def an_update(answer: Callable, model: Model, x: torch.Tensor, y: torch.Tensor, 
     model.log.clear()
     got = answer(model, Descent(model), x, y, max_norm)
     still = torch.equal(model.weights(), before)
-    return Facts({"the loss": in_words(got), "the step": observe.story(model.log.letters(), [0], 1, 1, 1) if still else "a step",
+    return Facts({"the loss": in_words(got), "the step": observe.story(model.log.letters(), [0], 1, 1, 1, False) if still else "a step",
                   "the row of all weights, after the update,": model.weights(), "what the loss holds": graph_in(got)})
 
 
@@ -397,7 +397,7 @@ def masked_loss(logits, targets):
         {"losses.sum()": "losses.sum().detach()"},
     "backward() from this loss does not reach the logits: torch.tensor() makes a new tensor; return the loss itself":
         {"losses.sum()": "losses.sum().detach().requires_grad_()"},
-}, cases=scored, use=a_loss, rtol=1e-5,
+}, cases=scored, use=a_loss, beside=True, rtol=1e-5,
     scales=lambda logits, targets: {"the number of windows B": len(targets), "the window's length T": targets.shape[1]},
     doc="masked_loss(logits, targets): the mean cross-entropy of (B, T, V) logits over all targets but -100, one number.")
 
