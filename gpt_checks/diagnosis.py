@@ -113,7 +113,8 @@ def an_update(answer: Callable, model: Model, x: torch.Tensor, y: torch.Tensor, 
     model.log.clear()
     got = answer(model, Descent(model), x, y, max_norm)
     still = torch.equal(model.weights(), before)
-    return Facts({"the loss": in_words(got), "the step": observe.story(model.log.letters(), [0], 1, 1, 1, False) if still else "a step",
+    step = observe.story(model.log.letters(), [0], 1, 1, 1, moved=False) if still else "a step"
+    return Facts({"the loss": in_words(got), "the step": step,
                   "the row of all weights, after the update,": model.weights(), "what the loss holds": graph_in(got)})
 
 

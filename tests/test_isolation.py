@@ -30,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 SOLUTIONS = ROOT / "notebooks" / "solutions"
 for path in sorted((ROOT / "tests" / "mistakes").glob("[a-z]*.py")):
     cloudpickle.register_pickle_by_value(importlib.import_module(f"mistakes.{path.stem}"))      # as in a student's notebook
+cloudpickle.register_pickle_by_value(importlib.import_module("mistakes"))
 CHECKS = {check.number: check for check in named.checks().values()}
 needs_walls = pytest.mark.skipif(not sandbox.walls()[0], reason=f"nothing is isolated here: {sandbox.walls()[1]}")
 
@@ -354,5 +355,6 @@ def test_the_judge_says_what_the_check_says(number):
     check = CHECKS[number]
     with judge.Notebook() as notebook:
         for answer in [*RIGHT[check][:2], *(entry.answer for entry in WRONG[check][:5])]:
+            notebook.run("answer = None")      # else one that could not be read would leave the one before it there
             notebook.run(in_a_cell("answer", answer))
             assert words(notebook.verdict(check, "answer", seed=1)) == words(check.verdict(answer, seed=1))
