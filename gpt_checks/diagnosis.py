@@ -79,7 +79,8 @@ def repair(number: str, title: str, section: str, source: str, bugs: Mapping[str
     """The check of an exercise whose right answer is a program, and whose mistakes are its bugs, and more; how: as in `spec`."""
     PROGRAMS[number] = program = Program(number, source, bugs)
     mistakes = {words: [{old: new} for new in news] for words, (old, *news) in bugs.items()}
-    return spec(number, title, see=("09", section), right=program, mistakes=mistakes | (more or {}), **how)
+    return spec(number, title, see=("09", section), right=program, mistakes=mistakes | (more or {}), patients=True,
+                **how)
 
 
 def faults(number: str, student: int) -> tuple[str, str]:

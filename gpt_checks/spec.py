@@ -47,6 +47,7 @@ class Spec:
     atol: float = 1e-6                   # and how far besides
     hint: str = ""                       # where to look when the shapes of two tensors do not fit
     names: Sequence[str] = ()            # of the stub's parameters
+    patients: bool = False               # whether students are given programs that have two mistakes
     beside: bool = False                 # whether `use` runs in the answer's process when that is another; then it gives Facts
 
     def facts(self, answer: Callable, args: tuple) -> Facts:
@@ -181,7 +182,7 @@ class Run:
             for some in chain(zip(range(len(self.known))), self.pairs(places, earlier)) if wrong else ():
                 if self.agrees(places, some) and self.may_tell(some, wrong, earlier):
                     words = self.with_case("; and ".join(self.known[j][0] for j in some), wrong)
-                    if len(some) == 1 or self.apart(*some):
+                    if len(some) == 1 or self.spec.patients or self.apart(*some):
                         return words
                     found.append(words)
                     if len(found) > 1:
