@@ -37,7 +37,7 @@ def processes(device: torch.device | str = "cpu", timeout: float = 60) -> Iterat
     to wait for another process before giving up; give more where the first one needs longer than that to save.
     """
     device = torch.device(device)
-    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
+    if not launched():
         yield device
         return
     if device.type == "cuda":
@@ -53,6 +53,11 @@ def processes(device: torch.device | str = "cpu", timeout: float = 60) -> Iterat
             print(f"Process {rank()} stopped: {type(error).__name__}: {words}", file=sys.stderr)
             raise
     dist.destroy_process_group()
+
+
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
 
 
 def together() -> bool:
@@ -94,13 +99,18 @@ def wrap(model: nn.Module, engine: str = "ddp") -> nn.Module:
     return model
 
 
+def require_shares(accumulate: int, processes: int) -> None:
+    """ValueError when so many processes could not share the micro-batches of an update evenly."""
+    if accumulate % processes:
+        raise ValueError(f"got accumulate={accumulate} for {processes} processes, need a multiple of {processes}: it counts the "
+                         "micro-batches of all processes")
+
+
 def require_processes(model: nn.Module, loader: Any, accumulate: int, preflight: bool) -> None:
     """ValueError when several processes could not train this model together, or could not share these batches."""
     if size() > 1 and not (sharded(model) or data_parallel(model)):
         raise ValueError(f"got a model that each of {size()} processes would train for itself: wrap it first, wrap(model, 'ddp')")
-    if accumulate % size():
-        raise ValueError(f"got accumulate={accumulate} for {size()} processes, need a multiple of {size()}: it counts the "
-                         "micro-batches of all processes")
+    require_shares(accumulate, size())
     if together() and getattr(loader, "batch_sampler", None) is None:
         raise ValueError(f"got a {type(loader).__name__} without a batch_sampler, so its batches cannot be shared out: make it a "
                          "DataLoader with a batch_size")

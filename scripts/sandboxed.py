@@ -86,8 +86,7 @@ class Notebook:
         if name not in self.shell.user_ns:
             return None
         answer = core.Answer(self.shell.user_ns[name])
-        code = getattr(answer.function, "__code__", None)
-        return [str(answer.name), *(code.co_varnames[:code.co_argcount] if code else ())]
+        return [str(answer.name), *core.parameter_names(answer.function)]
 
     def value(self, name):
         """[a value], or None when there is no such name."""

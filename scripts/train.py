@@ -34,7 +34,7 @@ from gpt_helpers.exchange import from_first
 from gpt_helpers.files import locked, save_or_say, write_atomically, write_table, write_text
 from gpt_helpers.loss import calc_token_losses
 from gpt_helpers.model import GPT_CONFIG_124M, GPT_CONFIG_TINY, GPTModel
-from gpt_helpers.parallel import processes, size, wrap
+from gpt_helpers.parallel import launched, processes, require_shares, size, wrap
 from gpt_helpers.plot import plot_losses
 from gpt_helpers.progress import Callback, Progress
 from gpt_helpers.shards import ABOUT, TOKENS, encode_texts, open_tokens
@@ -55,7 +55,7 @@ CONFIGS = {
     "774M": (GPT_CONFIG_124M | {"emb_dim": 1280, "n_heads": 20, "n_layers": 36}, 2.5e-4),
     "1558M": (GPT_CONFIG_124M | {"emb_dim": 1600, "n_heads": 25, "n_layers": 48}, 2e-4),
 }
-TOGETHER = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()      # whether torchrun started this process
+TOGETHER = launched()
 FIRST = not TOGETHER or os.environ["RANK"] == "0"
 RUN = ("settings.json", "curve.png", "curve.csv", "best.safetensors", "checkpoint.pt")      # a run's files, beside its tokens
 
@@ -238,10 +238,8 @@ def resolved(settings: dict, device: torch.device) -> dict:
         raise ValueError(f"got train={settings['train']:g} and val={settings['val']:g}, need something left for each part")
     if (warmup := settings["warmup"] or 0) and warmup >= settings["max_steps"]:
         raise ValueError(f"got warmup={warmup}, need fewer updates than the {settings['max_steps']:,} of the training")
-    number = int(os.environ["WORLD_SIZE"]) if TOGETHER else 1
-    if settings["accumulate"] and settings["accumulate"] % number:
-        raise ValueError(f"got accumulate={settings['accumulate']} for {number} processes, need a multiple of {number}: it "
-                         "counts the batches of all processes")
+    if settings["accumulate"] and TOGETHER:
+        require_shares(settings["accumulate"], int(os.environ["WORLD_SIZE"]))
     if (settings["min_lr"] or 0) > lr:
         raise ValueError(f"got min_lr={settings['min_lr']:g} above lr={lr:g}: the cosine goes down")
     cfg = configuration(settings | {"config": config}, get_tokenizer().n_vocab)
