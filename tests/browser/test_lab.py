@@ -52,11 +52,11 @@ def test_the_answer_to_a_prediction_shows_once_it_is_clicked_or_run(page, lab):
         fold.wait_for()
         assert "red ink, guess by guess, in feet" in told.inner_text() and not re.search(r"\d", told.inner_text())
         fold.click()
-        told.filter(has_text="'-10'").wait_for()
+        told.filter(has_text="'-10.5'").wait_for()
     with Opened(page, lab, "notebooks/00_start_here.ipynb") as opened:
         opened.run_all()
         opened.wait_until_run()
-        assert "'-10'" in opened.cell("whole-turn").locator(".jp-Cell-outputWrapper").inner_text()
+        assert "'-10.5'" in opened.cell("whole-turn").locator(".jp-Cell-outputWrapper").inner_text()
 
 
 def test_lesson_06_is_a_pleasure_to_watch_and_gives_the_same_numbers_again(page, lab):

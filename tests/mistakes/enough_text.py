@@ -344,7 +344,7 @@ wrong(check_promise, "the loss is")(promised(degree=2))
 wrong(check_promise, "hardly anything is left above the floor")(lambda compute, losses, floor, more: floor)
 wrong(check_promise, "or cancels out")(promised(above=np.divide, end=lambda y, floor: y * floor))
 wrong(check_promise, "the floor was subtracted at the end")(promised(above=lambda x, floor: x, end=lambda y, floor: y - floor))
-wrong(check_promise, "rounded")(promised(end=lambda y, floor: np.round(y + floor, 2)))
+wrong(check_promise, "is rounded")(promised(end=lambda y, floor: np.round(y + floor, 2)))
 
 
 # 8.7 the longest quotation

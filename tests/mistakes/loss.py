@@ -28,7 +28,7 @@ right(check_perplexity)(lambda loss: np.exp2(loss / math.log(2)))
 
 wrong(check_perplexity, "None", "return")(lambda loss: print(end=f"{math.exp(loss)}"[:0]))
 wrong(check_perplexity, "whatever it is given")(lambda loss: 50257.0)
-wrong(check_perplexity, "rounded")(lambda loss: round(math.exp(loss), 2))
+wrong(check_perplexity, "perplexity is rounded")(lambda loss: round(math.exp(loss), 2))
 wrong(check_perplexity, "str")(lambda loss: f"{math.exp(loss)}")
 wrong(check_perplexity, "stopped with", "AttributeError")(lambda loss: loss.exp())
 
