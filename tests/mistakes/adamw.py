@@ -208,6 +208,7 @@ enter(check_decay_groups, {
     "compare tensors number by number": groups_with_in,
     "embeddings": groups_without_tables,
     "two layers share": lambda model, d: groups_by_layers(model, d, list),
+    "layers inside it": lambda model, d: sort([p for layer in model.modules() for p in layer.parameters()], d),
     "0 dimensions": lambda model, d: sort([p for p in model.parameters() if p.ndim], d),
     "both groups": lambda model, d: groups(sort(model.parameters(), d)[0]["params"], list(model.parameters()), d),
     "pairs … name": lambda model, d: groups(list(model.named_parameters()), [], d),
