@@ -122,6 +122,8 @@ wrong(check_snapshot, "where the random numbers began")(a_snapshot(random=torch.
 wrong(check_snapshot, "the dict is 'one with the keys epoch, model, optimizer, random, step'")(a_snapshot(epoch=2))
 wrong(check_snapshot, "the step is None")(a_snapshot(step=None))
 wrong(check_snapshot, "what is kept of the random state, is")(a_snapshot(random=lambda: random.getstate()))
+wrong(check_snapshot, "without the settings")(
+    lambda model, optimizer, step: a_snapshot()(model, optimizer, step) | {"optimizer": copy.deepcopy(dict(optimizer.state))})
 wrong(check_snapshot, "the training's weights were changed")(
     lambda model, *more: (a_snapshot()(model, *more), torch.nn.init.zeros_(model.weight))[0])
 wrong(check_snapshot, "the dict is 'a tuple'")(lambda *args: tuple(a_snapshot()(*args).values()))
@@ -165,6 +167,12 @@ def batches_left_of_the_first_order(n_batches, steps, seed):
 def batches_left_by_the_global_seed(n_batches, steps, seed):
     torch.manual_seed(seed + steps // n_batches)
     return [*torch.randperm(n_batches)][steps % n_batches:]
+
+
+@wrong(check_batches_left, "was not given the generator")
+def batches_left_without_the_generator(n_batches, steps, seed):
+    g = torch.Generator().manual_seed(seed + steps // n_batches)  # noqa: F841
+    return torch.randperm(n_batches).tolist()[steps % n_batches:]
 
 
 @wrong(check_batches_left, "the list of batches")
