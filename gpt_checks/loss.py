@@ -222,6 +222,8 @@ COMBINED = {       # what is wrong in words: (means, numbers of windows, T) -> t
         lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) * t,
     "the weighted sum is divided by the number of batches; divide by the number of tokens":
         lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) * t / len(sizes),
+    "the weights are numbers of rows, but the sum is divided by the number of batches; divide by the number of rows":
+        lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) / len(sizes),
     "the weights are numbers of rows, but the sum is divided by the number of tokens": lambda m, s, t: by_tokens(m, s, t) / t,
     "the weights are numbers of tokens, but the sum is divided by the number of rows": lambda m, s, t: by_tokens(m, s, t) * t,
     "the sum of means is divided by the number of tokens; weigh each mean by its tokens first":
