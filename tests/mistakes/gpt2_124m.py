@@ -207,6 +207,15 @@ def turning_point_by_tensors(train_losses, val_losses, tokens_seen):
     return tokens_seen[i], val[i] - train_losses[i]
 
 
+@wrong(check_turning_point, "first evaluation was left out")
+def turning_point_from_the_second_on(train_losses, val_losses, tokens_seen):
+    best = 1
+    for i in range(1, len(val_losses)):
+        if val_losses[i] < val_losses[best]:
+            best = i
+    return tokens_seen[best], val_losses[best] - train_losses[best]
+
+
 wrong(check_turning_point, "the lowest training loss was looked for")(
     lambda t, v, n: (n[t.index(min(t))], v[t.index(min(t))] - min(t)))
 wrong(check_turning_point, "the last of several")(
