@@ -51,6 +51,9 @@ def a_share(first=1, last=0, long=0, after=0.0, guard=True):
     return share
 
 
+wrong(check_share, "the decay begins an update late")(lambda step, warm_up, decay, steps: (
+    (step + 1) / warm_up if step < warm_up else (max(steps - step, 0) / decay if decay else 0.0)
+    if step > steps - decay + 1 or step >= steps else 1.0))
 wrong(check_share, "the first update gets a share of 0")(a_share(first=0))
 wrong(check_share, "the last update gets 0")(a_share(last=1))
 wrong(check_share, "one update too long")(a_share(long=1))
@@ -245,6 +248,8 @@ def my_windows_dealt_like_cards(windows, rank, processes):
 
 
 right(check_my_windows)(lambda windows, rank, processes: torch.arange(windows // processes) * processes + rank)
+wrong(check_my_windows, "rounded to the nearest one")(
+    lambda windows, rank, processes: [rank + processes * i for i in range(round(windows / processes))])
 wrong(check_my_windows, "a window more than others")(lambda windows, rank, processes: [
     i for i in range(windows) if i % processes == rank])
 wrong(check_my_windows, "the list of windows has")(lambda windows, rank, processes: list(
