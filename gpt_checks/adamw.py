@@ -156,6 +156,7 @@ check_corrected = spec(
     mistakes=exchange("share", WRONG_SHARES | {
         "beta has the power step - 1, but for the first step; beta ** step holds for the first step, too":
             [lambda b, t: 1 - b ** (t - 1) if t > 1 else 1, lambda b, t: 1 - b ** max(t - 1, 1)],
+        "1 - beta is multiplied by step; what fills up is 1 - beta ** step": lambda b, t: (1 - b) * t,
         "the average came back as it was: divide it by the share that is filled so far": lambda b, t: 1,
         "the correction is applied twice": lambda b, t: (1 - b**t) ** 2,
         "beta is multiplied by step; it is raised to its power, since every step shrinks what is older": lambda b, t: 1 - b * t,

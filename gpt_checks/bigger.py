@@ -542,6 +542,8 @@ check_held_and_sent = spec(
         'with "fsdp" each process holds only its part: one N-th of the state': lambda s, n: s,
         'with "fsdp" the state is divided by N once; here something stays whole': [
             lambda s, n: s / 4 + 3 * s / 4 / n, lambda s, n: s / 2 + s / 2 / n, lambda s, n: 3 * s / 4 + s / 4 / n],
+        'with "fsdp" the weights of others are there only in passing; what is held is one N-th of the state':
+            lambda s, n: s / n + s / 4,
     }) | exchange("ddp_held", {
         'with "ddp" each process holds all of the state': lambda s, n: s / n,
         'with "ddp" each process holds the state once; that is what all of them hold together': lambda s, n: s * n,

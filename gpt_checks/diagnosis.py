@@ -238,6 +238,9 @@ def batches(ids, context_length, batch_size, padding):
 }, {
     "the last input of each window has no target: a window takes context_length + 1 tokens": {
         "length + 1]": "length]", "F.pad(inputs, missing": "F.pad(window, (0, context_length - len(window))"},
+    "the last batch was filled up with windows of padding; it may have fewer windows": {
+        "    for first": "    while len(windows) % batch_size:\n        windows.append((torch.full((context_length,), padding), "
+        "torch.full((context_length,), -100)))\n    for first"},
     "the text's last token came in as an input; it is a target only, since nothing follows it": {
         "F.pad(inputs, missing": "F.pad(window[:context_length], (0, max(context_length - len(window), 0))"},
     "a token of the text that happens to be `padding` lost its target; -100 stands only behind the end of the text": {

@@ -57,6 +57,8 @@ check_count_parameters = spec(
         "qkv_bias is not asked: where it is True, queries, keys and values have C biases each": lambda c, on, h: 0,
         "queries, keys and values have biases only where qkv_bias is True": lambda c, on, h: 3 * c,
         "queries, keys and values have C biases each, 3·C and not C": lambda c, on, h: c * on,
+        "queries, keys and values have C biases each, 3·C, whatever the number of heads":
+            [lambda c, on, h: h * c * on, lambda c, on, h: 3 * c * on // h],
         "qkv_bias is read the wrong way round": lambda c, on, h: 3 * c * (not on),
     }) | {
         "each head was given matrices of C by C, and biases; the heads share them": [

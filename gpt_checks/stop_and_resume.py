@@ -365,6 +365,8 @@ check_batches_left = spec(
         "only what is left was shuffled; shuffle the whole epoch, and leave out the places that are done": [
             lambda n, done, seed: order_of(n - done, seed), lambda n, done, seed: [done + i for i in order_of(n - done, seed)]],
     }) | exchange("place", {
+        "the epoch is rounded up; one that has begun, with steps // n_batches before it, has that number":
+            lambda steps, n: (-(-steps // n), steps % n),
         "at the end of an epoch nothing is left, and the next one begins: divmod(steps, n_batches) says (epoch, 0) there":
             before_the_end,
         "steps // n_batches and steps % n_batches are exchanged": lambda steps, n: divmod(steps, n)[::-1],
@@ -541,6 +543,8 @@ check_diverged = spec(
         "the patience is not used: one loss above ln V ends it": lambda bad, k: bad >= 1,
     }) | exchange("end", {
         "that is where the row begins; the index at which it is `patience` long is asked": lambda i, bad, _: i - bad + 1,
+        "that is the last loss before the row; the index at which the row is `patience` long is asked":
+            lambda i, bad, losses: i - bad if math.isfinite(losses[i]) else i,
         "the index is counted from 1; it counts from 0": lambda i, bad, _: i + 1,
         "the loss itself came back; its index is asked": lambda i, bad, losses: losses[i],
         "the index is asked, not only whether there is one": lambda i, bad, _: True,
