@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from gpt_helpers.linear import Linear
 from gpt_helpers.validate import require_config, require_ids
@@ -112,11 +113,11 @@ class FeedForward(nn.Module):
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside `torch.compile`, DataParallel and DistributedDataParallel, however they are nested."""
+    """The model inside `torch.compile`, DataParallel, DistributedDataParallel and AveragedModel, however they are nested."""
     while True:
         if "_orig_mod" in model._modules:                       # torch.compile's wrapper
             model = model._orig_mod
-        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel):
             model = model.module
         else:
             return model

@@ -1,5 +1,6 @@
 """Argument checks. Each raises an error in one line: what was given, what was needed and what to do."""
 import difflib
+import inspect
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,7 +57,9 @@ def require_ids(ids: torch.Tensor, cfg: Mapping, past: int = 0) -> None:
     if past + ids.shape[1] > cfg["context_length"]:
         raise ValueError(f"got {past + ids.shape[1]:,} tokens, the model takes at most context_length {cfg['context_length']:,}: "
                          "shorten the input or build the model with a longer context_length")
-    if not ids.is_meta and not 0 <= ids.min() <= ids.max() < cfg["vocab_size"]:
+    if torch.compiler.is_compiling() or ids.is_meta:      # no numbers to look at
+        return
+    if not 0 <= ids.min() <= ids.max() < cfg["vocab_size"]:
         raise ValueError(f"got token ids from {ids.min()} to {ids.max()}, the vocabulary of this model has 0 to "
                          f"{cfg['vocab_size'] - 1}: use the tokenizer that the model was built for")
 
@@ -215,6 +218,8 @@ def require_trainable(model: nn.Module, optimizer: torch.optim.Optimizer) -> Non
     if not torch.is_grad_enabled():
         raise ValueError("gradients are switched off, so no weight would change: train outside of torch.no_grad(), "
                          "or call torch.set_grad_enabled(True) first")
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError("got LBFGS, whose step needs a function that computes the loss: use one that needs nothing")
     weights = {id(p): p.requires_grad for p in model.parameters()}
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     if held.isdisjoint(weights):      # made for another model, or before this one
@@ -257,6 +262,13 @@ def require_prompt(text: str, ids: torch.Tensor, tokenizer: Any, model: nn.Modul
     """ValueError when a text cannot start a sample: no token, or tokens that the model or the tokenizer does not know."""
     if not isinstance(getattr(model, "cfg", None), Mapping):
         raise ValueError(f"got a model of type {type(model).__name__} without a configuration, need a GPTModel")
+    takes = inspect.signature(model.forward).parameters.values()
+    lacking = [name for name in ("pos_emb", "new_kv_cache") if not hasattr(model, name)]
+    lacking += [f"forward(…, {name})" for name in ("last_only", "kv_cache")
+                if not any(taken.name == name or taken.kind == taken.VAR_KEYWORD for taken in takes)]
+    if lacking:
+        raise ValueError(f"got a model of type {type(model).__name__} without {' and '.join(lacking)}, which writing samples "
+                         "needs: take them over from GPTModel")
     if ids.shape[1] == 0:
         raise ValueError(f"got start_context={text!r}, need at least one token to start a sample with")
     require_ids(ids[:, -model.cfg["context_length"]:], model.cfg)
