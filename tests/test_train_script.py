@@ -184,6 +184,31 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits_with_its_own_settings(fo
     assert everything("stopped/checkpoint.pt")["model"] != everything("whole/checkpoint.pt")["model"]
 
 
+def test_an_update_keeps_its_size_where_another_number_of_processes_can_share_it(folder, capsys, monkeypatch):
+    def goes_on(processes, *settings):
+        """Updates go on in one process that takes itself for so many, and so the batches of all."""
+        monkeypatch.setattr(script, "TOGETHER", processes > 1)
+        monkeypatch.setenv("WORLD_SIZE", str(processes))
+        found = script.all_settings(script.parse(["--text", "my.txt", *settings]))
+        return found["accumulate"], capsys.readouterr().out
+
+    run(capsys, "--text", "my.txt", *SMALL, "accumulate=2", "max_steps=1")
+    for processes in (1, 2):
+        assert goes_on(processes) == (2, "")
+    assert goes_on(4) == (None, "An update was 2 batches, and is now 4: one for each process\n")
+    assert goes_on(4, "accumulate=8") == (8, "")
+    run(capsys, "--text", "my.txt", *SMALL, "--restart", "max_steps=1")
+    assert json.loads(Path("runs/my/settings.json").read_text())["accumulate"] == 1
+
+
+def test_a_run_that_goes_on_with_another_seed_is_refused_for_it_would_not_be_heard(folder, capsys):
+    run(capsys, "--text", "my.txt", *SMALL, "max_steps=1")
+    status, _, err = run(capsys, "--text", "my.txt", "seed=5")
+    assert status == 2 and "got seed=5 for a run that began with seed=123: leave it out, or begin anew with --restart" in err
+    assert run(capsys, "--text", "my.txt", "seed=123", "max_steps=2")[0] == 0
+    assert run(capsys, "--text", "my.txt", *SMALL, "seed=5", "max_steps=1", "--restart")[0] == 0
+
+
 def press(when):
     """A callback that presses Ctrl-C, or sends another signal, at a step; at -1 in the evaluation before the first."""
     step, number = when
