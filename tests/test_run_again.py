@@ -11,7 +11,7 @@ LESSONS = ["01_split", "02_loss", "03_backprop", "04_adamw", "06_stop_and_resume
 
 
 def run_again(cells):
-    """Run cells once each; then each alone after all others; then each twice in a row. What each showed, and live tensors."""
+    """Run cells once each; then each alone after all others; then all again. What each showed, and live tensors."""
     torch.set_num_threads(1)
     namespace, shown, alone, again = {"__name__": "__main__"}, {}, {}, {}
     for cell, source in cells:
@@ -19,11 +19,10 @@ def run_again(cells):
     alive = live_tensors()
     for cell, source in cells:
         end = dict(namespace)
-        alone[cell] = run_cell(source, end)
+        alone[cell] = run_cell(source, end)      # draws other random numbers where the cell has no seed of its own
         end.clear()
     for cell, source in cells:
         again[cell] = run_cell(source, namespace)
-        run_cell(source, namespace)          # draws other random numbers where the cell has no seed of its own
     return shown, alone, again, alive, live_tensors()
 
 
