@@ -216,8 +216,8 @@ def require_config(cfg: Mapping, keys: Iterable[str]) -> None:
 def require_trainable(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """ValueError when no step could change a weight: gradients off, all weights frozen, or another model's optimizer."""
     if not torch.is_grad_enabled():
-        raise ValueError("gradients are switched off, so no weight would change: train outside of torch.no_grad(), "
-                         "or call torch.set_grad_enabled(True) first")
+        raise ValueError("gradients are switched off, so no weight would change: train outside of torch.no_grad() and "
+                         "torch.inference_mode(), or call torch.set_grad_enabled(True) first")
     if isinstance(optimizer, torch.optim.LBFGS):
         raise ValueError("got LBFGS, whose step needs a function that computes the loss: use one that needs nothing")
     weights = {id(p): p.requires_grad for p in model.parameters()}
