@@ -130,12 +130,12 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
     callbacks: objects like `progress.Callback`. Returns the History, also when the stop button, or a nan or infinite loss,
     ends training. Raises ValueError, OSError and FileExistsError before the first update, and as `load_checkpoint` does.
     """
+    require_trainable(model, optimizer)
     require_batches(train_loader)
     require_batches(val_loader, eval_iter)
     require_positive(num_epochs=num_epochs, eval_freq=eval_freq, accumulate=accumulate)
     require_processes(model, train_loader, accumulate, preflight)
     require_device(device)
-    require_trainable(model, optimizer)
     steps = math.ceil(len(train_loader) / accumulate) * num_epochs
     require_extras(optimizer, scheduler, steps, max_grad_norm, max_steps, max_tokens)
     require_prompt(start_context, text_to_token_ids(start_context, tokenizer), tokenizer, unwrap(model))

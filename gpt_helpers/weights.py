@@ -12,7 +12,7 @@ from gpt_helpers.files import write_atomically
 from gpt_helpers.model import GPTModel, plain_state
 from gpt_helpers.parallel import rank
 from gpt_helpers.sharding import gathered
-from gpt_helpers.validate import require_file, require_finite_weights
+from gpt_helpers.validate import require_file, require_finite_weights, require_model
 
 PUBLISHED = {"tok_emb": "wte", "pos_emb": "wpe", "trf_blocks": "h", "norm1": "ln_1", "att": "attn", "qkv": "c_attn",
              "out_proj": "c_proj", "norm2": "ln_2", "ff": "mlp", "fc_in": "c_fc", "fc_out": "c_proj", "final_norm": "ln_f"}
@@ -28,6 +28,7 @@ def save_weights(path: str | Path, model: nn.Module, *, val_loss: float | None =
     """
     from safetensors.torch import save_file
 
+    require_model(model)
     model = gathered(model)
     if rank() > 0:
         return
