@@ -11,7 +11,7 @@ from matplotlib.offsetbox import AnnotationBbox, TextArea, VPacker
 from matplotlib.patches import FancyArrowPatch, Patch
 
 from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
-from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes, show_table
+from gpt_helpers.plot import PALETTE, DescribedFigure, new_axes, show_table
 
 VALUE, GRADIENT = PALETTE["train"], PALETTE["val"]
 Place = tuple[float, float]
@@ -122,7 +122,7 @@ def plot_pulls(tokens: list[str], models: Mapping[str, Iterable[float]]) -> Desc
         axes.set_xticks(range(len(tokens)), names, rotation=60, ha="right", parse_math=False)
         axes.set_title(title if i == 1 else "")
         axes.spines[["top", "right", "bottom"]].set_visible(False)
-        label_lines(axes, [(-0.5, name, GRADIENT)])
+        axes.annotate(name, (1, 0.5), (6, 0), xycoords="axes fraction", textcoords="offset points", color=GRADIENT, va="center")
         weak = ", ".join(f"“{token.strip()}” {pull:.2f}" for pull, token in sorted(zip(pulls, tokens, strict=True))[-3:][::-1])
         words.append(f"{name}, weakest at {weak}" if max(pulls) > -0.995 else f"{name}, −1.00 at every token")
     return DescribedFigure(figure, title, f"A bar for each token.\n{'; '.join(words)}.".replace("-", "−"))

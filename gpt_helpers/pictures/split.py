@@ -70,12 +70,12 @@ def plot_leak(windows: TokenWindows, cut: int) -> DescribedFigure:
 def plot_winner(val_losses: Mapping[int, float], test_losses: Mapping[int, float]) -> DescribedFigure:
     """The loss of the best of many recipes that are equally good: {recipes tried: its loss in nats}, in validation and test."""
     figure, axes = new_axes("The best of many", "recipes tried", "loss of the winner", height=3.4)
-    axes.plot(val_losses.keys(), val_losses.values(), color=PALETTE["val"], marker="s")
-    axes.plot(test_losses.keys(), test_losses.values(), color=PALETTE["test"], marker="o")
+    axes.plot(val_losses.keys(), val_losses.values(), color=PALETTE["val"], marker="s", label="validation")
+    axes.plot(test_losses.keys(), test_losses.values(), color=PALETTE["test"], marker="o", label="test")
     losses = [*val_losses.values(), *test_losses.values()]
     axes.set_ylim(math.floor(10 * min(losses)) / 10, math.ceil(10 * max(losses)) / 10)
     first, last = min(val_losses), max(val_losses)
-    label_lines(axes, [(val_losses[last], "validation", PALETTE["val"]), (test_losses[last], "test", PALETTE["test"])])
+    label_lines(axes)
     return DescribedFigure(
         figure, "Loss of the winner against the number of recipes tried",
         "All recipes have the same true loss. The winner's validation loss falls, the more recipes are tried; its test loss does "
