@@ -30,14 +30,7 @@ from gpt_helpers.instruments.given import (
     unchanged,
 )
 from gpt_helpers.instruments.loop import evaluation_is_quiet, own_steps_learn, rate_is_kept, sets_train_mode, step_is_classic
-from gpt_helpers.instruments.model import (
-    first_loss,
-    parameters_are_sound,
-    past_is_safe,
-    places_are_counted,
-    same_twice,
-    takes,
-)
+from gpt_helpers.instruments.model import first_loss, parameters_are_sound, past_is_safe, places_are_counted, same_twice, takes
 from gpt_helpers.instruments.optimizer import (
     gradients_reach,
     holds_the_model,
@@ -73,8 +66,7 @@ class Report(dict):
 
     def note(self, test: str, finding: Finding) -> None:
         """Keep a finding, if there is none for this test that is as bad."""
-        if test not in self or finding.rank < self[test].rank:
-            self[test] = finding
+        self[test] = min(self.get(test, finding), finding, key=lambda each: [False, None, True].index(each.sound))
 
     def __repr__(self) -> str:
         marks = {True: "✔", False: "✘", None: "·"}
