@@ -2,7 +2,6 @@
 import contextlib
 import csv
 import io
-import math
 import random
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,6 @@ from gpt_helpers import broken
 from gpt_helpers.data import create_dataloader, split_tokens
 from gpt_helpers.diagnose import preflight
 from gpt_helpers.healthy import LOG, STEPS, Training
-from gpt_helpers.instruments.curve import losses_by_position, read_loss
 from gpt_helpers.instruments.data import order_is_mixed, targets_follow
 from gpt_helpers.instruments.finding import mean_loss
 from gpt_helpers.instruments.given import unchanged
@@ -261,22 +259,6 @@ def test_writing_costs_what_the_curve_says_unless_the_future_is_seen():
     assert writing_loss(healthy, batch) == pytest.approx(mean_loss(healthy, batch).item(), abs=1e-4)
     assert abs(writing_loss(peeping, batch) - mean_loss(peeping, batch).item()) > 1e-3
     assert past_is_safe(healthy, batch[0]).sound and not past_is_safe(peeping, batch[0]).sound
-
-
-def test_the_losses_by_position_average_to_the_loss():
-    training = Training()
-    inputs, targets = next(iter(training.val_loader))
-    losses, counts = losses_by_position(training.model.eval(), (inputs, targets)), (targets != -100).sum(0)
-    mean = (losses.nan_to_num() * counts).sum().item() / counts.sum().item()
-    assert mean == pytest.approx(mean_loss(training.model, (inputs, targets)).item(), abs=1e-4)
-
-
-@pytest.mark.parametrize(("loss", "words"), [(math.nan, "diverged"), (5.0, "worse than knowing nothing"),
-                                             (0.1, "below the floor"), (3.3, "no better than token counts"),
-                                             (0.5, "better than token counts")])
-def test_a_loss_is_read_against_what_counting_and_knowing_achieve(loss, words):
-    finding = read_loss(loss, vocab_size=81, unigram=3.3, floor=0.36)
-    assert words in finding.words and finding.sound == (loss == 0.5)
 
 
 def test_a_trial_leaves_no_trace():
