@@ -60,7 +60,7 @@ def targets_follow(batches: Sequence[Batch]) -> Finding:
 
 def order_is_mixed(first: Sequence[Batch], again: Sequence[Batch]) -> Finding:
     """Does training come in another order in the next epoch? first, again: the first batches of two epochs."""
-    same = all(x.shape == y.shape and torch.equal(x, y) for (x, _), (y, _) in zip(first, again, strict=False))
+    same = all(torch.equal(x, y) for (x, _), (y, _) in zip(first, again, strict=False))
     if all(len(x) > 1 and torch.equal(x, x[:1].expand_as(x)) for x, _ in first):
         return Finding(False, "all windows of a batch are the same window")
     if len(first) == 1 and len(again) == 1:

@@ -1,7 +1,7 @@
 """Pictures and tables of lesson 04: the race, the valley, and how far weights have moved."""
 import math
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -25,16 +25,12 @@ def show_race(stored: Mapping[str, Sequence[Mapping[str, Any]]], columns: Iterab
 
     here: {rule: training losses of the tokens in this notebook's own run, (n,)}; their mean is one more column.
     """
-    columns = list(columns)
-    head = ["", "learning rate", *columns, *(["train, above"] if here else [])]
-    rows = []
+    columns, rows = list(columns), []
     for rule, runs in stored.items():
         numbers = [[run[name] for run in runs] for name in columns]
-        cells = [rule, f"{runs[0]['rate']:g}"]
-        cells += [f"{statistics.mean(losses):.2f} ± {statistics.stdev(losses):.2f}" for losses in numbers]
-        cells += [f"{here[rule].mean():.2f}"] if here else []
-        rows.append(cells)
-    show_table(head, rows)
+        rows.append([rule, f"{runs[0]['rate']:g}", *(f"{mean(losses):.2f} ± {stdev(losses):.2f}" for losses in numbers),
+                     *([f"{here[rule].mean():.2f}"] if here else [])])
+    show_table(["", "learning rate", *columns, *(["train, above"] if here else [])], rows)
 
 
 def plot_frequencies(here: Mapping[str, Mapping[str, float]],
