@@ -132,8 +132,7 @@ def plot_losses(history: History, *, tokens_per_epoch: float | None = None, base
     for name, loss in (floor or {}).items():
         axes.axhline(loss, color=PALETTE["floor"], linewidth=1.2, label=name)
         axes.axhspan(0, loss, facecolor="none", edgecolor=PALETTE["baseline"], alpha=0.35, hatch="///", linewidth=0)
-    axes.set_xlim(left=0)
-    axes.set_ylim(0, top)
+    axes.set(xlim=(0, None), ylim=(0, top))
     if history.tokens_seen[-1] >= 1e6:
         axes.xaxis.get_major_locator().set_params(nbins=5)      # long numbers need room
     axes.xaxis.set_major_formatter("{x:,.0f}")

@@ -83,8 +83,7 @@ def plot_text_sizes(runs: Mapping[int, Sequence[Mapping[str, float]]], floor: fl
         axes.plot(mean[key].keys(), mean[key].values(), style, color=PALETTE[colour], label=name)
         axes.plot([run["tokens"] for run in every], [run[key] for run in every], ".", color=PALETTE[colour], markersize=4)
     axes.axhline(floor, color=PALETTE["floor"], label="floor")
-    axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
+    axes.set(xscale="log", ylim=(0, None))
     label_lines(axes)
     words = ", ".join(f"{mean['last'][size]:.2f} and {mean['table'][size]:.2f} with {size:,} tokens" for size in runs)
     return DescribedFigure(figure, "Loss against the size of the text",
@@ -102,8 +101,7 @@ def plot_widths(compute: Mapping[int, float], above: Mapping[int, Sequence[float
         axes.plot([compute[width]] * len(losses), losses, "o", color=PALETTE["val"], markersize=4)
         axes.annotate(f"{width}", (compute[width], losses[-1]), xytext=(0, 6), textcoords="offset points", ha="center")
     axes.plot(compute.values(), promise.values(), color=PALETTE["baseline"], linestyle="--")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.set(xscale="log", yscale="log")
     words = ", ".join(f"{width}: {losses[0]:.4f}" for width, losses in above.items())
     return DescribedFigure(
         figure, "Six widths, three runs each, and a line through the best of the four narrowest",

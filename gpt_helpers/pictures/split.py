@@ -58,8 +58,7 @@ def plot_leak(windows: TokenWindows, cut: int) -> DescribedFigure:
     axes.text(val[0].item() - 0.7, (cut + len(windows) - 1) / 2, "validation windows", color=PALETTE["val"], va="center",
               ha="right")
     axes.text(fmean(shared), len(windows) + 0.1, "in both", color="#1a1a1a", ha="center", va="center")
-    axes.set_yticks(range(len(windows)))
-    axes.set_ylim(len(windows) + 0.6, -0.6)
+    axes.set(yticks=range(len(windows)), ylim=(len(windows) + 0.6, -0.6))
     return DescribedFigure(
         figure, "Training and validation windows that overlap across the cut",
         f"There are {len(windows)} windows of {windows.context_length} targets, each one position further right than the last. "
