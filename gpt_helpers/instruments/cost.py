@@ -33,7 +33,7 @@ class BytesHeld(TorchDispatchMode):
     known: tensors from before, which do not count, nor do views of them.
     """
 
-    def __init__(self, known: Iterable[torch.Tensor] = ()):
+    def __init__(self, known: Iterable[torch.Tensor]):
         super().__init__()
         self.sizes, self.peak = {tensor.untyped_storage().data_ptr(): 0 for tensor in known}, 0
 

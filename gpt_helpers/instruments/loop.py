@@ -103,7 +103,7 @@ def compare_gradients(got: torch.Tensor, right: torch.Tensor, usual: float) -> F
     return Finding(True, "each step follows the gradient of its own batch" + (f", scaled to {scale:.0%}" if scale < 0.98 else ""))
 
 
-def rate_is_kept(optimizer: Optimizer, rates: list[float] | None = None) -> Finding:
+def rate_is_kept(optimizer: Optimizer, rates: list[float] | None) -> Finding:
     """After a few steps, is the learning rate as it was meant? rates: the highest of each group."""
     for group, rate in zip(optimizer.param_groups, rates or peak_rates(optimizer), strict=True):
         if group["lr"] > 3 * max(rate, group.get("initial_lr", 0)):

@@ -113,7 +113,7 @@ def writing_loss(model: nn.Module, batch: Batch) -> float:
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten()).item()
 
 
-def parameters_are_sound(model: nn.Module, held: Container[int] = ()) -> Finding:
+def parameters_are_sound(model: nn.Module, held: Container[int]) -> Finding:
     """Is each weight one of its own, exact enough, and free to move? held: the ids of those that the optimizer holds."""
     own = {id(weight) for weight in model.parameters()}
     for name, module in model.named_modules():

@@ -33,7 +33,7 @@ def holds_the_model(model: nn.Module, optimizer: Optimizer) -> Finding:
     return Finding(True, "the optimizer holds every weight")
 
 
-def settings_fit(model: nn.Module, optimizer: Optimizer, batch: Batch, rates: list[float] | None = None) -> Finding:
+def settings_fit(model: nn.Module, optimizer: Optimizer, batch: Batch, rates: list[float] | None) -> Finding:
     """Does each group step, downhill, with an eps below the gradients and a decay that leaves something over?"""
     rates = rates or peak_rates(optimizer)
     mean_loss(model, batch).backward()
@@ -150,7 +150,7 @@ def schedule_fits(scheduler: Any, steps: int) -> Finding:
     return Finding(True, f"the learning rate goes from {rates[0]:.2g} over {max(rates):.2g} to {rates[-1]:.2g}")
 
 
-def learns(trial: Trial, steps: int | None = None) -> Finding:
+def learns(trial: Trial, steps: int | None) -> Finding:
     """Does the loss of one batch fall, by updates that are neither too large nor too small? steps: of the whole run."""
     first, last, updates = trial.losses[0], trial.losses[-1], len(trial.losses) - 1
     if not math.isfinite(last):
