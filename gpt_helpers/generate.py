@@ -94,10 +94,8 @@ def draw_tokens(next_probs: Callable[[torch.Tensor], torch.Tensor], idx: torch.T
 
 def longest_match(ids: torch.Tensor, text_ids: torch.Tensor) -> int:
     """The length of the longest run of tokens in ids that is also in text_ids. Both (N,) or (1, N) token ids."""
-    text_ids = text_ids.flatten()
-    run = longest = torch.zeros(len(text_ids) + 1, dtype=torch.int64)
-    for token in ids.flatten():
-        run = torch.where(text_ids == token, run[:-1] + 1, 0)      # (N,) the match that ends here
-        run = torch.cat([run.new_zeros(1), run])
-        longest = torch.maximum(longest, run)
-    return longest.max().item()
+    run, text = ("".join(map(chr, part.flatten().tolist())) for part in (ids, text_ids))      # a token is a character
+    longest = 0
+    for end in range(1, len(run) + 1):
+        longest += run[end - longest - 1 : end] in text      # one longer than the longest before, if it is there
+    return longest

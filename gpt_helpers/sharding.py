@@ -26,12 +26,11 @@ def gathered(model: nn.Module) -> nn.Module:
 
     Where its weights are sharded all processes take part, and the first one gets a copy with whole weights, on the CPU.
     """
-    model, pieces = unwrap(model), {}
+    model = unwrap(model)
     if not sharded(model):
         return model
     weights = model.state_dict(keep_vars=True)                  # tied weights are one parameter
-    for weight in weights.values():
-        pieces[id(weight)] = whole(weight.detach(), everywhere=False)
+    pieces = {id(weight): whole(weight.detach(), everywhere=False) for weight in weights.values()}
     with torch.device("meta"):
         copied = GPTModel(model.cfg)
     copied.load_state_dict({name.replace("_orig_mod.", ""): pieces[id(weight)] for name, weight in weights.items()}, assign=True)

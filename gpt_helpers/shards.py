@@ -12,6 +12,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -120,14 +121,12 @@ def next_place(about: dict) -> list[int]:
 
 def whole_shards(folder: Path, about: dict) -> list[dict]:
     """The shards, from the first on, that are as they were written."""
-    whole, width = [], np.dtype(about["dtype"]).itemsize
-    if (folder / TOKENS).exists():
-        with open(folder / TOKENS, "rb") as file:
-            for shard in about["shards"]:
-                if hashlib.sha256(file.read(shard["tokens"] * width)).hexdigest() != shard["sha256"]:
-                    break
-                whole.append(shard)
-    return whole
+    if not (folder / TOKENS).exists():
+        return []
+    width = np.dtype(about["dtype"]).itemsize
+    with open(folder / TOKENS, "rb") as file:
+        return list(takewhile(lambda shard: hashlib.sha256(file.read(shard["tokens"] * width)).hexdigest() == shard["sha256"],
+                              about["shards"]))
 
 
 def write_shard(file: BinaryIO, texts: list[Path], source: int, start: int, tokenizer: Any, about: dict) -> dict:

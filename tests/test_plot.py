@@ -160,7 +160,9 @@ def test_names_stand_at_the_ends_where_there_is_room_and_never_above_the_axes():
     def places(*ys):
         _, axes = new_axes("Title", "x", "y")
         axes.set_ylim(0, 10)
-        label_lines(axes, [(y, str(i), "black") for i, y in enumerate(ys)])
+        for i, y in enumerate(ys):
+            axes.axhline(y, label=str(i))
+        label_lines(axes)
         return [text.xy[1] for text in axes.texts]
     assert places(1, 5, 9) == [1, 5, 9]
     assert max(places(9.9, 9.9, 9.9)) <= 10
