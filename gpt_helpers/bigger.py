@@ -93,11 +93,6 @@ def learn(cfg: dict, seed: int, lr: float, share: Callable[[int], float] = const
     return model, losses
 
 
-def smooth(losses: Sequence[float], width: int = 10) -> dict[int, float]:
-    """{updates: the mean loss of the last `width` of them}, for `plot_curves`."""
-    return {end: sum(losses[end - width:end]) / width for end in range(width, len(losses) + 1, width)}
-
-
 def read_losses(path: str | Path) -> dict[tuple[str, float], list[float]]:
     """{(setting, peak rate): validation losses, seed by seed}, from the table that `scripts/bigger.py` writes."""
     losses = {}

@@ -5,6 +5,7 @@ One palette: safe for colour-blind readers, dark enough for text on the card.
 import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle, product
 from typing import Any
 
 import torch
@@ -159,6 +160,11 @@ def _describe_losses(history: History, baselines: Mapping[str, float] | None, fl
     return words
 
 
+def smooth(losses: Sequence[float], width: int = 10) -> dict[int, float]:
+    """{updates: the mean loss of the last `width` of them}, for `plot_curves`."""
+    return {end: sum(losses[end - width:end]) / width for end in range(width, len(losses) + 1, width)}
+
+
 def plot_curves(curves: Mapping[str, Mapping[int, float]], *, floor: float | None = None, top: float | None = None,
                 title: str = "Validation loss against updates") -> DescribedFigure:
     """Losses of several runs, {name: {updates: loss}}; the first is the one that is asked about.
@@ -166,8 +172,9 @@ def plot_curves(curves: Mapping[str, Mapping[int, float]], *, floor: float | Non
     floor: what no model can be below. top: the highest loss that is shown.
     """
     figure, axes = new_axes(title, "updates", "loss (nats per token)", height=3.6)
-    for (name, curve), colour in zip(curves.items(), ("val", "baseline", "train", "accent"), strict=False):
-        axes.plot(curve.keys(), curve.values(), color=PALETTE[colour], marker="o", markersize=3.5, label=name)
+    looks = cycle(product(("-", "--", ":"), ("val", "baseline", "train", "accent")))
+    for (name, curve), (line, colour) in zip(curves.items(), looks, strict=False):
+        axes.plot(curve.keys(), curve.values(), line, color=PALETTE[colour], marker="o", markersize=3.5, label=name)
     if floor is not None:
         axes.axhline(floor, color=PALETTE["floor"], linewidth=1.2, label="floor")
     axes.set_ylim(0, top)

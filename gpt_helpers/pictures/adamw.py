@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from gpt_helpers.bigger import smooth
-from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes, plot_curves, show_table
+from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes, plot_curves, show_table, smooth
 
 LEVELS = (0.585, 0.6, 0.63, 0.7, 0.8, 1, 1.3, 1.7, 2.2)      # losses at which the valley's lines are drawn
 COLOURS = {"SGD": "val", "momentum": "baseline", "Adam": "train", "AdamW": "accent"}
