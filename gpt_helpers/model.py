@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from gpt_helpers.linear import Linear
 from gpt_helpers.validate import require_config, require_ids
@@ -117,7 +116,7 @@ def unwrap(model: nn.Module) -> nn.Module:
     while True:
         if "_orig_mod" in model._modules:                       # torch.compile's wrapper
             model = model._orig_mod
-        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel):
+        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel | torch.optim.swa_utils.AveragedModel):
             model = model.module
         else:
             return model

@@ -201,6 +201,7 @@ def test_an_update_keeps_its_size_where_another_number_of_processes_can_share_it
     assert json.loads(Path("runs/my/settings.json").read_text())["accumulate"] == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_with_another_seed_is_refused_for_it_would_not_be_heard(folder, capsys):
     run(capsys, "--text", "my.txt", *SMALL, "max_steps=1")
     status, _, err = run(capsys, "--text", "my.txt", "seed=5")
@@ -224,7 +225,7 @@ def press(when):
     return Press
 
 
-@pytest.mark.parametrize(("step", "number"), [(6, signal.SIGINT), (-1, signal.SIGINT),
+@pytest.mark.parametrize(("step", "number"), [(6, signal.SIGINT), pytest.param(-1, signal.SIGINT, marks=pytest.mark.slow),
                                               pytest.param(6, signal.SIGTERM, marks=pytest.mark.slow)])
 def test_ctrl_c_saves_and_says_how_to_go_on(step, number, folder, capsys, monkeypatch):
     run(capsys, "--text", "my.txt", *SMALL, "--out", "whole")
@@ -549,7 +550,7 @@ def test_a_full_disk_is_said_in_one_line(folder, capsys):
     assert (status, err) == (2, "train.py: No space left on device; mend that, and the same command goes on from here\n")
 
 
-@pytest.mark.parametrize("from_save", [1, 2])
+@pytest.mark.parametrize("from_save", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_whose_last_checkpoint_could_not_be_saved_does_not_pass_for_done(from_save, folder, capsys, monkeypatch):
     """Neither when no checkpoint was saved, nor when only the first one was."""
     calls, save = itertools.count(1), loops.save_checkpoint
