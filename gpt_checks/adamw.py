@@ -373,16 +373,14 @@ check_decay_groups = spec(
             lambda s: "weight" in s.name and "norm" not in s.name],
         "names mislead: a matrix may say bias or norm" + ASK: [
             lambda s: s.p.ndim >= 2 and "norm" not in s.name, lambda s: s.p.ndim >= 2 and "bias" not in s.name],
-        "embeddings are exempted; a table has 2 dimensions, and decays":
-            lambda s: s.p.ndim >= 2 and nn.Embedding not in s.layers,
+        "embeddings are exempted; a table has 2 dimensions, and decays": lambda s: s.p.ndim >= 2 and nn.Embedding not in s.layers,
         "only weights of nn.Linear decay; everything with 2 or more dimensions does":
             lambda s: s.p.ndim >= 2 and nn.Linear in s.layers,
         "only layers' weights decay; a parameter of the model itself may have 2 dimensions or more, too":
             lambda s: s.p.ndim >= 2 and s.layers & {nn.Linear, nn.Embedding},
         "all of nn.Linear decays, and nothing else; its bias has 1 dimension" + ASK: lambda s: nn.Linear in s.layers,
         "only LayerNorm is exempted; biases have 1 dimension, too" + ASK: lambda s: nn.LayerNorm not in s.layers,
-        "only LayerNorm and biases are exempted" + ASK:
-            lambda s: nn.LayerNorm not in s.layers and not s.name.endswith("bias"),
+        "only LayerNorm and biases are exempted" + ASK: lambda s: nn.LayerNorm not in s.layers and not s.name.endswith("bias"),
     }) | {
         f"weight_decay is {x} whatever is given; use the one that is given": {"fixed": x} for x in (0.1, 0.01, 0.5)
     } | exchange("other", {
@@ -440,14 +438,9 @@ def part_of_plan(step, high, low, warm, total):
     return part if warm > 1 else f"warmup_steps = {warm}"
 
 
-def one_rate(answer, *args):
-    """A rate, so named that the parts of the plans are judged in turn."""
-    return Facts({part_of_plan(*args): answer(*args)})
-
-
 check_learning_rate = spec(
     "4.5", "warm-up and cosine", see=("04", "Too small, right, too large"), right=learning_rate, atol=1e-9, name="the rate",
-    cases=every_step, use=one_rate,
+    cases=every_step, use=lambda answer, *args: Facts({part_of_plan(*args): answer(*args)}),      # the parts in turn
     doc="learning_rate(step, max_lr, min_lr, warmup_steps, total_steps): a line up, half a cosine wave down, then min_lr.",
     mistakes=exchange("given", {
         "max_lr and min_lr are exchanged: the rate rises to max_lr, falls to min_lr": lambda s: {"high": s.low, "low": s.high},
@@ -497,16 +490,14 @@ check_learning_rate = spec(
     }) | exchange("shape", {
         "the half is missing: 1 + cos runs from 2 to 0, so that the rate starts above max_lr": lambda p: 2 * wave(p),
         "a quarter is in the place of the half": lambda p: wave(p) / 2,
-        "the angle is in degrees; math.cos takes radians, in which half a wave is π":
-            [lambda p: wave(180 / math.pi * p), lambda p: wave(math.degrees(p))],
+        "the angle is in degrees; math.cos takes radians, in which half a wave is π": lambda p: wave(math.degrees(p)),
         "the angle π * progress is in radians, and needs no math.radians": lambda p: wave(math.radians(p)),
         "the 1 is missing: cos runs from 1 to -1, and 1 + cos from 2 to 0": lambda p: wave(p) - 0.5,
         "the 1 and the half are missing: cos runs from 1 to -1, and the rate falls below min_lr": lambda p: 2 * wave(p) - 1,
         "the angle ends at π / 2; half a wave ends at π": [lambda p: 2 * wave(p / 2) - 1, lambda p: wave(p / 2)],
         "the angle ends at 2π, a whole wave; half a wave ends at π": lambda p: wave(2 * p),
         "π is missing: half a wave ends at the angle π, and not at 1": lambda p: wave(p / math.pi),
-        "a sine is in the place of the cosine":
-            [lambda p: (1 + math.sin(math.pi * p)) / 2, lambda p: 1 - math.sin(math.pi / 2 * p)],
+        "a sine is in the place of the cosine": [lambda p: wave(p - 0.5), lambda p: 1 - math.sin(math.pi / 2 * p)],
         "the rate falls along a line; it falls along half a cosine wave": lambda p: 1 - p,
         "the rate stays at max_lr, as with // (whole numbers) in progress; it falls along half a cosine wave": lambda p: 1,
         "the rate is min_lr at once; it falls along half a cosine wave": lambda p: 0,

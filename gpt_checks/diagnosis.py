@@ -79,8 +79,7 @@ def repair(number: str, title: str, section: str, source: str, bugs: Mapping[str
     """The check of an exercise whose right answer is a program, and whose mistakes are its bugs, and more; how: as in `spec`."""
     PROGRAMS[number] = program = Program(number, source, bugs)
     mistakes = {words: [{old: new} for new in news] for words, (old, *news) in bugs.items()}
-    return spec(number, title, see=("09", section), right=program, mistakes=mistakes | (more or {}), patients=True,
-                **how)
+    return spec(number, title, see=("09", section), right=program, mistakes=mistakes | (more or {}), patients=True, **how)
 
 
 def faults(number: str, student: int) -> tuple[str, str]:
@@ -231,8 +230,7 @@ def batches(ids, context_length, batch_size, padding):
     "the text's last token came in as an input; it is a target only, since nothing follows it": {
         "F.pad(inputs, missing": "F.pad(window[:context_length], (0, max(context_length - len(window), 0))"},
     "a token of the text that happens to be `padding` lost its target; -100 stands only behind the end of the text": {
-        "F.pad(targets, missing, value=-100)":
-        "F.pad(targets.masked_fill(targets == padding, -100), missing, value=-100)"},
+        "F.pad(targets, missing, value=-100)": "F.pad(targets.masked_fill(targets == padding, -100), missing, value=-100)"},
 }, cases=texts, use=a_loader,
     doc="batches(ids, context_length, batch_size, padding): pairs (inputs, targets), windows side by side, the last one padded.")
 

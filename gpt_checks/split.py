@@ -5,11 +5,7 @@ import torch
 
 from gpt_checks.core import generator, want_that
 from gpt_checks.observe import as_list
-from gpt_checks.spec import exchange, spec
-
-
-def as_given(*args):
-    return args
+from gpt_checks.spec import as_given, exchange, spec
 
 
 def no_generator(got):

@@ -254,8 +254,7 @@ check_snapshot = spec(
             [lambda optimizer: optimizer.state_dict()["param_groups"], lambda optimizer: optimizer.param_groups,
              lambda optimizer: {"param_groups": optimizer.state_dict()["param_groups"]}],
         "the moments were kept without the settings, such as the learning rate; keep all of optimizer.state_dict()":
-            [lambda optimizer: optimizer.state_dict()["state"],
-             lambda optimizer: {"state": optimizer.state_dict()["state"]}],
+            [lambda optimizer: optimizer.state_dict()["state"], lambda optimizer: {"state": optimizer.state_dict()["state"]}],
         "the optimizer itself was kept; keep its state_dict()": lambda optimizer: optimizer,
         "the model's state_dict() stands in the optimizer's place": lambda optimizer: dict.fromkeys(("weight", "bias", "mask")),
     }) | exchange("random", {
@@ -317,18 +316,13 @@ def a_rest(answer: Callable, *args: Any) -> Facts:
     return Facts({"the list of batches": got, "the random state, afterwards,": "as it was" if same else "moved"})
 
 
-def before_the_end(steps, n):
-    """As divmod, but the end of an epoch belongs to it."""
-    return ((steps - 1) // n, (steps - 1) % n + 1) if steps else (0, 0)
-
-
 check_batches_left = spec(
     "6.3", "where were we?", see=("06", "Stop, and go on"), right=batches_left, cases=places_in_the_data, use=a_rest,
     doc="batches_left(n_batches, steps, seed): the batches that the epoch still has after so many steps, in their order.",
     mistakes=exchange("order", {
         "every epoch got the order of the first; an epoch's own seed is seed + epoch": lambda n, seed, epoch: order_of(n, seed),
         "epochs are counted from 1; the first one, with the seed itself, is epoch 0":
-            lambda n, seed, epoch: order_of(n, seed + epoch + 1),
+            lambda n, s, epoch: order_of(n, s + epoch + 1),
         "one generator goes through all epochs; each epoch has its own, with the seed seed + epoch": one_generator,
         "nothing is shuffled: an epoch's order is torch.randperm(n_batches, generator=…)": lambda n, *_: list(range(n)),
         "the order is right, but torch.manual_seed() changes the training's random numbers; use a torch.Generator of your own":
@@ -346,7 +340,7 @@ check_batches_left = spec(
         "the batches' numbers are one too large; they count from 0": lambda order, done: [i + 1 for i in order[done:]],
     }) | exchange("place", {
         "at the end of an epoch nothing is left, and the next one begins: divmod(steps, n_batches) says (epoch, 0) there":
-            before_the_end,
+            lambda steps, n: ((steps - 1) // n, (steps - 1) % n + 1) if steps else (0, 0),
         "steps // n_batches and steps % n_batches are exchanged": lambda steps, n: divmod(steps, n)[::-1],
         "the number of all steps was taken for the epoch's; steps // n_batches is the epoch": lambda s, n: (s, s % n),
         "order[steps:] counts the steps of earlier epochs, too; what is done in this one is steps % n_batches":
@@ -399,12 +393,11 @@ check_is_due = spec(
     "6.4", "is it due?", see=("06", "The loop for real work"), right=is_due, cases=stops, use=evaluations,
     doc="is_due(step, num_steps, eval_freq, evaluated): whether to evaluate after this step, each once, stopped or not.",
     mistakes=exchange("done", {
-        "a step is evaluated twice: whoever goes on from a file must see that `evaluated` has it already":
-            lambda step, evaluated, f: False,
+        "a step is evaluated twice: whoever goes on from a file must see that `evaluated` has it already": lambda *_: False,
         "nothing is evaluated any more once something has been": lambda step, evaluated, f: bool(evaluated),
         "`evaluated` is read the wrong way round: what stands there is done": lambda step, evaluated, f: step not in evaluated,
         "only the last step in `evaluated` is looked at; ask whether the step is anywhere in it":
-            lambda step, evaluated, f: step in evaluated[-1:],
+            lambda s, done, f: s in done[-1:],
         "how many evaluations there were does not say which; ask whether the step is in `evaluated`":
             lambda step, evaluated, f: step // f < len(evaluated),
     }) | exchange("join", {
@@ -426,8 +419,7 @@ check_is_due = spec(
         "only the last step is evaluated, and those with step % eval_freq == 0 are not": lambda step, n, f, _: False,
         "eval_freq is taken for the number of evaluations; it is the number of steps from one to the next":
             lambda step, n, f, _: step % (n // f) == 0,
-        "only the first of them is evaluated: step == eval_freq for step % eval_freq == 0":
-            lambda step, n, f, _: step in (0, f),
+        "only the first of them is evaluated: step == eval_freq for step % eval_freq == 0": lambda step, n, f, _: step in (0, f),
         "that counts from the last evaluation; ask for step % eval_freq == 0": [
             lambda step, n, f, evaluated: step - (evaluated or [-f])[-1] >= f,
             lambda step, n, f, evaluated: step % f == 0 and not any(step - e < f for e in evaluated)],
@@ -609,15 +601,6 @@ def a_save(answer: Callable, old: bool, fails: bool, letters: str) -> Facts:
         return Facts(facts | {"what is left over in the folder,": "a file" if rest else "nothing"})
 
 
-def copied(place, path):
-    path.write_bytes(place.read_bytes())
-
-
-def taken_away(place, path):
-    path.unlink(missing_ok=True)
-    os.rename(place, path)
-
-
 check_write_beside = spec(
     "6.6", "never half a file", see=("06", "The loop for real work"), right=write_beside, cases=files, use=a_save, beside=True,
     doc="write_beside(path, write): let write(place) write the new file beside path, then put it in the old one's place.",
@@ -626,20 +609,16 @@ check_write_beside = spec(
             lambda path: path,
         "the new file is written in another folder, which may be on another disk, where nothing can be moved in one go: "
         "path.with_name(…) is beside it": lambda path: path.parent.parent / path.name,
-    }) | exchange("times", {
-        "write is called twice; once is enough": 2,
-    }) | exchange("before", {
-        "the old file is deleted first; until the new one is whole, it is all there is":
-            lambda path: path.unlink(missing_ok=True),
+    }) | exchange("times", {"write is called twice; once is enough": 2}) | exchange("before", {
+        "the old file is deleted first; until the new one is whole, it is all there is": lambda p: p.unlink(missing_ok=True),
     }) | exchange("move", {
         "the new file is copied into the old one's place, which a power cut can interrupt: os.replace(place, path) moves it":
-            copied,
-        "between unlink() and rename() there is no file at all: os.replace(place, path) does both at once": taken_away,
+            lambda place, path: path.write_bytes(place.read_bytes()),
+        "between unlink() and rename() there is no file at all: os.replace(place, path) does both at once":
+            lambda place, path: (path.unlink(missing_ok=True), os.rename(place, path)),
         "the new file never comes to its place: os.replace(place, path)": lambda place, path: None,
         "the two are exchanged: os.replace(from, to)": lambda place, path: os.replace(path, place) if path.exists() else None,
     }) | exchange("clean", {
         "where write() stops with an error, half a file stays behind: remove it under `finally:`, "
         "path.unlink(missing_ok=True)": lambda place: None,
-    }) | exchange("swallow", {
-        "the error of write() is swallowed, so nobody learns that nothing was saved": True,
-    }))
+    }) | exchange("swallow", {"the error of write() is swallowed, so nobody learns that nothing was saved": True}))
