@@ -472,10 +472,9 @@ check_layernorm_backward = spec(
         "the last term uses the layer's output where z belongs, so that the weight is in it twice":
             [lambda s: s.z * s.w * mean(s.dz * s.z), lambda s: s.z * mean(s.dz * s.z * s.w),
              lambda s: s.z * s.w * mean(s.dz * s.z * s.w)],
-    }) | exchange("dz", {
-        "the weight is forgotten: dz is grad_out times weight": lambda s: s.g,
-        "grad_out is divided by the weight; multiply by it": lambda s: s.g / s.w,
     }) | {
+        "the weight is forgotten: dz is grad_out times weight": {"dz": lambda s: s.g},
+        "grad_out is divided by the weight; multiply by it": {"dz": lambda s: s.g / s.w},
         "the weight comes too late: multiply grad_out by it first, before the two means are taken":
             {"dz": lambda s: s.g, "end_x": lambda s, d: s.w * d},
         "the weight is multiplied in twice": [{"dz": lambda s: s.g * s.w**2}, {"end_x": lambda s, d: s.w * d}],
@@ -483,10 +482,9 @@ check_layernorm_backward = spec(
             {"first": lambda s: s.dz.sum(-1, True) / len(s.x), "second": lambda s: s.z * (s.dz * s.z).sum(-1, True) / len(s.x)},
             {"std": lambda s: (s.c.square().sum(-1, True) / len(s.x) + s.eps).sqrt()},
             {"centre": lambda s: s.x.sum(-1, True) / len(s.x)}],
-    } | exchange("end_x", {
-        "the gradients of the tokens are added up; each token has its own gradient at x": lambda s, d: total(d),
-        "grad_x stands in rows of all tokens, (B·T, C); give it the shape of x, (B, T, C)": lambda s, d: long(d),
-    }) | OVER | {      # through autograd, too
+        "the gradients of the tokens are added up; each token has its own gradient at x": {"end_x": lambda s, d: total(d)},
+        "grad_x stands in rows of all tokens, (B·T, C); give it the shape of x, (B, T, C)": {"end_x": lambda s, d: long(d)},
+    } | OVER | {      # through autograd, too
         words: parts + [{**part, "join": lambda s: torch.autograd.grad((s.z * s.w * s.g).sum(), s.x)[0]} for part in parts]
         for words, parts in exchange("std", STDS).items()
     } | {

@@ -583,10 +583,9 @@ check_best_segment = spec(
         "the peak came back; the k that has it is asked": lambda k, peaks: peaks[k],
         "that is the number of segments; how many blocks one has is asked": lambda k, peaks: -(-len(peaks) // k),
         "k was counted from 0: index 0 of a list of peaks belongs to k = 1": lambda k, peaks: k - 1,
-    }) | exchange("given", {
-        "the sizes are exchanged, or k stands for the number of segments: it is how many blocks one has":
-            lambda n, i, b: (n, b, i),
     }) | {
+        "the sizes are exchanged, or k stands for the number of segments: it is how many blocks one has":
+            {"given": lambda n, i, b: (n, b, i)},
         "with that k, inputs and blocks take about equally much; their least sum is asked, which need not be there: try each k": [
             {"together": max}, {"together": lambda inputs, inner: abs(inputs - inner)},
             *({"best": lambda peaks, one, block, most=most, whole=whole: min(

@@ -83,10 +83,9 @@ check_count_parameters = spec(
         "one block was counted; there are n_layers of them": lambda layers: 1,
         "the blocks are missing": lambda layers: 0,
         "one block too few was counted; there are n_layers of them": lambda layers: layers - 1,
-    }) | exchange("unit", {
-        "those are bytes; numbers are asked": lambda n: 4 * n,
-        "those are millions; the number itself is asked": lambda n: n / 1e6,
     }) | {
+        "those are bytes; numbers are asked": {"unit": lambda n: 4 * n},
+        "those are millions; the number itself is asked": {"unit": lambda n: n / 1e6},
         "the last LayerNorm stands once, behind the blocks, and not in each of them":
             {"norms": lambda c: 6 * c, "last_norm": lambda c: 0},
         "12·C² a block counts the matrices alone, which is nearly right; biases and LayerNorms are learned, too":
@@ -140,10 +139,9 @@ check_largest_batch = spec(
         "the window's bytes are multiplied; divide by them": lambda room, n, one: room * one,
         "a window has gradients of its activations only in passing; count its activations once": lambda r, n, one: r // (2 * one),
         "`activations` counts bytes already; 4 bytes a number are in it": lambda room, n, one: room // (4 * one),
-    }) | exchange("end", {
-        "where not even the model fits, 0 is asked, and not 1": lambda windows: max(1, int(windows)),
-        "where not even the model fits, the number came out below 0; 0 is asked": math.floor,
     }) | {
+        "where not even the model fits, 0 is asked, and not 1": {"end": lambda windows: max(1, int(windows))},
+        "where not even the model fits, the number came out below 0; 0 is asked": {"end": math.floor},
         "a part of a window does not fit: round down, to a whole number":
             [{"share": lambda room, n, one: room / one, "end": lambda windows, to=to: max(0, to(windows))}
              for to in (round, math.ceil, float)],

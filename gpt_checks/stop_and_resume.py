@@ -495,11 +495,9 @@ check_diverged = spec(
             {"given": lambda losses: [0.0] * (first_odd(losses) or 0) + losses[first_odd(losses) or 0:]},
         "a row is looked for in the whole list first, so that nan or infinity before it is not seen; go through it once":
             {"no_number": lambda loss: False, "never": first_odd},
-    } | exchange("learned", {
-        "an untrained model starts above ln V, and nothing is wrong with that: count only after a loss below": True,
-    }) | exchange("worse", {
-        "the losses below ln V are counted; those above it are bad": lambda loss, line: loss < line,
-    }) | exchange("again", {
+        "an untrained model starts above ln V, and nothing is wrong with that: count only after a loss below": {"learned": True},
+        "the losses below ln V are counted; those above it are bad": {"worse": lambda loss, line: loss < line},
+    } | exchange("again", {
         "all losses above ln V are counted; they have to come in a row, so a better one starts the count again": lambda bad: bad,
     }) | exchange("over", {
         "one loss too late: it is enough when the row is `patience` long": lambda bad, k: bad > k,

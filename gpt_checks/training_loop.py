@@ -41,11 +41,10 @@ check_tokens_axis = spec(
     mistakes={
         "the numbers of the steps came back; s + 1 batches have been seen after step s, each of batch_size · context_length "
         "tokens": {"seen": lambda step: step, "tokens": lambda f, b, t: 1},
-    } | exchange("seen", {
         "each value is one batch short: step 0 is evaluated after its update, so one batch has been seen by then, and s + 1 "
-        "after step s": lambda step: step,
-        "each value is one batch too many: s + 1 batches have been seen after step s": lambda step: step + 2,
-    }) | exchange("tokens", {
+        "after step s": {"seen": lambda step: step},
+        "each value is one batch too many: s + 1 batches have been seen after step s": {"seen": lambda step: step + 2},
+    } | exchange("tokens", {
         "steps (batches) are counted, not tokens: each brings batch_size · context_length tokens": lambda f, b, t: 1,
         "windows (sequences) are counted, not tokens: each holds context_length tokens": lambda f, b, t: b,
         "batch_size is left out: a batch holds batch_size windows of context_length tokens": lambda f, b, t: t,

@@ -87,13 +87,13 @@ def test_an_answer_that_has_no_mistake_of_the_table_is_told_none(check, nothing,
         assert line.startswith("✘") and not [words for words in check.table if words in line and words not in idle], line
 
 
-NO_RETURN = {"check_accumulate", "check_undisturbed", "check_diverged", "check_write_beside"}      # None is right there, or told apart
+NO_RETURN = {"check_accumulate", "check_undisturbed", "check_diverged", "check_write_beside"}      # None is right there
 
 
 @pytest.mark.parametrize("name", [name for name in CHECKS if name not in NO_RETURN])
 def test_a_right_answer_without_its_return_is_told_so(name, capsys):
     line = verdict(capsys, CHECKS[name], lambda *args: [CHECKS[name].right(*args)].clear())
-    assert "is a `return` missing?" in line or "; None came back" in line, line
+    assert "is a `return` missing" in line or "; None came back" in line, line
 
 
 @pytest.mark.parametrize("name", CHECKS)
