@@ -297,12 +297,8 @@ def best_segment_in_numpy(blocks, input_bytes, block_bytes):
     return np.argmin(np.ceil(blocks / k) * input_bytes + k * block_bytes) + 1
 
 
-@wrong(check_best_segment, "two equally good: where several are best, the smallest one is asked")
-def best_segment_that_is_the_largest(blocks, input_bytes, block_bytes):
-    peaks = [math.ceil(blocks / k) * input_bytes + k * block_bytes for k in range(1, blocks + 1)]
-    return max(k for k, peak in enumerate(peaks, start=1) if peak == min(peaks))
-
-
+wrong(check_best_segment, "two equally good: where several are best, the smallest one is asked")(
+    lambda n, i, b: max(range(1, n + 1), key=lambda k: (-math.ceil(n / k) * i - k * b, k)))
 wrong(check_best_segment, "take about equally much")(
     lambda n, i, b: min(range(1, n + 1), key=lambda k: max(math.ceil(n / k) * i, k * b)))
 wrong(check_best_segment, "rounded up, neither down nor to one more")(

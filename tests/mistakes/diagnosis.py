@@ -32,11 +32,8 @@ wrong(check_update, "the row of all weights, after the update,")(an_update(start
 wrong(check_update, "does not require grad")(an_update(start=lambda loss: loss.detach()))
 
 
-@wrong(check_update, "zero_grad() is missing before backward()")
-def update_that_clears_afterwards(model, optimizer, *batch):
-    loss = an_update(clear=False)(model, optimizer, *batch)
-    optimizer.zero_grad()
-    return loss
+wrong(check_update, "zero_grad() is missing before backward()")(
+    lambda model, optimizer, *batch: (an_update(clear=False)(model, optimizer, *batch), optimizer.zero_grad())[0])
 
 
 @wrong(check_update, "zero_grad() comes between backward() and step()")

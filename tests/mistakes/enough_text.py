@@ -140,22 +140,6 @@ def next_prob_of_nothing(token, context, train_ids, vocab_size):
     return (after.count(token) + len(set(after)) * p) / (len(after) + len(set(after)))
 
 
-@wrong(check_next_prob, "the context was not used")
-def next_prob_of_one(token, context, train_ids, vocab_size):
-    kinds = len(set(train_ids))
-    return (train_ids.count(token) + kinds / vocab_size) / (len(train_ids) + kinds)
-
-
-@wrong(check_next_prob, "holds, and not 1/V")
-def next_prob_that_gives_up(token, context, train_ids, vocab_size):
-    n = len(context)
-    after = [train_ids[i] for i in range(n, len(train_ids)) if train_ids[i - n : i] == context]
-    if not after:
-        return 1 / vocab_size
-    p = next_prob_that_gives_up(token, context[1:], train_ids, vocab_size) if context else 1 / vocab_size
-    return (after.count(token) + len(set(after)) * p) / (len(after) + len(set(after)))
-
-
 # 8.3 what memory still costs
 
 right(check_cost_of_kind)(lambda losses, true_losses, kinds, kind: torch.where(

@@ -25,7 +25,6 @@ from mistakes import right, wrong
 right(check_perplexity)(math.exp)
 right(check_perplexity)(lambda loss: torch.tensor(loss).exp())
 right(check_perplexity)(lambda loss: np.exp2(loss / math.log(2)))
-
 wrong(check_perplexity, "None", "return")(lambda loss: print(end=f"{math.exp(loss)}"[:0]))
 wrong(check_perplexity, "whatever it is given")(lambda loss: 50257.0)
 wrong(check_perplexity, "perplexity is rounded")(lambda loss: round(math.exp(loss), 2))
@@ -67,12 +66,6 @@ def cross_entropy_of_a_square(logits, targets):
     top = logits[:, :n].max(1).values
     sums = [sum(math.exp(logits[i, j] - top[i]) for j in range(min(n, logits.shape[1]))) for i in range(n)]
     return sum(top[i] + math.log(sums[i]) - logits[i, targets[i]] for i in range(n)) / n
-
-
-@wrong(check_cross_entropy, "each row's own")
-def cross_entropy_with_one_maximum(logits, targets):
-    shifted = logits - logits.max()
-    return (shifted.exp().sum(dim=1).log() - shifted[torch.arange(len(targets)), targets]).mean()
 
 
 wrong(check_cross_entropy, "maximum", "infinite")(lambda x, y: (x.exp().sum(dim=1).log() - x[torch.arange(len(y)), y]).mean())
@@ -139,7 +132,6 @@ wrong(check_loader_loss, "both counted")(lambda batches, f: sum(
 
 right(check_untrained_loss)(lambda v, c, std: math.log(v) + c * std**2 / 2)
 right(check_untrained_loss)(lambda v, c, std: torch.tensor(v).double().log() + torch.full((c,), std).double().square().sum() / 2)
-
 wrong(check_untrained_loss, "half of it", "base 2")(lambda v, c, std: math.log2(v) + c * std**2)
 wrong(check_untrained_loss, "sum of C products")(lambda v, c, std: -math.log(1 / v) + std * std / 2)
 wrong(check_untrained_loss, "inside the logarithm")(lambda v, c, std: math.log(v + c * std**2 / 2))
@@ -220,7 +212,6 @@ wrong(check_bigram_loss, "exchanged", "minus")(lambda ids, train, v, trust: -big
 right(check_standard_error)(lambda losses: stdev(losses.tolist()) / math.sqrt(len(losses)))
 right(check_standard_error)(lambda losses: ((losses - losses.mean()).square().sum() / (len(losses) - 1) / len(losses)).sqrt())
 right(check_standard_error)(lambda losses: np.std(losses.numpy(), ddof=1) / len(losses) ** 0.5)
-
 wrong(check_standard_error, "biased")(lambda losses: np.std(losses.numpy()) / len(losses) ** 0.5)
 wrong(check_standard_error, "N - 1 once more")(lambda losses: pstdev(losses.tolist()) / (len(losses) - 1))
 wrong(check_standard_error, "single losses")(lambda losses: stdev(losses.tolist()))

@@ -141,12 +141,6 @@ def batches_left_with_the_global_state_put_back(n_batches, steps, seed):
         return torch.randperm(n_batches)[steps % n_batches:]
 
 
-@wrong(check_batches_left, "use a torch.Generator of your own")
-def batches_left_by_the_global_seed(n_batches, steps, seed):
-    torch.manual_seed(seed + steps // n_batches)
-    return [*torch.randperm(n_batches)][steps % n_batches:]
-
-
 @wrong(check_batches_left, "the list of batches")
 def batches_left_of_pythons_shuffle(n_batches, steps, seed):
     order = list(range(n_batches))
@@ -156,6 +150,8 @@ def batches_left_of_pythons_shuffle(n_batches, steps, seed):
 
 wrong(check_batches_left, "every epoch got the order of the first")(
     lambda n, steps, seed: torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()[steps % n:])
+wrong(check_batches_left, "use a torch.Generator of your own")(
+    lambda n, steps, seed: (torch.manual_seed(seed + steps // n), [*torch.randperm(n)][steps % n:])[1])
 wrong(check_batches_left, "the list of batches has", "need")(lambda *args: batches_left_one_by_one(*args)[1:-1])
 wrong(check_batches_left, "the end of an epoch: at the end of an epoch nothing is left")(
     lambda n, steps, seed: batches_left_one_by_one(n, steps, seed) if steps % n or not steps else [])
@@ -288,6 +284,9 @@ def write_what_is_larger(path, write):
 
 
 wrong(check_write_beside, "writes in the old file's place")(lambda path, write: write(path))
+wrong(check_write_beside, "the number of calls of write is 0")(lambda path, write: path.touch())
+wrong(check_write_beside, "half a file stays behind")(
+    lambda path, write: (write(path.with_suffix(".tmp")), path.with_suffix(".tmp").replace(path)))
 
 
 @wrong(check_write_beside, "is copied into the old one's place")
@@ -300,19 +299,8 @@ def write_and_copy(path, write):
         beside.unlink(missing_ok=True)
 
 
-@wrong(check_write_beside, "half a file stays behind")
-def write_and_leave(path, write):
-    write(path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
-
-
 @wrong(check_write_beside, "the new file is written in another folder")
 def write_anywhere(path, write):
     with tempfile.TemporaryDirectory(dir=path.parent.parent) as folder:
         write(Path(folder, "new"))
         os.replace(Path(folder, "new"), path)
-
-
-@wrong(check_write_beside, "the number of calls of write is 0")
-def write_nothing(path, write):
-    path.touch()

@@ -72,10 +72,8 @@ a_step(lambda m, o, loss: (o.zero_grad(), m.eval(), loss.backward(), o.step(), o
 a_step(lambda m, o, loss: (o.zero_grad(), loss.backward(), [p.data.add_(p.grad, alpha=-0.5) for p in m.parameters()]), "by hand")
 
 
-@wrong(check_training_step, "an id that is impossible: the step is 'no backward()'")
-def step_that_looks_at_each_logit(model, optimizer, inputs, targets):
-    finite = model(inputs).isfinite().all()
-    return step_with_grad(model, optimizer, inputs, targets) if finite else loss_of(model, inputs, targets).item()
+wrong(check_training_step, "an id that is impossible: the step is 'no backward()'")(
+    lambda m, o, x, y: step_with_grad(m, o, x, y) if m(x).isfinite().all() else loss_of(m, x, y).item())
 
 
 @wrong(check_training_step, "a loss of nan: the step is 'weights that changed without step()'")
@@ -144,12 +142,8 @@ def evaluate_without_dropout_for_ever(model, loader, batch_loss):
     return sum(loss * n for loss, n in pairs) / sum(n for _, n in pairs)
 
 
-@wrong(check_evaluate, "a seed was set")
-def evaluate_with_the_seed_put_back(*args):
-    mean, _ = evaluate_with_the_state_put_back(*args), torch.manual_seed(torch.initial_seed())
-    return mean
-
-
+wrong(check_evaluate, "a seed was set")(
+    lambda *args: (evaluate_with_the_state_put_back(*args), torch.manual_seed(torch.initial_seed()))[0])
 a_look("random state has moved", listed=list)                                            # before the fork
 a_look("dropout was on", after=lambda model: model.train())
 a_look("left in eval() mode", mode=False)
