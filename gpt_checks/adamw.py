@@ -229,9 +229,8 @@ ADAMW_M = exchange("m_new", {
     "v is averaged into m; m keeps its own average, of g": lambda s: s.b1 * s.v0 + (1 - s.b1) * s.g,
     "β₁ has the power step in m; only in the correction it has": lambda s: s.b1**s.t * s.m0 + (1 - s.b1**s.t) * s.g,
     "the old m was corrected before it took in g": lambda s: s.b1 * s.m0 / (1 - s.b1 ** max(s.t - 1, 1)) + (1 - s.b1) * s.g,
-    "β₂ is used in m; β₁, the first, goes with m":
-        [lambda s: s.b2 * s.m0 + (1 - s.b2) * s.g, lambda s: s.b2 * s.m0 + (1 - s.b1) * s.g,
-         lambda s: s.b1 * s.m0 + (1 - s.b2) * s.g],
+    "β₂ is used in m; β₁, the first, goes with m": [lambda s: s.b2 * s.m0 + (1 - s.b2) * s.g,
+        lambda s: s.b2 * s.m0 + (1 - s.b1) * s.g, lambda s: s.b1 * s.m0 + (1 - s.b2) * s.g],
 }) | wrong_momenta("β₁")
 ADAMW_V = exchange("v_new", {
     f"v averages {words}; it averages the squares of the gradient, g * g": [lambda s, f=f: v_of(s, f(s)) for f in some]
@@ -247,9 +246,8 @@ ADAMW_V = exchange("v_new", {
     f"the corrected v came back; {AGAIN}": lambda s: v_of(s, s.g**2) / s.share2,
     "m is averaged into v; v keeps its own average, of g * g": lambda s: s.b2 * s.m0 + (1 - s.b2) * s.g**2,
     "β₂ has the power step in v; only in the correction it has": lambda s: s.b2**s.t * s.v0 + (1 - s.b2**s.t) * s.g**2,
-    "β₁ is used in v; β₂, the second, goes with v":
-        [lambda s: s.b1 * s.v0 + (1 - s.b1) * s.g**2, lambda s: s.b1 * s.v0 + (1 - s.b2) * s.g**2,
-         lambda s: v_of(s, s.g**2 * (1 - s.b1) / (1 - s.b2))],
+    "β₁ is used in v; β₂, the second, goes with v": [lambda s: s.b1 * s.v0 + (1 - s.b1) * s.g**2,
+        lambda s: s.b1 * s.v0 + (1 - s.b2) * s.g**2, lambda s: v_of(s, s.g**2 * (1 - s.b1) / (1 - s.b2))],
 } | {words: lambda s, f=f: f(s.v0, s.g**2, s.b2) for words, f in wrong_averages("v", "β₂", "g * g").items()})
 HATS = {      # what can go wrong on the way from m and v to what is divided: {words: (for m, for v)}
     "the bias correction is missing: divide by 1 - β ** step": (lambda s: s.m, lambda s: s.v),
@@ -272,9 +270,8 @@ ADAMW_HATS = {f"in m and v {words}": {"m_hat": m_hat, "v_hat": v_hat} for words,
     "g * g is in the place of v, and the second average forgotten": [lambda s: s.g**2, lambda s: s.g**2 / s.share2],
 })
 ADAMW_ROOT = exchange("root", {
-    "eps is inside the root; it is added to the root: v.sqrt() + eps":
-        [lambda s: (s.v_hat + s.eps).sqrt(), lambda s: (s.v_hat + s.eps).sqrt() + s.eps,
-         lambda s: (s.v + s.eps).sqrt() / s.share2**0.5],
+    "eps is inside the root; it is added to the root: v.sqrt() + eps": [lambda s: (s.v_hat + s.eps).sqrt(),
+        lambda s: (s.v_hat + s.eps).sqrt() + s.eps, lambda s: (s.v + s.eps).sqrt() / s.share2**0.5],
     "the root is missing: m is divided by the square root of v, plus eps": lambda s: s.v_hat + s.eps,
     "the root is missing, and eps, too: divide by v.sqrt() + eps": lambda s: s.v_hat,
     "eps is missing: added to the root, it prevents a division by zero": lambda s: s.v_hat.sqrt(),
@@ -364,9 +361,8 @@ check_decay_groups = spec(
             lambda s: "bias" not in s.name,
         "only biases are exempted; a LayerNorm's scale has 1 dimension, too" + ASK: [
             lambda s: not s.name.endswith("bias"), lambda s: s.p.ndim and not s.name.endswith("bias")],
-        "names mislead: not every bias or norm says so" + ASK: [
-            lambda s: "bias" not in s.name and "norm" not in s.name, lambda s: "norm" not in s.name,
-            lambda s: not any(word in s.name for word in ("bias", "norm", "ln")),
+        "names mislead: not every bias or norm says so" + ASK: [lambda s: "bias" not in s.name and "norm" not in s.name,
+            lambda s: "norm" not in s.name, lambda s: not any(word in s.name for word in ("bias", "norm", "ln")),
             lambda s: not s.name.endswith("bias") and "norm" not in s.name],
         "names mislead: not all that says weight is a matrix, and a LayerNorm's scale does, too" + ASK: [
             lambda s: "weight" in s.name, lambda s: s.name.endswith("weight"),
@@ -467,9 +463,8 @@ check_learning_rate = spec(
         "the warm-up stays at 0, as step // warmup_steps does; it rises evenly, with / and step + 1": lambda s: 0.0,
         "the warm-up is missing: the rate is max_lr from the start": lambda s: s.high,
         "the warm-up is missing: the rate is min_lr until it ends": lambda s: s.low,
-        "the warm-up is missing: the cosine covers the steps before warmup_steps, too": [
-            lambda s: cosine(s, s.warm, s.length), lambda s: cosine(s, 0, s.total), lambda s: cosine(s, 0, s.length),
-            lambda s: s.high * wave(s.step / s.total)],
+        "the warm-up is missing: the cosine covers the steps before warmup_steps, too": [lambda s: cosine(s, s.warm, s.length),
+            lambda s: cosine(s, 0, s.total), lambda s: cosine(s, 0, s.length), lambda s: s.high * wave(s.step / s.total)],
         "the warm-up ends one step early: it lasts while step < warmup_steps":
             lambda s: s.high * (s.step + 1) / s.warm if s.step < s.warm - 1 else cosine(s, s.warm, s.length),
         "the fraction is upside down: (step + 1) / warmup_steps": lambda s: s.high * s.warm / (s.step + 1),

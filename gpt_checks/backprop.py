@@ -607,8 +607,7 @@ check_accumulate = spec(
         f"{ONE_GRAPH}, and micro-batches were put together again: take them one at a time, which gives the same gradient":
             {"take": lambda pieces: [(*map(torch.cat, list(zip(*pieces, strict=True))[:2]), 1.0)]},
         "only the first micro-batch is there: does the loop end too early?": {"take": lambda pieces: pieces[:1]},
-        "the last micro-batch is left out": [
-            {"take": lambda pieces: pieces[:-1]},
+        "the last micro-batch is left out": [{"take": lambda pieces: pieces[:-1]},
             {"take": lambda pieces: pieces[:-1], "scale": lambda i, s, t: s[i] / max(1, sum(s[:-1]))}],
         "the first micro-batch is left out: was p.grad cleared after its `backward`?": {"take": lambda pieces: pieces[1:]},
         "inputs and targets are exchanged: batch_loss(inputs, targets)": {"loss": lambda model, x, y, f: f(y, x)},

@@ -187,8 +187,7 @@ check_next_prob = spec(
         f"1/V was mixed in, and not what the shorter context predicts: {MIXED}": lambda c, k, m, _, v: (c + m / v) / (k + m),
         f"the sum was divided by k alone: {MIXED}": lambda count, k, m, shorter, v: (count + m * shorter) / k,
         f"brackets are missing: {MIXED}": [lambda c, k, m, shorter, v: c + m * shorter / (k + m),
-                                           lambda c, k, m, shorter, v: (c + m * shorter) / k + m,
-                                           lambda c, k, m, shorter, v: c / (k + m) + m * shorter],
+            lambda c, k, m, shorter, v: (c + m * shorter) / k + m, lambda c, k, m, shorter, v: c / (k + m) + m * shorter],
         "where the token has followed, its share alone came back; mix it with the shorter context's":
             lambda count, k, m, shorter, v: count / k if count else (m * shorter) / (k + m),
         "the shorter context is asked only where the token never followed; mix both always":

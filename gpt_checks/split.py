@@ -66,9 +66,8 @@ check_cut_points = spec(
         "val is taken as a share of the training part; it is one of n": lambda cut, n, p, q: cut(p * (1 + q)),
         f"the second number is n, where test ends; {AT_THE_END}": lambda cut, n, p, q: n,
         f"the shares were multiplied with each other; {AT_THE_END}": lambda cut, n, p, q: cut(p * q),
-        f"the rest after training was halved; {AT_THE_END}": [
-            lambda cut, n, p, q: cut((1 + p) / 2), lambda cut, n, p, q: cut(p) + round((n - cut(p)) / 2),
-            lambda cut, n, p, q: cut(p) + (n - cut(p)) // 2],
+        f"the rest after training was halved; {AT_THE_END}": [lambda cut, n, p, q: cut((1 + p) / 2),
+            lambda cut, n, p, q: cut(p) + round((n - cut(p)) / 2), lambda cut, n, p, q: cut(p) + (n - cut(p)) // 2],
         f"the second cut is rounded down, as int does; {NEAREST}": lambda cut, n, p, q: math.floor((p + q) * n),
         f"the second cut is rounded up; {NEAREST}": lambda cut, n, p, q: math.ceil((p + q) * n),
     }) | exchange("give", {
@@ -197,9 +196,8 @@ check_windows = spec(
         f"the stride is ignored, as if it were T; {STRIDE}": lambda n, t, s: range(0, n - t, t),
         f"windows start T + 1 tokens apart; {STRIDE}": lambda n, t, s: range(0, n - t, t + 1),
         f"windows start 1 token apart; {STRIDE}": [lambda n, t, s: range(n - t), lambda n, t, s: range(len(STARTS(n, t, s)))],
-        f"windows start too far apart, or too near; {STRIDE}":
-            [lambda n, t, s, step=step: range(0, n - t, max(step(s), 1))
-             for step in (lambda s: 2 * s, lambda s: s + 1, lambda s: s - 1, lambda s: 2)],
+        f"windows start too far apart, or too near; {STRIDE}": [lambda n, t, s, step=step: range(0, n - t, max(step(s), 1))
+            for step in (lambda s: 2 * s, lambda s: s + 1, lambda s: s - 1, lambda s: 2)],
         f"windows start T·stride tokens apart; {STRIDE}": lambda n, t, s: range(0, n - t, t * s),
         f"as many windows came back as fit side by side; {STRIDE}, and each start that leaves T + 1 tokens counts":
             [lambda n, t, s: range(0, (n - 1) // t * s, s), lambda n, t, s: range(0, n // t * s, s)],
@@ -276,9 +274,8 @@ check_count_windows = spec(
     }) | {
         "1 where no window fits: T tokens hold none, since the last target needs one more (int() of -0.2 is 0, // gives -1)":
             {"strides": lambda room, s: int(room / s)},
-        f"rounded to the nearest; {PARTIAL}":
-            [{"strides": lambda room, s: math.floor(room / s + 0.5)},
-             {"strides": lambda room, s: round((room + 1) / s), "more": 0}],
+        f"rounded to the nearest; {PARTIAL}": [{"strides": lambda room, s: math.floor(room / s + 0.5)},
+            {"strides": lambda room, s: round((room + 1) / s), "more": 0}],
         "one too few: the first window needs no stride, so there is one more than (n - T - 1) // stride": {"more": 0},
         "two are added; the first window adds one": {"more": 2},
         "the next token is forgotten: T inputs and the target of the last take T + 1 tokens": {"room": lambda n, t: n - t},
@@ -397,9 +394,8 @@ check_tokens_seen = spec(
     mistakes=exchange("fit", {
         f"the next token is forgotten: n // T windows would need a target after the last token; {FIT}": lambda n, t: n // t,
         f"rounded up, so a piece of a window is counted; {FIT}": [lambda n, t: -(-(n - 1) // t), lambda n, t: -(-n // t)],
-        "one window is missing; (n - 1) // T fit, and 0 in a text that is too short": [
-            lambda n, t: max((n - t - 1) // t, 0), lambda n, t: max(n // t - 1, 0), lambda n, t: n // t - 1,
-            lambda n, t: (n - t - 1) // t],
+        "one window is missing; (n - 1) // T fit, and 0 in a text that is too short": [lambda n, t: max((n - t - 1) // t, 0),
+            lambda n, t: max(n // t - 1, 0), lambda n, t: n // t - 1, lambda n, t: (n - t - 1) // t],
         f"windows of T + 1 tokens side by side; they start T apart, and share a token; {FIT}": lambda n, t: n // (t + 1),
         "windows at every start were counted, as if the stride were 1; it is T": lambda n, t: max(n - t, 0),
         "0 windows were found in a text of T + 1 tokens, which are one": lambda n, t: (n - 1) // t if n > t + 1 else 0,
