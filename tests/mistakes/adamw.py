@@ -24,7 +24,6 @@ def enter(check, answers):
 
 
 # 4.1 momentum
-
 def momentum(w, g, m, lr, beta):
     m = torch.lerp(g, m, beta)
     return [torch.add(w, m, alpha=-lr), m]
@@ -62,9 +61,8 @@ enter(check_momentum_step, {
     "need a tensor of shape": lambda *args: [x.tolist() for x in momentum(*args)],
 })
 
+
 # 4.2 bias correction
-
-
 def corrected_by_filling(average, beta, step):
     filled = 0.0
     for _ in range(step):
@@ -92,9 +90,8 @@ enter(check_corrected, {
     "a late step": lambda average, beta, step: average / (1 - beta ** min(step, 100)),
 })
 
+
 # 4.3 the AdamW step
-
-
 def step_of(kind):
     """The step of an optimizer of PyTorch, as an answer."""
     def answer(w, g, m, v, step, lr, betas, eps, weight_decay):
@@ -145,9 +142,8 @@ enter(check_adamw_step, {
     "the new w is": lambda *args: (args[0].sin(), *adamw(*args)[1:]),
 })
 
+
 # 4.4 which weights decay
-
-
 def groups(decay, rest, weight_decay, zero=0.0):
     return [{"params": decay, "weight_decay": weight_decay}, {"params": rest, "weight_decay": zero}]
 
@@ -206,9 +202,8 @@ enter(check_decay_groups, {
     "weights were changed": lambda model, d: sort([p.requires_grad_(False).mul_(2) for p in model.parameters()], d),
 })
 
+
 # 4.5 warm-up and cosine
-
-
 def rate_with_tensors(step, high, low, warm, total):
     if step + 1 <= warm:
         return torch.tensor((step + 1) / warm * high)
@@ -239,7 +234,6 @@ enter(check_learning_rate, {
 })
 
 # 4.6 a decay to order
-
 LEFT = numbers_of("4.6", 1)["left"] / 100
 right(check_weight_decay_for)(lambda n, lr: -math.expm1(math.log(LEFT) / n) / lr)
 right(check_weight_decay_for)(lambda n, lr: (1 - torch.tensor(1 / LEFT) ** (-1 / n)) / lr)

@@ -25,7 +25,6 @@ def by_autograd(forward, tensors, grad_out=None):
 
 
 # 3.1 wiggle every weight
-
 @right(check_wiggle)
 def wiggle(f, w, eps, where=places):
     slopes = torch.zeros_like(w)
@@ -68,7 +67,6 @@ wrong(check_wiggle, "the slope is of type list")(lambda *args: wiggle(*args).tol
 
 
 # 3.2 the gradient at the logits
-
 @right(check_loss_gradient)
 def loss_gradient_by_loops(x, targets):
     grad = torch.zeros(x.shape, dtype=torch.float64)
@@ -101,7 +99,6 @@ wrong(check_loss_gradient, "keepdim")(lambda x, t: (x.exp() / x.exp().sum(1) - F
 
 
 # 3.3 back through a linear layer
-
 @right(check_linear_backward)
 def linear(x, w, g):
     return g @ w, g.flatten(0, 1).T @ x.flatten(0, 1), g.sum(dim=(0, 1))
@@ -137,7 +134,6 @@ wrong(check_linear_backward, "has 2 values; need 3")(lambda *args: linear(*args)
 
 
 # 3.4 back through LayerNorm
-
 @right(check_layernorm_backward)
 def layernorm(x, w, g, eps=1e-5):
     return by_autograd(lambda x, w, bias: F.layer_norm(x, w.shape, w, bias, eps), [x, w, torch.zeros(len(w))], g)
@@ -174,7 +170,6 @@ wrong(check_layernorm_backward, "in place")(lambda x, *more: layernorm(x.sub_(x.
 
 
 # 3.5 a large batch in small pieces
-
 @right(check_accumulate)
 def accumulate(model, batches, batch_loss, step=lambda model: None):
     for p in model.parameters():
@@ -223,7 +218,6 @@ wrong(check_accumulate, "NoneType", "zero_")(lambda model, *more: (model.emb.gra
 
 
 # 3.6 the embedding's gradient
-
 @right(check_embedding_backward)
 def embedding_by_loops(ids, g, v, start=torch.zeros, add=torch.add, where=places):
     grad = start(v, g.shape[-1])

@@ -21,9 +21,8 @@ from gpt_checks.bigger import (
 from gpt_helpers.parallel import ring_bytes
 from mistakes import clip_by_hand, right, wrong
 
+
 # 10.1 a schedule without an end
-
-
 @right(check_share)
 def share_as_the_smallest(step, warm_up, decay, steps):
     lines = [1.0]
@@ -72,7 +71,6 @@ def share_without_an_else(step, warm_up, decay, steps):
 
 
 # 10.2 an update in pieces
-
 def an_update(weigh=lambda y, ys: (y >= 0).sum() / sum((y >= 0).sum() for y in ys), clip=nn.utils.clip_grad_norm_,
               each=lambda *some: None, inputs_of=lambda x, y: y, give=float):
     """An answer with means and weights in place of sums, and with some steps to spoil."""
@@ -123,7 +121,6 @@ wrong(check_update_in_pieces, "stopped with", "out of bounds")(an_update(inputs_
 
 
 # 10.3 eight binary digits
-
 right(check_to_bfloat16)(lambda x: torch.tensor(x, dtype=torch.float32).bfloat16().item())
 
 
@@ -161,7 +158,6 @@ wrong(check_to_bfloat16, "goes to the even neighbour")(
 
 
 # 10.4 updates too small to see
-
 right(check_grow)(lambda weights, updates: (weights.double() + torch.stack(updates).double().sum(0)).to(torch.bfloat16))
 right(check_grow)(lambda weights, updates: sum(updates, weights.to(torch.float32)).to(weights.dtype))
 
@@ -204,7 +200,6 @@ wrong(check_grow, "sum of the updates alone")(lambda weights, updates: sum(updat
 
 
 # 10.5 who takes which window
-
 right(check_my_windows)(lambda windows, rank, processes: range(windows)[: windows // processes * processes][rank::processes])
 
 
@@ -228,7 +223,6 @@ wrong(check_my_windows, "windows come twice")(lambda n, r, p: [(r + i * p) % n f
 
 
 # 10.6 the mean of the processes
-
 right(check_loss_weight)(lambda tokens, rank: tokens[rank] / (sum(tokens) / len(tokens)))
 right(check_loss_weight)(lambda tokens, rank: (torch.tensor(tokens) / torch.tensor(tokens).double().mean())[rank])
 wrong(check_loss_weight, "plain mean")(lambda tokens, rank: 1.0)
@@ -241,7 +235,6 @@ wrong(check_loss_weight, "is of type list")(lambda tokens, rank: [n * len(tokens
 
 
 # 10.7 what a process holds and sends
-
 @right(check_held_and_sent)
 def held_and_sent_by_the_lesson(parameters, processes, engine):
     ring = ring_bytes(parameters, processes)
@@ -280,7 +273,6 @@ wrong(check_held_and_sent, "is of type str")(lambda *sizes: [f"{n:,.0f} bytes" f
 
 
 # 10.8 how much to recompute at a time
-
 @right(check_best_segment)
 def best_segment_by_a_loop(blocks, input_bytes, block_bytes):
     best, least = 0, math.inf

@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from gpt_checks.diagnosis import check_attention, check_batches, check_masked_loss, check_mean_loss, check_rate, check_update
 from mistakes import clip_by_hand, right, wrong
 
-# 9.1 an update
 
+# 9.1 an update
 def an_update(clear=True, start=lambda loss: loss, clip=nn.utils.clip_grad_norm_, give=torch.Tensor.item):
     def update(model, optimizer, inputs, targets, max_norm):
         model.train()
@@ -59,7 +59,6 @@ def update_that_steps_first(model, optimizer, inputs, targets, max_norm):
 
 
 # 9.2 a loader
-
 def chunks(ids, t, fill):
     """Rows of t ids, the last one filled up."""
     return torch.tensor([row + [fill] * (t - len(row)) for row in (part.tolist() for part in ids.split(t))])
@@ -94,7 +93,6 @@ def batches_with_the_last_token(ids, t, b, padding):
 
 
 # 9.3 attention
-
 def an_attention(join=lambda heads: heads.transpose(1, 2).flatten(2), causal=True, scale=None):
     def attention(x, w_qkv, w_out, n_heads):
         q, k, v = (part.unflatten(2, (n_heads, -1)).transpose(1, 2) for part in (x @ w_qkv).chunk(3, dim=2))
@@ -134,7 +132,6 @@ def attention_with_a_mask_too_wide(x, w_qkv, w_out, n_heads):
 
 
 # 9.4 an evaluation
-
 def an_evaluation(mode=nn.Module.eval, back=nn.Module.train, mean="sum", count=lambda y: (y != -100).sum().item()):
     def mean_loss(model, loader):
         total, n, was = 0.0, 0, model.training
@@ -168,7 +165,6 @@ wrong(check_mean_loss, "without its weight", "; and", "number of batches")(an_ev
 
 
 # 9.5 a loss
-
 def a_loss(change=lambda x: x, **options):
     return lambda logits, targets: F.cross_entropy(change(logits).transpose(1, 2), targets, **options)
 
@@ -195,7 +191,6 @@ wrong(check_masked_loss, "index -100 is out of bounds")(lambda x, y: -x.log_soft
 
 
 # 9.6 a schedule
-
 @right(check_rate)
 def rate_of_pytorch(step, peak, warmup_steps, num_steps):
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=peak)

@@ -20,9 +20,8 @@ from gpt_helpers.generate import longest_match
 from gpt_helpers.loss import NGram
 from mistakes import right, wrong
 
+
 # 8.1 the floor by hand
-
-
 @right(check_floor)
 def floor_of_a_matrix(contexts):
     times, probs = (torch.tensor(part, dtype=torch.float64) for part in zip(*contexts, strict=True))
@@ -84,7 +83,6 @@ def floor_that_ends_at_0(contexts):
 
 
 # 8.2 from long tables to short ones
-
 @right(check_next_prob)
 def next_prob_by_the_lesson(token, context, train_ids, vocab_size):
     table = NGram(torch.tensor(train_ids), vocab_size, len(context) + 1)
@@ -141,7 +139,6 @@ def next_prob_of_nothing(token, context, train_ids, vocab_size):
 
 
 # 8.3 what memory still costs
-
 right(check_cost_of_kind)(lambda losses, true_losses, kinds, kind: torch.where(
     kinds == kind, losses.double() - true_losses.double(), 0.0).mean())
 
@@ -162,7 +159,6 @@ wrong(check_cost_of_kind, "in place")(lambda x, t, kinds, kind: (x.sub_(t)[kinds
 
 
 # 8.4 another name
-
 @right(check_follows)
 def follows_entry_by_entry(model, inputs, night, names):
     hits = []
@@ -210,7 +206,6 @@ wrong(check_follows, "the result is wrong")(lambda model, inputs, night, names: 
 
 
 # 8.5 where the lead changes
-
 @right(check_crossing)
 def crossing_in_numpy(sizes, model, table):
     gaps = np.subtract(model, table)
@@ -261,7 +256,6 @@ def crossing_without_a_break(sizes, model, table):
 
 
 # 8.6 what a line promises
-
 right(check_promise)(lambda compute, losses, floor, more: floor + np.exp(np.polyval(
     np.polyfit(np.log(compute), np.log(np.subtract(losses, floor)), 1), np.log(more))))
 
@@ -292,7 +286,6 @@ wrong(check_promise, "is rounded")(promised(end=lambda y, floor: np.round(y + fl
 
 
 # 8.7 the longest quotation
-
 right(check_longest_quote)(lambda written, text: SequenceMatcher(None, written, text, autojunk=False).find_longest_match().size)
 right(check_longest_quote)(lambda written, text: longest_match(
     torch.tensor([[*map(ord, written)]]), torch.tensor([*map(ord, text)])))

@@ -19,8 +19,8 @@ from gpt_helpers.generate import longest_match
 from gpt_helpers.model import GPTModel
 from mistakes import right, wrong
 
-# 7.1 how many weights?
 
+# 7.1 how many weights?
 def shapes(cfg, tied, final=True, twice=1):
     """The shapes of all tensors, one after the other."""
     v, t, c = cfg["vocab_size"], cfg["context_length"], cfg["emb_dim"]
@@ -55,7 +55,6 @@ wrong(check_count_parameters, "KeyError")(lambda cfg, tied: cfg["vocab"] * cfg["
 
 
 # 7.2 what fits
-
 def a_batch(giga=1000**3, student=1, most=math.floor, least=0):
     memory, reserved = numbers_of("7.2", student).values()
 
@@ -85,7 +84,6 @@ wrong(check_largest_batch, "is all of it in bytes?")(lambda n, activations: 0)
 
 
 # 7.3 how many days?
-
 def days(student=1, flops=6, clock=3600, hours=24):
     teraflops, percent = numbers_of("7.3", student).values()
     return lambda n, tokens: tokens * flops * n / (teraflops * 10**10 * percent * clock * hours)
@@ -108,7 +106,6 @@ wrong(check_training_days, "2·N·D is the forward pass alone", "; and", "those 
 
 
 # 7.4 the longest quotation
-
 right(check_longest_quotation)(lambda written, n, train: longest_match(torch.tensor(written[n:]), torch.tensor(train)))
 
 
@@ -181,7 +178,6 @@ wrong(check_longest_quotation, "need a number")(lambda w, n, train: w[n : n + lo
 
 
 # 7.5 where it turns
-
 @right(check_turning_point)
 def turning_point_by_sorting(train_losses, val_losses, tokens_seen):
     val, tokens, train = sorted(zip(val_losses, tokens_seen, train_losses, strict=True))[0]
@@ -207,7 +203,6 @@ wrong(check_turning_point, "the number of the evaluation came back")(
 
 
 # 7.6 who is ahead?
-
 @right(check_ahead)
 def ahead_by_statistics(model_losses, table_losses):
     lead = [b - a for a, b in zip(model_losses.tolist(), table_losses.tolist(), strict=True)]

@@ -21,7 +21,6 @@ from gpt_helpers.loss import bigram_loss as lesson_bigram_loss
 from mistakes import right, wrong
 
 # 2.1 perplexity
-
 right(check_perplexity)(math.exp)
 right(check_perplexity)(lambda loss: torch.tensor(loss).exp())
 right(check_perplexity)(lambda loss: np.exp2(loss / math.log(2)))
@@ -41,7 +40,6 @@ def perplexity_of_bits(loss):
 
 
 # 2.2 cross-entropy
-
 right(check_cross_entropy)(F.cross_entropy)
 
 
@@ -80,7 +78,6 @@ wrong(check_cross_entropy, "could not be called")(lambda x: x.logsumexp(1).mean(
 
 
 # 2.3 the loss of many batches
-
 @right(check_loader_loss)
 def loader_loss_by_rows(batches, batch_loss):
     """Windows are equally long, so rows weigh the same as tokens."""
@@ -129,7 +126,6 @@ wrong(check_loader_loss, "both counted")(lambda batches, f: sum(
 
 
 # 2.4 the untrained loss
-
 right(check_untrained_loss)(lambda v, c, std: math.log(v) + c * std**2 / 2)
 right(check_untrained_loss)(lambda v, c, std: torch.tensor(v).double().log() + torch.full((c,), std).double().square().sum() / 2)
 wrong(check_untrained_loss, "half of it", "base 2")(lambda v, c, std: math.log2(v) + c * std**2)
@@ -141,7 +137,6 @@ wrong(check_untrained_loss, "1/3")(lambda v, c, std: math.log(v) + (c**-0.5) ** 
 
 
 # 2.5 the bigram baseline
-
 @right(check_bigram_loss)
 def bigram_loss_with_counters(ids, train_ids, vocab_size, trust):
     train, losses = train_ids.tolist(), []
@@ -208,7 +203,6 @@ wrong(check_bigram_loss, "exchanged", "minus")(lambda ids, train, v, trust: -big
 
 
 # 2.6 the standard error
-
 right(check_standard_error)(lambda losses: stdev(losses.tolist()) / math.sqrt(len(losses)))
 right(check_standard_error)(lambda losses: ((losses - losses.mean()).square().sum() / (len(losses) - 1) / len(losses)).sqrt())
 right(check_standard_error)(lambda losses: np.std(losses.numpy(), ddof=1) / len(losses) ** 0.5)
@@ -223,7 +217,6 @@ right(check_standard_error)(lambda losses: (losses.std() / len(losses) ** 0.5)[N
 
 
 # 2.7 bits per byte
-
 right(check_bits_per_byte)(lambda losses, text: sum(losses) * math.log2(math.e) / len(bytes(text, "utf-8")))
 right(check_bits_per_byte)(lambda losses, text: torch.tensor(losses).double().sum() / math.log(2) / len(text.encode()))
 wrong(check_bits_per_byte, "whatever it is given")(lambda losses, text: 1.0)

@@ -18,7 +18,6 @@ from gpt_helpers.data import TokenWindows
 from mistakes import right, wrong
 
 # 1.1 the cut points
-
 right(check_cut_points)(lambda n, train=0.8, val=0.1: [int(train * n + 0.5), math.floor(n * train + n * val + 0.5)])
 right(check_cut_points)(lambda n, train=0.8, val=0.1: (round(n * train), n - round(n * (1 - train - val))))
 right(check_cut_points)(lambda n, train=0.8, val=0.1: np.rint(np.array([train, train + val]) * n).astype(int))
@@ -39,7 +38,6 @@ wrong(check_cut_points, "whatever it is given")(lambda n, train, val: (4116, 463
 
 
 # 1.2 windows and targets
-
 @right(check_windows)
 def windows_with_while(ids, context_length, stride):
     pairs, start = [], 0
@@ -85,7 +83,6 @@ wrong(check_windows, "dict")(lambda ids, t, s: {"inputs": ids[:-1].unfold(0, t, 
 
 
 # 1.3 counting windows
-
 right(check_count_windows)(lambda n, t, s: (n - t - 1) // s + 1 if n > t else 0)
 right(check_count_windows)(lambda n, t, s: max(0, math.ceil((n - t) / s)))
 right(check_count_windows)(lambda n, t, s: (torch.arange(0, n, s) + t + 1 <= n).sum())
@@ -121,7 +118,6 @@ wrong(check_count_windows, "whatever it is given")(lambda n, t, s: 11)
 
 
 # 1.4 the smallest text
-
 right(check_smallest_text)(lambda t, s, b, parts, drop_last: parts * (t + 1 + drop_last * (b - 1) * s))
 
 
@@ -151,7 +147,6 @@ wrong(check_smallest_text, "is None")(lambda t, s, b, parts, drop_last: parts * 
 
 
 # 1.5 tokens seen
-
 @right(check_tokens_seen)
 def tokens_seen_by_loading(n, context_length, batch_size, epochs, drop_last):
     if n <= context_length:
@@ -175,7 +170,6 @@ wrong(check_tokens_seen, "stopped with", "NameError")(lambda n, t, b, e, drop: e
 
 
 # 1.6 the leak
-
 def of_targets(starts, t):
     return {start + i for start in starts for i in range(1, t + 1)}
 

@@ -23,8 +23,8 @@ from gpt_checks.stop_and_resume import (
 )
 from mistakes import right, wrong
 
-# 6.1 a look that leaves no trace
 
+# 6.1 a look that leaves no trace
 @right(check_undisturbed)
 @torch.no_grad()
 def undisturbed_by_hand(look, model):
@@ -84,7 +84,6 @@ wrong(check_undisturbed, "whatever it is given")(lambda look, model: 3.0)
 
 
 # 6.2 what must be kept
-
 def a_snapshot(take=copy.deepcopy, random=torch.get_rng_state, **more):
     def snapshot(model, optimizer, step):
         return {"model": take(model.state_dict()), "optimizer": take(optimizer.state_dict()),
@@ -122,7 +121,6 @@ wrong(check_snapshot, "as of neither that moment nor now, with the keys")(
 
 
 # 6.3 where were we?
-
 @right(check_batches_left)
 def batches_left_one_by_one(n_batches, steps, seed):
     epoch = 0
@@ -159,7 +157,6 @@ wrong(check_batches_left, "that is how many are left")(lambda n, steps, seed: n 
 
 
 # 6.4 is it due?
-
 right(check_is_due)(lambda step, n, f, done: step in {*range(0, n, f), n - 1} - {*done})
 right(check_is_due)(lambda step, n, f, done: np.logical_and(step % f == 0 or step == n - 1, step not in done))
 
@@ -188,7 +185,6 @@ wrong(check_is_due, "stopped with IndexError")(lambda step, n, f, done: step - d
 
 
 # 6.5 gone wrong
-
 @right(check_diverged)
 def diverged_by_rows(losses, vocab_size, patience):
     even, i, learned = math.log(vocab_size), 0, False
@@ -248,7 +244,6 @@ wrong(check_diverged, ", of type float; need ")(lambda *args: float(i) if (i := 
 
 
 # 6.6 never half a file
-
 @right(check_write_beside)
 def write_beside_in_a_temporary_file(path, write):
     handle, name = tempfile.mkstemp(dir=path.parent)

@@ -17,7 +17,6 @@ from gpt_checks.training_loop import (
 from mistakes import right, wrong
 
 # 5.1 tokens seen
-
 right(check_tokens_axis)(lambda f, n, b, t: range(b * t, n * b * t + 1, f * b * t))
 right(check_tokens_axis)(lambda f, n, b, t: (torch.arange(0, n, f) + 1) * b * t)
 right(check_tokens_axis)(lambda f, n, b, t: tuple(s for i, s in enumerate(accumulate([b * t] * n)) if i % f == 0))
@@ -31,7 +30,6 @@ wrong(check_tokens_axis, " values; need")(lambda f, n, b, t: [step * b * t for s
 
 
 # 5.2 one training step
-
 def loss_of(model, inputs, targets):
     return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
 
@@ -97,7 +95,6 @@ def step_with_nothing_around_it(model, optimizer, inputs, targets):
 
 
 # 5.3 a look that changes nothing
-
 @right(check_evaluate)
 def evaluate_with_the_state_put_back(model, loader, batch_loss):
     state, modes = torch.get_rng_state(), {m: m.training for m in model.modules()}
@@ -153,7 +150,6 @@ wrong(check_evaluate, "dropout was on")(lambda model, loader, f: sum(f(x, y, mod
 
 
 # 5.4 the training loop
-
 @right(check_train)
 def train_that_zeroes_at_the_end(model, loader, optimizer, batch_loss, num_epochs):
     losses, sizes = [], []
@@ -214,7 +210,6 @@ a_training("tokens seen", "number 2", give=lambda losses, sizes: (losses, [i * i
 
 
 # 5.5 early stopping
-
 @right(check_early_stop)
 def early_stop_by_counting(val_losses, patience):
     lowest, best, bad = float("inf"), 0, 0
@@ -259,7 +254,6 @@ wrong(check_early_stop, "in place")(lambda losses, k: (losses.reverse(), early_s
 
 
 # 5.6 gradient clipping
-
 right(check_clip_gradients)(torch.nn.utils.clip_grad_norm_)
 
 
