@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 import torch
 
 from gpt_checks.core import Draw
+from gpt_checks.enough_text import behind_each_other, longest, substrings
 from gpt_checks.spec import exchange, several, spec
 
 # 7.1
@@ -203,31 +204,12 @@ check_training_days = spec(
 
 # 7.4
 
-def run_ends(part, train):
-    """The length of the longest run that ends at each pair of places, in rows."""
-    rows = [[0] * (len(train) + 1)]
-    for token in part:
-        rows.append([0] + [rows[-1][j] + 1 if token == other else 0 for j, other in enumerate(train)])
-    return rows[1:]
-
-
-def longest_run(part, train):
-    return max((n for row in run_ends(part, train) for n in row), default=0)
-
-
-def ends_of_runs(part, train):
-    """The length of each run, when one goes through the part and looks for the longest from each place on."""
-    i = 0
-    while i < len(part):
-        n = max((k for k in range(len(part) - i + 1) if longest_run(part[i : i + k], train) == k), default=0)
-        yield n
-        i += max(n, 1)
-
-
 def longest_of(fits):
-    """For fits(run, train): the longest run of tokens for which it is true."""
-    return lambda part, train: max((j - i for i in range(len(part)) for j in range(i + 1, len(part) + 1)
-                                    if fits(part[i:j], train)), default=0)
+    """For fits(run, train): the length of the longest run of tokens for which it is true."""
+    return lambda part, train: longest(run for run in substrings(part) if fits(run, train))
+
+
+QUOTED = longest_of(lambda run, train: run in train)
 
 
 def with_gaps(part, train):
@@ -241,15 +223,9 @@ def with_gaps(part, train):
     return row[-1]
 
 
-def first_place(run, train):
-    """Whether a run stands where its first token stands first."""
-    i = train.index(run[0]) if run[0] in train else -1
-    return i >= 0 and train[i : i + len(run)] == run
-
-
-def longest_quotation(written, n_prompt, train, *, part=lambda written, n: written[n:], look=longest_run,
-                      end=lambda n, part: n):
-    rest = part(written, n_prompt)
+def longest_quotation(written, n_prompt, train, *, part=lambda written, n: written[n:], look=QUOTED, end=lambda n, part: n):
+    """part, train: as strings, with a character for each token."""
+    rest, train = ("".join(map(chr, tokens)) for tokens in (part(written, n_prompt), train))
     return end(look(rest, train), rest)
 
 
@@ -300,22 +276,22 @@ check_longest_quotation = spec(
             longest_of(lambda run, train: any(sorted(train[i : i + len(run)]) == sorted(run) for i in range(len(train))))],
         "a run was counted whose pairs all stand in train, but apart; all of it must stand there": longest_of(
             lambda run, train: run[0] in train and {*pairwise(run)} <= {*pairwise(train)}),
-        "the search went on behind a quotation; the longest may begin inside it":
-            lambda *texts: max(ends_of_runs(*texts), default=0),
+        "the search went on behind a quotation; the longest may begin inside it": lambda *both: longest(behind_each_other(*both)),
         "in a long text difflib leaves frequent tokens out; SequenceMatcher(…, autojunk=False) keeps them":
             lambda part, train: SequenceMatcher(None, part, train).find_longest_match().size,
         "ids were compared as text, where 12 stands in 312, too; compare lists of numbers":
-            longest_of(lambda run, train: " ".join(map(str, run)) in " ".join(map(str, train))),
-        "only the place is seen where a token stands first in train; it may stand there again": longest_of(first_place),
-        "the last token of train is never looked at: does a range end one too early?": lambda part, t: longest_run(part, t[:-1]),
+            longest_of(lambda run, train: " ".join(str(ord(c)) for c in run) in " ".join(str(ord(c)) for c in train)),
+        "only the place is seen where a token stands first in train; it may stand there again":
+            longest_of(lambda run, train: run[0] in train and train.startswith(run, train.find(run[0]))),
+        "the last token of train is never looked at: does a range end one too early?": lambda part, t: QUOTED(part, t[:-1]),
         "only a quotation at the beginning of what was written is seen; it may stand anywhere":
-            lambda part, train: max((i for i in range(len(part) + 1) if longest_run(part[:i], train) == i), default=0),
-        "only a quotation from the beginning of train is seen; it may come from anywhere": lambda part, train: max(
-            (n for row in run_ends(part, train) for j, n in enumerate(row) if n == j), default=0),
+            lambda part, train: max(i for i in range(len(part) + 1) if part[:i] in train),
+        "only a quotation from the beginning of train is seen; it may come from anywhere":
+            lambda part, train: max(i for i in range(len(train) + 1) if train[:i] in part),
         "tokens are compared at the same places of both texts; a quotation may come from anywhere": lambda part, train: max(
             accumulate((a == b for a, b in zip(part, train, strict=False)), lambda n, same: n + 1 if same else 0, initial=0)),
-        "all quotations of two tokens or more are added up; the longest is asked": lambda part, train: sum(
-            n for n in ends_of_runs(part, train) if n > 1),
+        "all quotations of two tokens or more are added up; the longest is asked": lambda *both: sum(
+            len(run) for run in behind_each_other(*both) if len(run) > 1),
     }) | exchange("end", {
         "one too many: count the tokens of the run": lambda n, part: n + 1,
         "one too few: a run of four tokens has three steps, and the length 4": lambda n, part: max(n - 1, 0),
