@@ -307,16 +307,12 @@ def small_updates(draw):
         yield None, (weights[clear], [u[clear] for u in updates])
 
 
-def values_and_dtype(answer, *args):
-    """The weights that come back, as numbers, and their dtype."""
-    got = answer(*args)
-    return Facts({"the row of weights": got, "their dtype": str(got.dtype) if isinstance(got, torch.Tensor) else ""})
-
-
 KEEP = "keep a float32 copy, add all updates to it, and round once at the end"
 check_grow = spec(
-    "10.4", "updates too small to see", see=("10", "Half the bits"), right=grow, cases=small_updates, use=values_and_dtype,
-    rtol=1e-6, name="the weights",
+    "10.4", "updates too small to see", see=("10", "Half the bits"), right=grow, cases=small_updates, rtol=1e-6,
+    use=lambda answer, *args: Facts({"the row of weights": (got := answer(*args)),
+                                     "their dtype": str(got.dtype) if isinstance(got, torch.Tensor) else ""}),
+    name="the weights",
     doc="grow(weights, updates): bfloat16 weights after float32 updates, added up in float32 and rounded once.",
     mistakes={
         f"the updates were added to bfloat16 weights, where most of them are rounded away; {KEEP}":

@@ -476,12 +476,6 @@ def turned(x, y):
     return type(other)(1 / other.slope, -other.intercept / other.slope)
 
 
-def through_the_last(x, y):
-    """The fitted line, moved to the last point."""
-    slope = linear_regression(x, y).slope
-    return SimpleNamespace(slope=slope, intercept=y[-1] - slope * x[-1])
-
-
 def same(x):
     return x
 
@@ -509,7 +503,8 @@ check_promise = spec(
         "the line goes through the first and the last run only; fit it to all of them": through(0, -1),
         "the line goes through the last two runs only; fit it to all of them": through(-2, -1),
         "the line goes through the first two runs only; fit it to all of them": through(0, 1),
-        "the line was moved to the last run; read it off where the fit puts it": through_the_last,
+        "the line was moved to the last run; read it off where the fit puts it": lambda x, y: SimpleNamespace(
+            slope=(slope := linear_regression(x, y).slope), intercept=y[-1] - slope * x[-1]),
         "compute and loss are exchanged in the fit: linear_regression(x, y) wants compute first": turned,
         "the line was forced through 0; it has an intercept, too": lambda x, y: linear_regression(x, y, proportional=True),
         "that is the mean of the runs, without the line's slope": lambda x, y: SimpleNamespace(slope=0.0, intercept=fmean(y)),

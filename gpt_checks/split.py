@@ -36,12 +36,6 @@ def shares_of_a_text(draw):
     yield None, (n, round((n * 2 // 3 + 0.7) / n, 8), round((n // 7 + 0.6) / n, 8))
 
 
-def pair(answer, *args):
-    """What an answer gives; a tensor or an array of numbers counts as a list."""
-    got = answer(*args)
-    return got if isinstance(got, generator) else as_list(got)
-
-
 END_IS_OUT = "too small: a slice leaves out its end by itself, so ids[:first] holds first tokens"
 FROM_0 = "too large: tokens are counted from 0, so ids[:first] holds first tokens, and ids[first:] goes on"
 AT_THE_END = "the second cut lies where validation ends, at (train + val)·n"
@@ -49,7 +43,8 @@ NEAREST = "each cut falls on the nearest token: round"
 LENGTHS = "lengths of the parts came back; two cuts are asked, where training ends and where validation ends"
 check_cut_points = spec(
     "1.1", "the cut points", see=("01", "Three parts, three purposes"), right=cut_points, cases=shares_of_a_text, rtol=1e-9,
-    use=pair, name="the pair of cuts", also=no_generator,
+    use=lambda answer, *args: got if isinstance(got := answer(*args), generator) else as_list(got),      # tensors and arrays, too
+    name="the pair of cuts", also=no_generator,
     doc="cut_points(n, train, val): the whole numbers nearest to train·n and (train + val)·n, a pair of ints.",
     mistakes=exchange("whole", {
         f"the places are not rounded; {NEAREST}": lambda x: x,

@@ -290,11 +290,6 @@ def one_generator(n, seed, epoch):
     return [torch.randperm(n, generator=generator).tolist() for _ in range(epoch + 1)][-1]
 
 
-def by_global_seed(n, seed, epoch):
-    torch.manual_seed(seed + epoch)
-    return torch.randperm(n).tolist()
-
-
 def batches_left(n_batches, steps, seed, *, place=divmod, order=lambda n, seed, epoch: order_of(n, seed + epoch),
                  rest=lambda order, done: order[done:]):
     epoch, done = place(steps, n_batches)
@@ -326,7 +321,7 @@ check_batches_left = spec(
         "one generator goes through all epochs; each epoch has its own, with the seed seed + epoch": one_generator,
         "nothing is shuffled: an epoch's order is torch.randperm(n_batches, generator=…)": lambda n, *_: list(range(n)),
         "the order is right, but torch.manual_seed() changes the training's random numbers; use a torch.Generator of your own":
-            by_global_seed,
+            lambda n, seed, epoch: (torch.manual_seed(seed + epoch), torch.randperm(n).tolist())[1],
         "seed and epoch are multiplied; an epoch's seed is seed + epoch": lambda n, seed, epoch: order_of(n, seed * epoch),
     }) | exchange("rest", {
         "those are the batches that are done; those after them are asked": lambda order, done: order[:done],
@@ -476,8 +471,7 @@ GUESSING = "guessing evenly costs ln V nats, math.log(vocab_size)"
 NOT_A_NUMBER = "is not noticed: math.isfinite() asks for both nan and infinity"
 NEVER = "where the training goes well, None is asked"
 check_diverged = spec(
-    "6.5", "gone wrong", see=("06", "When training ends early"), right=diverged, cases=trainings, use=an_index,
-    name="the index",
+    "6.5", "gone wrong", see=("06", "When training ends early"), right=diverged, cases=trainings, use=an_index, name="the index",
     doc="diverged(losses, vocab_size, patience): the index of the loss at which a training run has gone wrong, or None.",
     mistakes=exchange("line", {
         "a finite loss is never bad here, however large; compare it with ln V (not with V): " + GUESSING: lambda v, _: float(v),
