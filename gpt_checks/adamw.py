@@ -85,9 +85,8 @@ WRONG_SHARES = {      # in place of 1 - b**t, by which an average is divided aft
     "beta is 0.999 whatever is given": lambda b, t: 1 - 0.999**t,
 }
 
+
 # 4.1
-
-
 def momentum_step(w, g, m, lr, beta, *, m_new=lambda s: m_of(s, s.g), move=lambda s: s.w - s.lr * s.m, give=lambda w, m: (w, m)):
     s = Sheet(w=w, g=g, m0=m, lr=lr, b1=beta)
     s.m = m_new(s)
@@ -139,9 +138,8 @@ check_momentum_step = spec(
             {"m_new": lambda s: m_of(s, -s.lr * s.g), "move": lambda s: s.w + s.m}],
     } | wrong_returns("wm"))
 
+
 # 4.2
-
-
 def corrected(average, beta, step, *, share=lambda b, t: 1 - b**t, give=lambda a, share: a / share):
     return give(average, share(beta, step))
 
@@ -177,9 +175,8 @@ check_corrected = spec(
         "only the factor came back, without the average": [lambda a, f: 1 / f, lambda a, f: 0 * a + 1 / f],
     }))
 
+
 # 4.3
-
-
 def adamw_step(w, g, m, v, step, lr, betas, eps, weight_decay, *, given=lambda s: {}, m_new=lambda s: m_of(s, s.g),
                v_new=lambda s: v_of(s, s.g**2), m_hat=lambda s: s.m / s.share1, v_hat=lambda s: s.v / s.share2,
                root=lambda s: s.v_hat.sqrt() + s.eps, kept=lambda s: (1 - s.lr * s.wd) * s.w,
@@ -327,9 +324,8 @@ check_adamw_step = spec(
     doc="adamw_step(w, g, m, v, step, lr, betas, eps, weight_decay): (w, m, v) as torch.optim.AdamW has them, in float64.",
     mistakes=ADAMW_GIVEN | ADAMW_M | ADAMW_V | ADAMW_HATS | ADAMW_ROOT | ADAMW_MOVE | wrong_returns("wmv"))
 
+
 # 4.4
-
-
 def decay_groups(model, weight_decay, *, decays=lambda s: s.p.ndim >= 2, other=lambda s: not s.decays, fixed=None, twice=False):
     groups = [{"params": [], "weight_decay": fixed or weight_decay}, {"params": [], "weight_decay": 0.0}]
     types = types_of_layers(model)
@@ -392,9 +388,8 @@ check_decay_groups = spec(
         "two layers share a parameter; it stands in one group, once, as model.parameters() gives it": {"twice": True},
     })
 
+
 # 4.5
-
-
 def wave(p):
     """Half a cosine wave, from 1 to 0 as p runs from 0 to 1."""
     return (1 + math.cos(math.pi * p)) / 2
@@ -526,9 +521,8 @@ check_learning_rate = spec(
             lambda s: s.low + (s.high - s.low) * wave((s.step - s.warm) % s.length / s.length),
     }))
 
+
 # 4.6
-
-
 def weight_decay_for(steps, lr, *, left, share=lambda n, q, lr: 1 - q ** (1 / n), end=lambda share, lr: share / lr):
     return end(share(steps, left / 100, lr), lr)
 

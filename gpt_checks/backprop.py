@@ -68,7 +68,6 @@ OTHER_ORDERS = exchange("order", {"the results stand in another order; return gr
 
 
 # 3.1
-
 def one(w):
     """A step at one number of w, for each number in turn."""
     return torch.eye(w.numel(), dtype=w.dtype).view(-1, *w.shape)
@@ -201,7 +200,6 @@ check_wiggle = spec(
 
 
 # 3.2
-
 def one_hot(targets, p):
     return F.one_hot(targets, p.shape[1])
 
@@ -293,7 +291,6 @@ check_loss_gradient = spec(
 
 
 # 3.3 and 3.4 keep what a step can use in s: x, w (weight), g (grad_out), and what the steps before have found.
-
 def outer(x, g):
     """What each token contributes to the weight's gradient: (B, T, O, I)."""
     return g[..., None] * x[..., None, :]
@@ -368,7 +365,6 @@ check_linear_backward = spec(
 
 
 # 3.4
-
 def mean(x, dims=-1):
     """The mean over some dims, kept as dims of length 1."""
     return x.mean(dims, keepdim=True)
@@ -512,7 +508,6 @@ check_layernorm_backward = spec(
 
 
 # 3.5
-
 def accumulate(model, micro_batches, batch_loss, *, clear=lambda model: model.zero_grad(), take=lambda pieces: pieces,
                loss=lambda model, x, y, f: f(x, y), scale=lambda i, sizes, t: sizes[i] / sum(sizes),
                back=lambda model, losses: [(scale * loss).backward() for loss, scale in losses], end=lambda model, sizes: None):
@@ -617,7 +612,6 @@ check_accumulate = spec(
 
 
 # 3.6
-
 def add_up(grad, ids, g):
     return grad.index_add(0, ids.flatten(), long(g))
 

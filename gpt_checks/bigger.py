@@ -8,8 +8,8 @@ from gpt_checks.diagnosis import Program
 from gpt_checks.observe import Descent, Model, as_list, batch_loss, draw_batches, graph_in, in_words
 from gpt_checks.spec import Facts, as_given, exchange, several, spec
 
-# 10.1
 
+# 10.1
 def share(step, warm_up, decay, steps, *, given=as_given, rising=lambda step, w: step < w,
           falling=lambda step, d, n: step >= n - d, rise=lambda k, w, n: (k + 1) / w, flat=lambda step, w, d, n: 1.0,
           fall=lambda k, d, n, w: (n - k) / d, after=lambda step, d, n: 0.0):
@@ -95,7 +95,6 @@ check_share = spec(
 
 
 # 10.2
-
 UPDATE = """\
 def update_in_pieces(model, optimizer, micro_batches, max_norm):
     model.train()
@@ -212,7 +211,6 @@ check_update_in_pieces = spec(
 
 
 # 10.3
-
 def spacing(x, bits=8):
     """The distance between neighbours among the numbers with so many significant binary digits, about x."""
     return 2.0 ** (math.frexp(x)[1] - bits)
@@ -277,7 +275,6 @@ check_to_bfloat16 = spec(
 
 
 # 10.4
-
 def grow(weights, updates, *, copy=torch.Tensor.float, add=torch.add, take=lambda us: us, end=torch.Tensor.bfloat16):
     total = copy(weights)
     for u in take(updates):
@@ -341,7 +338,6 @@ check_grow = spec(
 
 
 # 10.5
-
 def my_windows(windows, rank, processes, *, given=as_given, kept=lambda n, p: n - n % p, cut=lambda n, r, p: range(r, n, p)):
     n, r, p = given(windows, rank, processes)
     return list(cut(kept(n, p), r, p))
@@ -395,7 +391,6 @@ check_my_windows = spec(
 
 
 # 10.6
-
 def loss_weight(tokens, rank, *, own=lambda tokens, rank: tokens[rank], times=len, total=sum, end=lambda x: x):
     return end(own(tokens, rank) * times(tokens) / total(tokens))
 
@@ -441,7 +436,6 @@ check_loss_weight = spec(
 
 
 # 10.7
-
 def held_and_sent(parameters, processes, engine, *, size=4, tensors=4, held=lambda all_of_it, n: all_of_it / n,
                   ring=lambda n: (n - 1) / n, turns=3, ddp_turns=2, ddp_held=lambda all_of_it, n: all_of_it,
                   give=lambda held, sent: (held, sent)):
@@ -509,7 +503,6 @@ check_held_and_sent = spec(
 
 
 # 10.8
-
 def best_segment(blocks, input_bytes, block_bytes, *, given=as_given, kept=lambda n, k: -(-n // k),
                  inside=lambda k, block: k * block, together=lambda inputs, inner: inputs + inner,
                  sizes=lambda n: range(1, n + 1), best=lambda peaks, *sizes: min(peaks, key=peaks.get), end=lambda k, peaks: k):

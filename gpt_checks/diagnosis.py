@@ -105,7 +105,6 @@ MIXED = "transpose changes the order of the logits, but not of the targets, so t
 
 
 # 9.1
-
 def an_update(answer: Callable, model: Model, x: torch.Tensor, y: torch.Tensor, max_norm: float) -> Facts:
     """What an answer does in one update, with the gradients of an earlier batch still there."""
     before, model = model.weights(), model.fresh()
@@ -175,7 +174,6 @@ def update(model, optimizer, inputs, targets, max_norm):
 
 
 # 9.2
-
 def a_loader(answer: Callable, *args: Any) -> Facts:
     """The batches that an answer gives, as text."""
     got = as_list(answer(*args))
@@ -236,7 +234,6 @@ def batches(ids, context_length, batch_size, padding):
 
 
 # 9.3
-
 def layers(draw: Draw) -> Iterator:
     """Inputs and weights of an attention layer, with two heads and with three."""
     for heads in (2, 3):
@@ -282,7 +279,6 @@ def attention(x, w_qkv, w_out, n_heads):
 
 
 # 9.4
-
 def a_mean(answer: Callable, *args: Any) -> Facts:
     """What an evaluation measures and leaves behind; that a loader draws a random number is no fault here."""
     facts = observe.a_look(lambda model, loader, _: answer(model, loader), *args)
@@ -334,7 +330,6 @@ def mean_loss(model, loader):
 
 
 # 9.5
-
 def a_loss(answer: Callable, logits: torch.Tensor, targets: torch.Tensor) -> Facts:
     """The loss, and whether backward() comes from it to the logits."""
     given = logits.clone().requires_grad_().clone()
@@ -403,7 +398,6 @@ def masked_loss(logits, targets):
 
 
 # 9.6
-
 def all_rates(answer: Callable, peak: float, warmup_steps: int, num_steps: int) -> Facts:
     """The rates of all steps."""
     rates = [answer(step, peak, warmup_steps, num_steps) for step in range(num_steps)]

@@ -9,8 +9,8 @@ import torch
 
 from gpt_checks.spec import as_given, exchange, spec
 
-# 8.1
 
+# 8.1
 def surprise(p):
     """What a token of probability p adds to an entropy."""
     return -p * math.log(p) if p else 0.0
@@ -98,7 +98,6 @@ check_floor = spec(
 
 
 # 8.2
-
 def followers(context, train):
     """The tokens that follow each occurrence of a context."""
     return [train[i] for i in range(len(context), len(train)) if train[i - len(context) : i] == context]
@@ -206,7 +205,6 @@ check_next_prob = spec(
 
 
 # 8.3
-
 def cost_of_kind(losses, true_losses, kinds, kind, *, above=lambda x, t: x - t, chosen=lambda kinds, kind: kinds == kind,
                  end=lambda part, picked, whole: part.sum() / len(whole)):
     whole, picked = above(losses, true_losses), chosen(kinds, kind)
@@ -264,7 +262,6 @@ check_cost_of_kind = spec(
 
 
 # 8.4
-
 class Reader:
     """A language model, seen from outside: after the mark it expects the entry's name, at place 1, again.
 
@@ -374,7 +371,6 @@ check_follows = spec(
 
 
 # 8.5
-
 def first_below(gaps):
     return next((i for i, gap in enumerate(gaps) if gap < 0), None)
 
@@ -448,7 +444,6 @@ check_crossing = spec(
 
 
 # 8.6
-
 def promise(compute, losses, floor, more, *, above=lambda x, floor: x - floor, scales=(math.log, math.log),
             fit=lambda x, y: linear_regression(x, y), read=lambda line, x: line.intercept + line.slope * x, back=math.exp,
             end=lambda y, floor: y + floor):
@@ -521,7 +516,6 @@ check_promise = spec(
 
 
 # 8.7
-
 def substrings(text):
     return [text[i:j] for i in range(len(text)) for j in range(i + 1, len(text) + 1)]
 

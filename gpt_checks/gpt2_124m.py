@@ -11,9 +11,8 @@ from gpt_checks.core import Draw
 from gpt_checks.enough_text import behind_each_other, longest, substrings
 from gpt_checks.spec import exchange, several, spec
 
+
 # 7.1
-
-
 def count_parameters(cfg, tied, *, tokens=lambda v, c: v * c, positions=lambda t, c: t * c,
                      attention=lambda c, h: 4 * c * c, out_bias=lambda c: c, qkv_bias=lambda c, on: 3 * c * on,
                      forward=lambda c: 8 * c * c, forward_bias=lambda c: 5 * c, norms=lambda c: 4 * c,
@@ -96,7 +95,6 @@ check_count_parameters = spec(
 
 
 # 7.2
-
 GB = 10**9
 
 
@@ -150,7 +148,6 @@ check_largest_batch = spec(
 
 
 # 7.3
-
 DAY = 24 * 60 * 60
 PRIMES = (59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113, 127, 131)      # lest two machines be equally fast
 
@@ -203,7 +200,6 @@ check_training_days = spec(
 
 
 # 7.4
-
 def longest_of(fits):
     """For fits(run, train): the length of the longest run of tokens for which it is true."""
     return lambda part, train: longest(run for run in substrings(part) if fits(run, train))
@@ -300,7 +296,6 @@ check_longest_quotation = spec(
 
 
 # 7.5
-
 def turning_point(train_losses, val_losses, tokens_seen, *, watch=lambda train, val: val, pick=lambda x: x.index(min(x)),
                   where=lambda tokens, i, val: tokens[i], gap=lambda train, val, i: val[i] - train[i],
                   end=lambda tokens, gap: (tokens, gap)):
@@ -374,7 +369,6 @@ check_turning_point = spec(
 
 
 # 7.6
-
 def ahead(model_losses, table_losses, *, pairs=lambda model, table: table - model, mean=torch.mean,
           spread=lambda model, table, d: d.std(), over=lambda s, n: s / n**0.5, end=lambda lead, error: (lead, error)):
     difference = pairs(model_losses, table_losses)

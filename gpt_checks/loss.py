@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from gpt_checks.core import want_that
 from gpt_checks.spec import exchange, spec
 
+
 # 2.1
-
-
 def perplexity(loss, *, f=math.exp):
     return f(loss)
 
@@ -42,7 +41,6 @@ check_perplexity = spec(
 
 
 # 2.2
-
 def cross_entropy(x, y, *, logp=lambda x: x.log_softmax(1), pick=lambda logp, y: logp[torch.arange(len(y)), y],
                   end=lambda losses, v: losses.mean()):
     return end(-pick(logp(x), y), x.shape[1])
@@ -160,7 +158,6 @@ check_cross_entropy = spec(
 
 
 # 2.3
-
 def by_tokens(means, sizes, t):
     return sum(mean * b for mean, b in zip(means, sizes, strict=True)) / sum(sizes)
 
@@ -258,7 +255,6 @@ check_loader_loss = spec(
 
 
 # 2.4
-
 def untrained_loss(v, c, std, *, even=lambda v, c: math.log(v), cost=lambda v, c, std: c * std**2 / 2,
                    join=lambda even, cost: even + cost):
     return join(even(v, c), cost(v, c, std))
@@ -305,7 +301,6 @@ check_untrained_loss = spec(
 
 
 # 2.5
-
 def bigram(ids, train, v, trust, *, given=lambda *args: args, end=lambda probs, v: -sum(map(math.log, probs)) / len(probs),
            probs=None, **exchanged):
     ids, train, v, trust = given(ids, train, v, trust)
@@ -435,7 +430,6 @@ check_bigram_loss = spec(
 
 
 # 2.6
-
 def standard_error(x, *, change=lambda x: x, spread=lambda x: x.std(), error=lambda s, n: s / n**0.5):
     return error(spread(change(x)), len(x)).item()
 
@@ -485,7 +479,6 @@ check_standard_error = spec(
 
 
 # 2.7
-
 LN_2 = math.log(2)
 
 

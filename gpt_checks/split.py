@@ -14,7 +14,6 @@ def no_generator(got):
 
 
 # 1.1
-
 def cut_points(n, train, val, *, given=as_given, times=lambda share, n: share * n, whole=round,
                second=lambda cut, n, p, q: cut(p + q), give=lambda a, b, n: (a, b)):
     n, train, val = given(n, train, val)
@@ -95,7 +94,6 @@ check_cut_points = spec(
 
 
 # 1.2
-
 def piece(first, end):
     """The tokens of a window that starts at a, from a + first up to, but without, a + T + end."""
     return lambda ids, a, t, s: ids[a + first : a + t + end]
@@ -214,7 +212,6 @@ check_windows = spec(
 
 
 # 1.3
-
 def count_windows(n, t, s, *, given=as_given, room=lambda n, t: n - t - 1, strides=lambda room, s: room // s, more=1,
                   end=lambda c, n, t, s: max(c, 0)):
     n, t, s = given(n, t, s)
@@ -280,7 +277,6 @@ check_count_windows = spec(
 
 
 # 1.4
-
 def smallest_text(t, s, b, parts, drop_last, *, given=as_given, windows=lambda b, drop_last: b if drop_last else 1,
                   strides=lambda windows: windows - 1, part=lambda k, s, t: k * s + t + 1,
                   whole=lambda p, parts: p * parts):
@@ -341,7 +337,6 @@ check_smallest_text = spec(
 
 
 # 1.5
-
 def kept_of(windows, b, drop_last):
     return windows // b * b if drop_last else windows
 
@@ -433,7 +428,6 @@ check_tokens_seen = spec(
 
 
 # 1.6
-
 def places(first, end):
     """The places of windows from start + first up to, but without, start + T + end, with repeats; of targets: places(1, 1)."""
     return lambda starts, t: [start + i for start in starts for i in range(first, t + end)]

@@ -17,7 +17,6 @@ from gpt_checks.observe import Model, Words, as_list, random_state_beside
 from gpt_checks.spec import Facts, exchange, spec
 
 # 6.1
-
 TORN = "the page is torn"      # what `look` and `write` stop with, where they stop
 
 
@@ -128,7 +127,6 @@ check_undisturbed = spec(
 
 
 # 6.2
-
 class Momentum:
     """Gradient descent with momentum; its state_dict() holds the tensors themselves, as those of PyTorch's optimizers do."""
 
@@ -279,7 +277,6 @@ check_snapshot = spec(
 
 
 # 6.3
-
 def order_of(n, seed):
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
 
@@ -344,7 +341,6 @@ check_batches_left = spec(
 
 
 # 6.4
-
 def is_due(step, num_steps, eval_freq, evaluated, *, every=lambda step, n, f, evaluated: step % f == 0,
            last=lambda step, n: step == n - 1, done=lambda step, evaluated, f: step in evaluated,
            join=lambda every, last, done: (every or last) and not done):
@@ -424,7 +420,6 @@ check_is_due = spec(
 
 
 # 6.5
-
 def diverged(losses, vocab_size, patience, *, line=lambda v, losses: math.log(v), no_number=lambda loss: not math.isfinite(loss),
              worse=lambda loss, line: loss > line, learned=False, early=True, given=lambda losses: losses,
              again=lambda bad: 0, over=lambda bad, k: bad >= k, end=lambda i, bad, losses: i, never=lambda losses: None):
@@ -509,7 +504,6 @@ check_diverged = spec(
 
 
 # 6.6
-
 def write_beside(path, write, *, beside=lambda path: path.with_name(path.name + ".new"), times=1, before=lambda path: None,
                  move=os.replace, clean=lambda place: place.unlink(missing_ok=True), swallow=False):
     place = beside(path)

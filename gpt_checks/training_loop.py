@@ -12,9 +12,8 @@ from gpt_checks.loss import COMBINED, by_tokens, unequal
 from gpt_checks.observe import Descent, Model, batch_loss, cross_entropy, draw_batches, listed, parts
 from gpt_checks.spec import exchange, spec
 
+
 # 5.1
-
-
 def tokens_axis(f, n, b, t, *, steps=lambda f, n: range(0, n, f), seen=lambda step: step + 1, tokens=lambda f, b, t: b * t,
                 end=lambda values, *args: values):
     return end([float(seen(step) * tokens(f, b, t)) for step in steps(f, n)], f, n, b, t)
@@ -101,7 +100,6 @@ check_tokens_axis = spec(
 
 
 # 5.2
-
 def act(words, model, optimizer, loss, *, loss_of, start=lambda loss: loss, retain=False):
     """Do what the words say, one after the other; the loss after that. Words: loss, backward, zero_grad, step, by_hand, train,
     eval."""
@@ -249,7 +247,6 @@ check_training_step = spec(
 
 
 # 5.3
-
 def evaluate(model, loader, batch_loss, *, enter=lambda model: model.eval(), leave=lambda model, mode: model.train(mode),
              graph=False, pair=lambda x, y: (x, y), score=lambda loss: loss.item(), between=lambda model: None,
              then=lambda model: None, restore=torch.set_rng_state, combine=by_tokens):
@@ -324,7 +321,6 @@ check_evaluate = spec(
 
 
 # 5.4
-
 def all_tokens(sizes, t, n):
     return [t * s for s in accumulate(sizes)]
 
@@ -492,7 +488,6 @@ check_train = spec(
 
 
 # 5.5
-
 def early_stop(val_losses, patience, *, given=lambda losses: losses, against=lambda x, i, best, k: x[best],
                lower=operator.lt, best_if=None, worse=lambda a, b: True, wait=0, again=lambda wait: 0,
                over=lambda wait, i, k: wait >= k, end=lambda best, stop, losses, k: (best, stop)):
@@ -633,7 +628,6 @@ check_early_stop = spec(
 
 
 # 5.6
-
 def row(tensors):
     """All numbers of some tensors in one row."""
     return torch.cat([x.detach().flatten() for x in tensors])
