@@ -320,22 +320,10 @@ def usual_machine(monkeypatch):
     monkeypatch.setattr(core, "slowness", lambda: 1.0)
 
 
-class Clocks:
-    """What core takes for the module time; both clocks stand still until a test turns them."""
-
-    def __init__(self):
-        self.work = self.wall = 0.0
-
-    def thread_time(self):
-        return self.work
-
-    def monotonic(self):
-        return self.wall
-
-
 @pytest.fixture
 def clocks(monkeypatch):
-    clocks = Clocks()
+    """What core takes for the module time; both clocks stand still until a test turns them."""
+    clocks = SimpleNamespace(work=0.0, wall=0.0, thread_time=lambda: clocks.work, monotonic=lambda: clocks.wall)
     monkeypatch.setattr(core, "time", clocks)
     return clocks
 
