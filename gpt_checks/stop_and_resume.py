@@ -77,23 +77,19 @@ def a_look_inside(answer: Callable, model: Model, mode: bool, seen: float, seed:
         got, failed = let_through(answer, look, model)
         on = torch.is_grad_enabled()
     outer, inner = ("train()" if part.training else "eval()" for part in (model, model.drop))
-    facts = Facts({"what happens to look":
-                       f"called {len(inside)} times" if inside else "given back" if callable(got) else "nothing",
-                   "the mode, in the look,": inside[0][0] if inside else "none",
-                   "the switch for gradients, in the look,": inside[0][1] if inside else "none"})
-    if fails:
-        facts["the error of the look"] = "let through" if failed else "swallowed"
-    else:
-        facts["what came back"] = got
-    return facts | {
+    mode_inside, switch_inside = inside[0] if inside else ("none", "none")
+    return Facts({
+        "what happens to look": f"called {len(inside)} times" if inside else "given back" if callable(got) else "nothing",
+        "the mode, in the look,": mode_inside, "the switch for gradients, in the look,": switch_inside,
+        **({"the error of the look": "let through" if failed else "swallowed"} if fails else {"what came back": got}),
         "the mode, afterwards,": outer if outer == inner else f"{outer}, with dropout in {inner}",
         "the random state, afterwards,": random_state_beside(state, seed),
-        "the switch for gradients, afterwards,": "on" if on else "off"}
+        "the switch for gradients, afterwards,": "on" if on else "off"})
 
 
 check_undisturbed = spec(
     "6.1", "a look that leaves no trace", see=("06", "Does evaluating change anything?"), right=undisturbed, cases=looks,
-    use=lambda *args: Facts(a_look_inside(*args)),
+    use=a_look_inside,
     doc="undisturbed(look, model): what look() gives, seen without dropout and gradients; mode and random state as before.",
     mistakes=exchange("enter", {
         "dropout is on while look() looks: call model.eval() before it": [lambda model: None, nn.Module.train],
@@ -578,13 +574,13 @@ def a_save(answer: Callable, old: bool, fails: bool, letters: str) -> Facts:
             _, failed = let_through(answer, disk.path, disk.write)
         rest = [path for path in disk.folder.iterdir() if path != disk.path]
         moved = disk.seen() == "the new file" and disk.path.stat().st_ino == disk.inode
-        facts = Facts({
+        return Facts({
             "the number of calls of write": len(disk.where), "the place where the new file is written": "".join(disk.where[:1]),
             "what is at the path meanwhile,": disk.meanwhile, "what is at the path afterwards,": disk.seen(),
-            "the old file": "was taken away before the new one was there" if disk.gone else "was replaced"})
-        facts["the error of write"] = "let through" if failed else "swallowed" if fails else "none"
-        facts["the way of the new file to the path"] = "none" if fails else "moved" if moved else "not moved"
-        return Facts(facts | {"what is left over in the folder,": "a file" if rest else "nothing"})
+            "the old file": "was taken away before the new one was there" if disk.gone else "was replaced",
+            "the error of write": "let through" if failed else "swallowed" if fails else "none",
+            "the way of the new file to the path": "none" if fails else "moved" if moved else "not moved",
+            "what is left over in the folder,": "a file" if rest else "nothing"})
 
 
 check_write_beside = spec(
