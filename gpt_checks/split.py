@@ -149,6 +149,9 @@ check_windows = spec(
         "the targets are the inputs themselves; a target is the token after its input": {"targets": piece(0, 0)},
         "the targets lie one token before the inputs; they lie one after":
             [{"targets": lambda ids, a, t, s: ids.roll(1)[a : a + t]}, {"targets": piece(-1, -1)}],
+        "the targets lie a stride after the inputs; need 1": [
+            {"targets": lambda ids, a, t, s: ids[a + s : a + s + t], "starts": lambda n, t, s: range(0, n - t - s + 1, s)},
+            {"targets": lambda ids, a, t, s: ids[a + s : a + s + t]}],
         "the targets lie 2 tokens after the inputs; need 1": [
             {"targets": piece(2, 2), "starts": until(-1)}, {"targets": piece(2, 2)}],
         "the targets are the tokens after the window; each follows its own input, so they start one later":

@@ -214,6 +214,13 @@ def test_what_numbers_alone_tell(got, want, words):
     assert words in (core.what_is_wrong(got, want, scales={"rows": 6}) or core.values(got, want, None, "the result"))
 
 
+def test_who_has_a_number_with_all_its_digits_is_not_told_that_another_one_is_rounded():
+    want = [6 / 7, 5 / 7, 0.5]
+    assert "rounded" in core.what_is_wrong([1.0, 1.0, 0.5], want)
+    assert not core.what_is_wrong([1.0, 5 / 7, 0.5], want)
+    assert "rounded" in core.what_is_wrong([0.857, 0.7143, 0.5], want)      # near enough to be right, and rounded as well
+
+
 @pytest.mark.parametrize(("got", "want"), [
     (torch.tensor(3), 3), (numpy.int64(3), 3), (numpy.float32(2.5), 2.5), (torch.tensor(2.5).double(), 2.5), (2, 2.0),
     ([1, 2], (1, 2)), (X.double(), X), (X.clone().requires_grad_(), X), (torch.tensor([[2.5]]), 2.5),

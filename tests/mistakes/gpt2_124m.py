@@ -191,6 +191,15 @@ def turning_point_by_tensors(train_losses, val_losses, tokens_seen):
     return tokens_seen[i], val[i] - train_losses[i]
 
 
+@wrong(check_turning_point, "first evaluation was left out")
+def turning_point_from_the_second_on(train_losses, val_losses, tokens_seen):
+    best = 1
+    for i in range(1, len(val_losses)):
+        if val_losses[i] < val_losses[best]:
+            best = i
+    return tokens_seen[best], val_losses[best] - train_losses[best]
+
+
 wrong(check_turning_point, "the last of several")(
     lambda t, v, n: (lambda i: (n[i], v[i] - t[i]))(max(i for i in range(len(v)) if v[i] == min(v))))
 wrong(check_turning_point, "lost its minus")(lambda t, v, n: (n[v.index(min(v))], abs(turning_point_by_sorting(t, v, n)[1])))
