@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 import torch
 
 from gpt_checks.core import Draw
-from gpt_checks.enough_text import behind_each_other, longest, substrings
+from gpt_checks.enough_text import behind_each_other, longest, longest_in_place, substrings
 from gpt_checks.spec import exchange, several, spec
 
 
@@ -299,8 +299,7 @@ check_longest_quotation = spec(
             lambda part, train: max(i for i in range(len(part) + 1) if part[:i] in train),
         "only a quotation from the beginning of train is seen; it may come from anywhere":
             lambda part, train: max(i for i in range(len(train) + 1) if train[:i] in part),
-        "tokens are compared at the same places of both texts; a quotation may come from anywhere": lambda part, train: max(
-            accumulate((a == b for a, b in zip(part, train, strict=False)), lambda n, same: n + 1 if same else 0, initial=0)),
+        "tokens are compared at the same places of both texts; a quotation may come from anywhere": longest_in_place,
         "all quotations of two tokens or more are added up; the longest is asked": lambda *both: sum(
             len(run) for run in behind_each_other(*both) if len(run) > 1),
     }) | exchange("end", {
