@@ -230,6 +230,7 @@ check_loss_gradient = spec(
     doc="loss_gradient(logits, targets): (softmax - one-hot) / N, (N, V).",
     mistakes=exchange("share", {
         "the division by N is missing: the loss is a mean over N rows, so each row has a share of 1/N": lambda d: d,
+        "it is multiplied by N; the loss is a mean over N rows, so each row has a share of 1/N": lambda d: d * len(d),
         f"it is divided by N·V; {PER_ROW}": lambda d: d / d.numel(),
         f"it is divided by V; {PER_ROW}": lambda d: d / d.shape[1],
     }) | {

@@ -127,8 +127,9 @@ BUGS = {
     "dropout is off in this update: call model.train() first": ("    model.train()\n", "", "    model.eval()\n"),
     "the old gradients are still there, so they are added to this update's: zero_grad() is missing":
         ("    optimizer.zero_grad()\n", ""),
-    "zero_grad() stands in the loop, so the gradients of all micro-batches but the last are lost":
+    "the gradients of all micro-batches but the last are lost: zero_grad() stands in the loop, or backward() behind it": [
         ("        logits = ", "        optimizer.zero_grad()\n        logits = "),
+        (BACK, "        total += loss.item()\n    loss.backward()\n")],
     "the micro-batches' means are averaged, in which a token of a short one counts for more; weigh by tokens":
         (MEAN, ") / len(micro_batches)"),
     "the micro-batches' means are added up; weigh each by its share of the tokens": (MEAN, ")"),
@@ -273,7 +274,7 @@ check_to_bfloat16 = spec(
         "three significant decimal digits are left; bfloat16 has eight binary ones":
             lambda x: 10.0 ** (math.floor(math.log10(abs(x) or 1.0)) - 2),
         "a number of places behind the decimal point is left; bfloat16 has eight significant binary digits":
-            [lambda x, k=k: 10.0**-k for k in (2, 3, 8, 1, 4)],
+            [lambda x, k=k: 10.0**-k for k in (2, 3, 8, 1, 4, 0)],
         "m was rounded to steps of 1/255; eight binary digits make steps of 1/256": lambda x: spacing(x) * 256 / 255,
     }) | exchange("end", {
         "that is the whole number before it is scaled back; multiply it by the distance between neighbours": lambda k, step, x: k,
@@ -342,6 +343,7 @@ check_grow = spec(
         "the first update is left out": {"take": lambda updates: updates[1:]},
         "the weights came back in float32; round them once at the end: .bfloat16()": {"end": lambda w: w},
         "the weights came back in float16; bfloat16 is asked": {"end": torch.Tensor.half},
+        "the weights were multiplied by 1 + update; an update is added": {"add": lambda w, u: w * (1 + u)},
         "the updates were subtracted; they are what is to be added": {"add": torch.sub},
         "only the last update was added: add up, and do not overwrite": {"take": lambda updates: updates[-1:]},
         "only the first update was added: is `return` inside the loop?": {"take": lambda updates: updates[:1]},

@@ -163,6 +163,8 @@ def update(model, optimizer, inputs, targets, max_norm):
         "    nn.utils.clip_grad_norm_(model.parameters(), max_norm)":
         "    for p in model.parameters():\n        nn.utils.clip_grad_norm_([p], max_norm)"},
     "the largest number in the gradients was taken for their norm": {"max_norm)\n": "max_norm, math.inf)\n"},
+    "the absolute values of the gradients were added up for their norm; it is the root of the sum of their squares":
+        {"max_norm)\n": "max_norm, 1.0)\n"},
     "gradients with a norm below max_norm were scaled up; they stay as they are": {
         "    nn.utils.clip_grad_norm_": "    for p in model.parameters():\n        p.grad *= 1e6\n    nn.utils.clip_grad_norm_"},
     "the targets are shifted once more, and logits left out for it; they are one token later than the inputs already": {
@@ -275,6 +277,11 @@ def attention(x, w_qkv, w_out, n_heads):
 }, {
     "the mask hides a token from itself, so the first one sees nothing, and softmax makes nan of that: diagonal=1":
         {"diagonal=1": "diagonal=0"},
+    "the future gets a finite score, which softmax turns into a weight; -inf becomes 0": [
+        {"-math.inf": "-1.0"}, {"-math.inf": "-10.0"}],
+    "the scores are multiplied by the root of a head's width; divide by it": {" / math.sqrt": " * math.sqrt"},
+    "the weights are divided by the root of a head's width, after softmax; it is the scores that are, before it": {
+        " / math.sqrt(width // n_heads)": "", "softmax(dim=-1)": "softmax(dim=-1) / math.sqrt(width // n_heads)"},
     "w_out is transposed": {"@ w_out": "@ w_out.T"},
     "the scores are divided by the root of the number of heads; that of a head's width is asked, width // n_heads":
         {"math.sqrt(width // n_heads)": "math.sqrt(n_heads)"},
@@ -343,6 +350,8 @@ def mean_loss(model, loader):
         {"logits.flatten(0, 1)": "logits[:, :-1].flatten(0, 1)", "(targets != -100)": "(targets[:, 1:] != -100)", **more}
         for more in ({"targets.flatten())": 'targets[:, 1:].flatten(), reduction="sum")', "loss.item() * scored": "loss.item()"},
                      {"targets.flatten()": "targets[:, 1:].flatten()"})],
+    "token 0 is left out when batches are weighed; only -100 marks padding": {"!= -100": "> 0"},
+    "that is the perplexity; leave out the last exp": {"return total / tokens": "return math.exp(total / tokens)"},
     "only the first batch was scored: is `return` inside the loop?": {"tokens += scored\n": "tokens += scored\n        break\n"},
     "that is the loss in bits, with log2; nats are asked": {"return total": "return math.log2(math.e) * total"},
     "padding is scored as if it were token 0": {
@@ -400,6 +409,8 @@ def masked_loss(logits, targets):
 }, {
     "padding is scored as if it were token 0, and counted; leave it out of both the sum and the number":
         {".where(scored, 0.0)": "", "scored.sum()": "scored.numel()"},
+    "the most likely token was scored everywhere; it is the target that counts":
+        {"log_probs.gather(1, ids).squeeze(1)": "log_probs.max(dim=1).values"},
     "the mask is the wrong way round: padding is scored, and all else left out": {"!= -100": "== -100"},
     "the sum of the losses came back; divide by how many targets are scored": {" / scored.sum()": ""},
     "the mean of each window's mean came back, in which a token of a short one counts for more": {
@@ -465,6 +476,10 @@ def rate(step, peak, warmup_steps, num_steps):
     "the lowest rate is a hundredth of the peak; a tenth is asked": {"peak / 10": "peak / 100"},
     "the warm-up begins above peak / 10; it begins with peak / warmup_steps":
         {"peak * (step + 1) / warmup_steps": "lowest + (peak - lowest) * (step + 1) / warmup_steps"},
+    "a quarter of a turn was taken; half a turn of a cosine is asked": {
+        "(1 + math.cos(math.pi * done)) / 2": "math.cos(math.pi / 2 * done)"},
+    "the rate falls by the same factor at each step; half a turn of a cosine is asked":
+        {"lowest + (peak - lowest) * height": "peak * 0.1 ** done"},
     "// rounds down to a whole number, here mostly to 0; a share needs /": [
         {"+ 1) / warmup_steps": "+ 1) // warmup_steps", "steps) / (num": "steps) // (num"},
         {"+ 1) / warmup_steps": "+ 1) // warmup_steps"}, {"steps) / (num": "steps) // (num"}],

@@ -453,10 +453,11 @@ check_crossing = spec(
         "the logarithm of the size came back; take exp of it": {"back": lambda x: x},
         "logarithm and power belong together: math.exp undoes math.log, and 10**x undoes math.log10": [
             {"back": lambda x: 10**x}, {"back": lambda x: 2**x}, {"scale": math.log10}, {"scale": math.log2}],
+        f"that is the middle between the two runs; {ON_A_LINE}": [
+            {"between": lambda a, b, share, i: (a + b) / 2, **how} for how in ({}, {"scale": lambda x: x, "back": lambda x: x})],
     } | exchange("between", {
         "that is the run before the crossing; the lead changes between two runs": lambda a, b, share, i: a,
         "that is the run after the crossing; the lead changes between two runs": lambda a, b, share, i: b,
-        f"that is the middle between the two runs; {ON_A_LINE}": lambda a, b, share, i: (a + b) / 2,
         "the share counts from the run before the crossing, and here from the one after it": lambda a, b, s, i: b + s * (a - b),
         "the number of the run came back; its size is asked": lambda a, b, share, i: i,
         "the share of the way came back; go so far from the one size to the other": lambda a, b, share, i: share,
@@ -664,6 +665,8 @@ check_longest_quote = spec(
         "a run was counted whose pairs all stand in the text, but apart; all of it must stand there":
             lambda run, text: run[0] in text and {*pairwise(run)} <= {*pairwise(text)},
     }) | exchange("given", {
+        "the search ends at a character that the text does not have; go on behind it":
+            lambda w, text: (w[:next((i for i, c in enumerate(w) if c not in text), len(w))], text),
         "capitals count: a quotation has the same letters, small or not": lambda w, text: (w.lower(), text.lower()),
         "bytes were counted, and characters are asked: â is one character of two bytes": lambda *both: map(str.encode, both),
     }) | {

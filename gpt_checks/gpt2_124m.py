@@ -210,6 +210,7 @@ check_training_days = spec(
         "a day has 24 · 60 · 60 seconds; here is a 60 too many": 24 * 60**3,
         "a day has 24 hours; a machine needs no sleep": [8 * 60 * 60, 16 * 60 * 60],
         "`/ 24 * 3600` divides by 24 and then multiplies by 3600; put brackets round the product": 24 / 3600,
+        "the seconds of a day were multiplied; divide by them": 1 / DAY,
         "`/ 3600 * 24` divides by 3600 and then multiplies by 24; put brackets round the product": 3600 / 24,
     }))
 
@@ -232,6 +233,17 @@ def with_gaps(part, train):
             new.append(row[j] + 1 if token == other else max(row[j + 1], new[j]))
         row = new
     return row[-1]
+
+
+def in_one_walk(part, train):
+    """The longest run that is found where a token that does not fit is not tried again as the first one."""
+    best = 0
+    for i in range(len(part)):
+        n = 0
+        for token in train:
+            n = n + 1 if i + n < len(part) and part[i + n] == token else 0
+            best = max(best, n)
+    return best
 
 
 def longest_quotation(written, n_prompt, train, *, part=lambda written, n: written[n:], look=QUOTED, end=lambda n, part: n):
@@ -257,6 +269,8 @@ def samples(draw: Draw) -> Iterator:
     yield "ids whose digits stand in other ids", ([*new[:p], 3, 41, 1, *new[20:23]], p, digits)
     again = [*train[:4], train[20], train[30], *train[10:20], *train[20:26]]
     yield "a token that comes twice in the training text", (new[:p] + new[30:31] + train[20 : 20 + n] + new[31:33], p, again)
+    doubled = [*train[:4], train[20], *train[20:26], *train[10:20]]
+    yield "a token that stands twice in a row in the training text", (new[:p] + new[30:31] + train[20 : 20 + n], p, doubled)
     run = sorted(train[6:11])
     overlapping = [*train[:4], *run[:3], train[30], *run[1:], *train[20:26]]
     yield "a quotation that begins inside another one", (new[:p] + run, p, overlapping)
@@ -292,6 +306,8 @@ check_longest_quotation = spec(
             lambda part, train: SequenceMatcher(None, part, train).find_longest_match().size,
         "ids were compared as text, where 12 stands in 312, too; compare lists of numbers":
             longest_of(lambda run, train: " ".join(str(ord(c)) for c in run) in " ".join(str(ord(c)) for c in train)),
+        "the token of train that breaks a run off may be the first of another one; try each place of train anew": in_one_walk,
+        "a run of a single token counts, too": lambda part, train: n if (n := QUOTED(part, train)) > 1 else 0,
         "only the place is seen where a token stands first in train; it may stand there again":
             longest_of(lambda run, train: run[0] in train and train.startswith(run, train.find(run[0]))),
         "the last token of train is never looked at: does a range end one too early?": lambda part, t: QUOTED(part, t[:-1]),
@@ -331,6 +347,8 @@ def curves(draw: Draw) -> Iterator:
         train = list(accumulate((-draw.uniform(0.3, 0.7) for _ in range(n - 1)), initial=9.0))
         val = [train[best] + 0.7 + abs(i - best) * draw.uniform(0.1, 0.15) + 2 * (i == 0) + 4 * (i == 1) for i in range(n)]
         train[-2:] = train[:-3:-1]                             # no loss has its extremes at the ends
+        if best == 3:
+            val[-2] += 0.3                                     # once more it falls, and not so low
         if best == 0:
             val = [*accumulate((draw.uniform(0.1, 0.3) for _ in range(n - 1)), initial=train[0] + draw.uniform(0.2, 0.4))]
         if equal:
@@ -354,6 +372,8 @@ check_turning_point = spec(
             lambda train, val: [v <= t for t, v in zip(train, val, strict=True)],
     }) | exchange("pick", {
         "the last of several lowest losses was taken; the first is asked": lambda x: len(x) - 1 - x[::-1].index(min(x)),
+        "each loss was compared with the one before it; the lowest of all is asked":
+            lambda x: max((i for i in range(1, len(x)) if x[i] < x[i - 1]), default=0),
         "the first evaluation was left out; it, too, may have the lowest loss": lambda x: x.index(min(x[1:]), 1),
         f"that is the end of the training; {BEST}": lambda x: len(x) - 1,
         f"that is the beginning; {BEST}": lambda x: 0,

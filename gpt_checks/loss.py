@@ -87,6 +87,8 @@ check_cross_entropy = spec(
             [lambda x: x.log_softmax(0), lambda x: (x - row_max(x)) - (x - row_max(x)).exp().sum(0, True).log()],
         "softmax " + OVER_ROWS: lambda x: x.flatten().log_softmax(0).view(x.shape),
         "the sum of exp " + OVER_ROWS: lambda x: (x - row_max(x)) - (x - row_max(x)).exp().sum().log(),
+        "sigmoid takes each logit alone; the tokens share one probability of 1, so it is softmax over the row":
+            lambda x: x.sigmoid().log(),
         "the logits themselves were averaged; they are no probabilities before a softmax": lambda x: x,
         "the logits were taken for probabilities: the logarithm comes after a softmax": lambda x: x.log(),
         "reshape is no transpose, it mixes the logits of several rows; .T exchanges rows and columns":
@@ -314,13 +316,14 @@ def bigram(ids, train, v, trust, *, given=lambda *args: args, end=lambda probs, 
 
 def bigram_probs(ids, train, v, trust, *, pairs_of=lambda row: list(pairwise(row)), firsts_of=lambda train, pairs: train[:-1],
                  denominator=lambda a, b, firsts, pairs: firsts.count(a), even=lambda v, trust: 1 / v,
-                 unseen=lambda v, trust: 1 / v, look_up=lambda a, b: (a, b), new_pair=lambda p, v: p, skip=False, mix=None):
+                 unseen=lambda v, trust: 1 / v, look_up=lambda a, b: (a, b), new_pair=lambda p, v: p, skip=False, drop=False,
+                 mix=None):
     """The probabilities of ids[1:]; every keyword is a step that a mistake exchanges. unseen None: nothing special."""
     pairs = pairs_of(train)
     firsts, probs = firsts_of(train, pairs), []
     for a, b in pairwise(ids):
         times, count = denominator(a, b, firsts, pairs), pairs.count(look_up(a, b))
-        if times == 0 and skip:
+        if (times == 0 and skip) or (count == 0 and drop):
             continue
         p = mix(count, times, v, trust) if mix else trust * count / max(times, 1) + (1 - trust) * even(v, trust)
         p = unseen(v, trust) if times == 0 and unseen else new_pair(p, v) if count == 0 else p
@@ -397,6 +400,7 @@ check_bigram_loss = spec(
             {"given": lambda i, t, v, k: (i, t, v, 1 - k)},
         "1/V and the counts are taken over the tokens that occur; V is the vocabulary's size":
             {"given": lambda i, t, v, k: (i, t, len(t.unique()), k)},
+        "pairs that training has never seen were left out of the mean; they have a loss, too": {"drop": True},
         "tokens are paired with the one but next": {"given": lambda i, t, v, k: (i[::2], t, v, k)},
         "only every second training pair is counted; pairs overlap":
             {"pairs_of": lambda row: list(pairwise(row))[::2], "firsts_of": lambda train, pairs: [a for a, _ in pairs]},

@@ -330,6 +330,10 @@ check_batches_left = spec(
         "seed and epoch are multiplied; an epoch's seed is seed + epoch": lambda n, seed, epoch: order_of(n, seed * epoch),
     }) | exchange("rest", {
         "those are the batches that are done; those after them are asked": lambda order, done: order[:done],
+        "as many batches came back as are left, but from the beginning of the order; those behind the done ones are left":
+            lambda order, done: order[:len(order) - done],
+        "order[-done:] takes as many batches as are done, from the end; what is left begins at place done":
+            lambda order, done: order[-done:],
         "the epoch starts again: the batches that are done are still in the list": lambda order, done: order,
         "the last batch that is done comes once more": lambda order, done: order[max(done - 1, 0):],
         "the first batch that is left is missing": lambda order, done: order[done + 1:],

@@ -710,6 +710,8 @@ check_clip_gradients = spec(
         "the numbers are added up before they are squared; square each first": lambda g, _: row(g).sum().abs().item(),
         "the mean of squares was taken in each gradient; add up all squares":
             lambda g, _: sum(x.square().mean().item() for x in g) ** 0.5,
+        "the mean of each gradient is squared; square each number first":
+            lambda g, _: sum(x.mean().item() ** 2 for x in g) ** 0.5,
         "the numbers of each gradient are added up before they are squared; square each first":
             lambda g, _: sum(x.sum().item() ** 2 for x in g) ** 0.5,
     }.items()} | exchange("norm", {
@@ -733,8 +735,8 @@ check_clip_gradients = spec(
         "the norm lacks its root where the gradients are divided by it": lambda norm, m: m / norm**2,
         "the gradients are set to 0; scale them by max_norm / norm, so that their direction stays": lambda norm, m: 0.0,
         "the gradients have turned round" + IS + ", which is above 0": lambda norm, m: -m / norm,
-        "the gradients are as they were, though their norm is above max_norm: write the scaled ones back: p.grad * factor alone "
-        "changes nothing": lambda norm, m: 1.0,
+        "the gradients are as they were, though their norm is above max_norm: is it found, and are the scaled ones written back? "
+        "p.grad * factor alone changes nothing": lambda norm, m: 1.0,
     }.items()}) | exchange("change", {
         "gradients below max_norm are scaled up to it; clipping leaves them alone": lambda g, norm, m: g * m / (norm + 1e-6),
         "the comparison is the wrong way round: gradients are scaled where their norm is below max_norm":

@@ -111,6 +111,20 @@ def update_that_divides_the_gradients(model, optimizer, micro_batches, max_norm)
     return total / n
 
 
+@wrong(check_update_in_pieces, "or backward() behind it")
+def update_with_one_backward(model, optimizer, micro_batches, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    tokens, total = sum((y != -100).sum().item() for _, y in micro_batches), 0.0
+    for x, y in micro_batches:
+        loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten(), reduction="sum") / tokens
+        total += loss.item()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    optimizer.step()
+    return total
+
+
 wrong(check_update_in_pieces, "means are averaged")(an_update(weigh=lambda y, ys: 1 / len(ys)))
 wrong(check_update_in_pieces, "weighed by windows")(an_update(weigh=lambda y, ys: y.numel() / sum(y.numel() for y in ys)))
 wrong(check_update_in_pieces, "padding too")(an_update(weigh=lambda y, ys: y.numel() / sum((y >= 0).sum() for y in ys)))
