@@ -45,6 +45,7 @@ def wrong_averages(name, beta, new):
         f"parentheses are missing around 1 - {beta}, the share of {new}": lambda m, g, b: b * m + 1 - b * g,
         f"the parentheses are too wide: {beta} multiplies the old {name} alone": lambda m, g, b: b * (m + (1 - b) * g),
         f"the old {name} is subtracted from {new}, too; {beta} shrinks it already": lambda m, g, b: b * m + (1 - b) * (g - m),
+        f"the share of {new} in {name} is 1 - {beta}, and not 1 + {beta}": lambda m, g, b: b * m + (1 + b) * g,
         f"{name} is the plain mean of old and new; the shares are {beta} and 1 - {beta}": lambda m, g, b: (m + g) / 2,
     }
 
@@ -151,6 +152,8 @@ check_corrected = spec(
         (None, draw.choice([0.7, 0.75, 0.85, 0.95]), draw.randint(4, 6)), ("the first step", draw.choice([0.7, 0.8, 0.85]), 1),
         ("a late step, with beta 0.999", 0.999, draw.randint(500, 1500)))],
     mistakes=exchange("share", WRONG_SHARES | {
+        "beta has the power step - 1, but for the first step; beta ** step holds for the first step, too":
+            [lambda b, t: 1 - b ** (t - 1) if t > 1 else 1, lambda b, t: 1 - b ** max(t - 1, 1)],
         "the average came back as it was: divide it by the share that is filled so far": lambda b, t: 1,
         "the correction is applied twice": lambda b, t: (1 - b**t) ** 2,
         "beta is multiplied by step; it is raised to its power, since every step shrinks what is older": lambda b, t: 1 - b * t,
@@ -218,6 +221,7 @@ ADAMW_GIVEN = exchange("given", {
 } | {"betas are exchanged: β₁, the first, goes with m": lambda s: {"b1": s.b2, "b2": s.b1}} | {
     f"{words} whatever is given": lambda s, fixed=fixed: fixed for words, fixed in {
         "β₁ is 0.9": {"b1": 0.9}, "β₂ is 0.999": {"b2": 0.999}, "betas are 0.9 and 0.999": {"b1": 0.9, "b2": 0.999},
+        "the decay is 0.5, and eps 1e-8, as in the lesson,": {"wd": 0.5, "eps": 1e-8},
         "lr is 0.001": {"lr": 0.001}, "eps is 1e-8": {"eps": 1e-8}, "weight_decay is 0.01": {"wd": 0.01},
         "weight_decay is 0.1": {"wd": 0.1}, "weight_decay is 0.5": {"wd": 0.5}}.items()})
 AGAIN = "correct a copy for the step, or the next step corrects again"
@@ -326,10 +330,11 @@ check_adamw_step = spec(
 
 
 # 4.4
-def decay_groups(model, weight_decay, *, decays=lambda s: s.p.ndim >= 2, other=lambda s: not s.decays, fixed=None, twice=False):
+def decay_groups(model, weight_decay, *, decays=lambda s: s.p.ndim >= 2, other=lambda s: not s.decays, fixed=None,
+                 walk=lambda model: model.named_parameters()):
     groups = [{"params": [], "weight_decay": fixed or weight_decay}, {"params": [], "weight_decay": 0.0}]
     types = types_of_layers(model)
-    for name, p in model.named_parameters(remove_duplicate=not twice):
+    for name, p in walk(model):
         s = Sheet(p=p, name=name, layers=types[id(p)])
         s.decays = decays(s)
         for group, belongs in zip(groups, (s.decays, other(s)), strict=True):
@@ -385,7 +390,10 @@ check_decay_groups = spec(
             [{"other": lambda s: False}, {"decays": lambda s: False, "other": lambda s: s.p.ndim < 2}],
         "tensors with more than 2 dimensions are missing in both groups":
             {"decays": lambda s: s.p.ndim == 2, "other": lambda s: s.p.ndim < 2},
-        "two layers share a parameter; it stands in one group, once, as model.parameters() gives it": {"twice": True},
+        "two layers share a parameter; it stands in one group, once, as model.parameters() gives it":
+            {"walk": lambda model: model.named_parameters(remove_duplicate=False)},
+        "a layer's parameters() are those of the layers inside it, too, so many come several times; model.parameters() gives "
+        "each once": {"walk": lambda model: [pair for layer in model.modules() for pair in layer.named_parameters()]},
     })
 
 

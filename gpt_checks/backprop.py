@@ -230,6 +230,7 @@ check_loss_gradient = spec(
     doc="loss_gradient(logits, targets): (softmax - one-hot) / N, (N, V).",
     mistakes=exchange("share", {
         "the division by N is missing: the loss is a mean over N rows, so each row has a share of 1/N": lambda d: d,
+        "it is multiplied by N; the loss is a mean over N rows, so each row has a share of 1/N": lambda d: d * len(d),
         f"it is divided by N·V; {PER_ROW}": lambda d: d / d.numel(),
         f"it is divided by V; {PER_ROW}": lambda d: d / d.shape[1],
     }) | {
@@ -265,6 +266,7 @@ check_loss_gradient = spec(
             lambda p, y: 2 * (p - y),
         "the difference is squared; the gradient is p - y itself": lambda p, y: (p - y) ** 2,
         "that is the gradient of a squared difference; for cross-entropy it is p - y": lambda p, y: 2 * through_softmax(p, p - y),
+        "p(1 - p) is the slope of one probability at its own logit; the loss's gradient is p - y": lambda p, y: p * (1 - p),
         "only the target's number is divided by N; its whole row is": lambda p, y: p.where(y == 0, (p - 1) / len(p)) * len(p),
     }) | exchange("y", {
         "p[:, targets] takes every target in every row; row i has one target: p[torch.arange(N), targets]":
@@ -549,7 +551,8 @@ check_accumulate = spec(
             lambda model, sizes: [p.data.sub_(0.1 * p.grad) for p in model.parameters()],
         "p.grad is 0: was it cleared after the last `backward`?": lambda model, sizes: model.zero_grad(set_to_none=False),
     }) | {
-        "p.grad is None at the end: was `zero_grad` called after the last `backward`, or `backward` never?":
+        "p.grad is None at the end: was `zero_grad` called after the last `backward`, or `backward` never, or only on a number "
+        "that .item() or torch.tensor() has cut off from the model?":
             [{"end": lambda model, sizes: model.zero_grad()}, {"back": lambda model, losses: list(losses)}],
         "p.grad is None at the end, and batch_loss was never called; its loss can go backward": {"take": lambda pieces: []},
         "p.grad is as it was before the call: `backward` was never called":
@@ -577,7 +580,7 @@ check_accumulate = spec(
             lambda i, s, t: 2 * s[i] / sum(s),
         f"the shares are turned upside down; {SHARE}": lambda i, s, t: sum(s) / s[i],
         f"all micro-batches are taken to be as large as the first; {SHARE}":
-            [lambda i, s, t: s[i] / s[0], lambda i, s, t: s[0] / sum(s)],
+            [lambda i, s, t: s[i] / s[0], lambda i, s, t: s[0] / sum(s), lambda i, s, t: s[i] / s[0] / len(s)],
         "the shares are of the last micro-batch's tokens alone: does `total = …` stand in a loop where `total += …` belongs?":
             lambda i, s, t: s[i] / s[-1],
         f"every micro-batch is weighed like the last; {SHARE}": lambda i, s, t: s[-1] / sum(s),

@@ -44,6 +44,7 @@ def half_cosine(p):
 
 
 RISES = "the share of update k is (k + 1) / warm_up"
+FROM = "it has the last `decay` updates, from steps - decay on"
 FALLS = "the share of update k is (steps - k) / decay, so the last one gets 1 / decay"
 check_share = spec(
     "10.1", "a schedule without an end", see=("10", "Warm-up"), right=share, cases=plans, use=every_share, rtol=1e-6, atol=1e-9,
@@ -68,8 +69,16 @@ check_share = spec(
         "between warm-up and decay the share is 1, and so is (steps - step) / decay only later: take the smaller of the two":
             lambda k, w, d, n: (n - k) / max(d, 1),
         "between warm-up and decay nothing came back: is a `return` missing?": lambda k, w, d, n: None,
-    }) | exchange("fall", {
+    }) | exchange("falling", {
+        "the decay begins an update late; its first one is steps - decay": lambda step, d, n: step > n - d + 1,
+        f"the decay begins at update `decay`; {FROM}": [lambda step, d, n: step >= d, lambda step, d, n: d and step >= d],
+    }) | {
+        f"the decay begins at warm_up + decay; {FROM}": {
+            "flat": lambda k, w, d, n: 1.0 if k < w + d else (n - k) / d,
+            "fall": lambda k, d, n, w: 1.0 if k < w + d else (n - k) / d},
+    } | exchange("fall", {
         f"the last update gets 0, and is wasted; {FALLS}": lambda k, d, n, w: (n - 1 - k) / d,
+        f"the decay starts above 1, and its last update gets 2 / decay; {FALLS}": lambda k, d, n, w: (n + 1 - k) / d,
         f"the decay is divided by decay + 1; {FALLS}": lambda k, d, n, w: (n - k) / (d + 1),
         f"the decay rises; {FALLS}": [lambda k, d, n, w: (k - n + d) / d, lambda k, d, n, w: (k - n + d + 1) / d],
         f"the decay is spread over all updates; {FALLS}": [lambda k, d, n, w: (n - k) / n, lambda k, d, n, w: 1 - k / n],
@@ -83,6 +92,7 @@ check_share = spec(
         "after the end the line goes on below 0, and the rate would be negative; the share stays at 0": [
             lambda step, d, n: (n - step) / d if d else 0.0, lambda step, d, n: (n - step) / d if d else 1.0,
             lambda step, d, n: (n - step) / max(d, 1)],
+        "at `steps` itself the share is 0 already: ask for step >= steps": lambda step, d, n: 0.0 if d or step > n else 1.0,
         "without a decay the share stays at 1 for ever; from `steps` on it is 0": lambda step, d, n: 0.0 if d else 1.0,
         "after the end the share stays at that of the last update; it is 0": lambda step, d, n: 1 / d if d else 1.0,
         "after the end the schedule begins anew; the share stays at 0": lambda step, d, n: step - n + 1,
@@ -117,11 +127,14 @@ BUGS = {
     "dropout is off in this update: call model.train() first": ("    model.train()\n", "", "    model.eval()\n"),
     "the old gradients are still there, so they are added to this update's: zero_grad() is missing":
         ("    optimizer.zero_grad()\n", ""),
-    "zero_grad() stands in the loop, so the gradients of all micro-batches but the last are lost":
+    "the gradients of all micro-batches but the last are lost: zero_grad() stands in the loop, or backward() behind it": [
         ("        logits = ", "        optimizer.zero_grad()\n        logits = "),
+        (BACK, "        total += loss.item()\n    loss.backward()\n")],
     "the micro-batches' means are averaged, in which a token of a short one counts for more; weigh by tokens":
         (MEAN, ") / len(micro_batches)"),
     "the micro-batches' means are added up; weigh each by its share of the tokens": (MEAN, ")"),
+    "each mean is divided by the number of tokens; it is the sums that are added up and divided: reduction=\"sum\"":
+        (MEAN, ") / tokens"),
     "the losses are added up over all tokens; divide by their number": (" / tokens", ""),
     "padding counts as tokens here; only targets that are not -100 are scored":
         ("(targets != -100).sum().item()", "targets.numel()"),
@@ -261,10 +274,13 @@ check_to_bfloat16 = spec(
         "three significant decimal digits are left; bfloat16 has eight binary ones":
             lambda x: 10.0 ** (math.floor(math.log10(abs(x) or 1.0)) - 2),
         "a number of places behind the decimal point is left; bfloat16 has eight significant binary digits":
-            [lambda x, k=k: 10.0**-k for k in (2, 3, 1, 4)],
+            [lambda x, k=k: 10.0**-k for k in (2, 3, 8, 1, 4, 0)],
+        "m was rounded to steps of 1/255; eight binary digits make steps of 1/256": lambda x: spacing(x) * 256 / 255,
     }) | exchange("end", {
         "that is the whole number before it is scaled back; multiply it by the distance between neighbours": lambda k, step, x: k,
         "that is m, rounded; multiply it by 2**e": lambda k, step, x: k / 256,
+        "that is half of it: frexp gives m from 0.5 on, and x = m · 2**e": lambda k, step, x: k * step / 2,
+        "that is 256 times too large: m * 256 was rounded, and is to be divided by 256 again": lambda k, step, x: k * step * 256,
         "m is multiplied by 2 * e; 2**e is asked": lambda k, step, x: k / 128 * math.frexp(x)[1],
         "the sign is lost": lambda k, step, x: abs(k * step),
         "the number came back as it was, or with many more digits than eight binary ones": lambda k, step, x: x,
@@ -327,10 +343,13 @@ check_grow = spec(
         "the first update is left out": {"take": lambda updates: updates[1:]},
         "the weights came back in float32; round them once at the end: .bfloat16()": {"end": lambda w: w},
         "the weights came back in float16; bfloat16 is asked": {"end": torch.Tensor.half},
+        "the weights were multiplied by 1 + update; an update is added": {"add": lambda w, u: w * (1 + u)},
         "the updates were subtracted; they are what is to be added": {"add": torch.sub},
         "only the last update was added: add up, and do not overwrite": {"take": lambda updates: updates[-1:]},
         "only the first update was added: is `return` inside the loop?": {"take": lambda updates: updates[:1]},
         "the last update is left out": {"take": lambda updates: updates[:-1]},
+        "all numbers of all updates were added to each weight; add up along the list alone, as .sum(0) does":
+            {"take": lambda updates: [sum(updates).sum()]},
         "the mean of the updates was added; add all of them": {"take": lambda updates: [sum(updates) / len(updates)]},
         "the weights came back as they were": {"take": lambda updates: []},
         "the sum of the updates alone came back; add it to the weights": {"copy": lambda w: 0 * w.float()},
@@ -349,8 +368,9 @@ def shared(draw):
         p = draw.randint(3, 5)
         yield None, (p * draw.randint(3, 5) + draw.randint(1, p - 2), draw.randint(1, p - 1), p)
     yield None, (p * 4 + 1, 0, p)
+    yield None, (p * 4 - 1, 0, p)
     p = draw.randint(3, 5)
-    yield "nothing left over", (p * draw.randint(2, 4), draw.randint(1, p - 1), p)
+    yield "nothing left over", (p * draw.randint(2, 4), draw.randint(1, p - 2), p)      # not the last process
     yield "one process", (draw.randint(5, 9), 0, 1)
     yield "fewer windows than processes", (2, draw.randint(0, 1), draw.randint(3, 4))
 
@@ -365,6 +385,7 @@ check_my_windows = spec(
         f"some processes get a window more than others; {LEFT}": lambda n, p: n,
         "a whole round is left out even where the windows go round": lambda n, p: (n - 1) - (n - 1) % p,
         "the windows were filled up so that they go round, with numbers that do not exist; " + LEFT: lambda n, p: n + -n % p,
+        "the number of rounds was rounded to the nearest one; round down, with //: " + LEFT: lambda n, p: round(n / p) * p,
         "as many windows are left out as there are processes; " + LEFT: lambda n, p: n - p,
     }) | exchange("cut", {
         f"each process takes one block of windows; {IN_TURN}": lambda n, r, p: range(r * (n // p), (r + 1) * (n // p)),
@@ -373,7 +394,12 @@ check_my_windows = spec(
         f"all processes begin with window 0, so the same windows come several times; {IN_TURN}": lambda n, r, p: range(0, n, p),
         f"every process takes all windows; {IN_TURN}": lambda n, r, p: range(n),
         f"all windows from number r on were taken; {IN_TURN}": lambda n, r, p: range(r, n),
-        f"the step is the process's own number; {IN_TURN}": lambda n, r, p: range(r, n, r or 1),
+        f"the step is the process's own number; {IN_TURN}": [
+            lambda n, r, p: range(r, n, r or 1), lambda n, r, p: range(0, n, r + 1)],
+        "the range ends one too early, so that the last process gets a window less": lambda n, r, p: range(r, n - 1, p),
+        "the range ends one too late, so that process 0 gets a window more": lambda n, r, p: range(r, n + 1, p),
+        "the lists of all processes came back; the one of this process is asked": lambda n, r, p: [
+            list(range(q, n, p)) for q in range(p)],
         f"the process takes all windows of one round; {IN_TURN}": lambda n, r, p: range(n)[r * p : (r + 1) * p],
         f"the step is one too large; {IN_TURN}": lambda n, r, p: range(r, n, p + 1),
         f"the step is one too small; {IN_TURN}": lambda n, r, p: range(r, n, max(p - 1, 1)),
@@ -384,6 +410,8 @@ check_my_windows = spec(
         "the windows were dealt from the end": lambda n, r, p: range(p - 1 - r, n, p),
     }) | exchange("given", {"rank and processes are exchanged": lambda n, r, p: (n, p, r)}) | {
         f"the first windows were left out; {LEFT}": {"kept": lambda n, p: n, "cut": lambda n, r, p: range(n % p + r, n, p)},
+        f"every process loses its last window; {LEFT}": {
+            "kept": lambda n, p: n, "cut": lambda n, r, p: range(r, n, p)[: -1 if n % p else None]},
         f"the last round was filled up, so windows come twice; {LEFT}": [
             {"kept": lambda n, p: n, "cut": lambda n, r, p: [i % n for i in range(r, n + -n % p, p)]},
             {"kept": lambda n, p: n, "cut": lambda n, r, p: [min(i, n - 1) for i in range(r, n + -n % p, p)]}],
@@ -413,6 +441,7 @@ check_loss_weight = spec(
         f"DDP divides by the number of processes N, and nothing here undoes it; {SHARE}": lambda tokens: 1,
         f"the share was divided by N; DDP does that once already; {SHARE}": lambda tokens: 1 / len(tokens),
         f"N is counted one too few; {SHARE}": lambda tokens: len(tokens) - 1,
+        "N is 2 whatever is given; it is len(tokens)": lambda tokens: 2,
         f"N is counted one too many; {SHARE}": lambda tokens: len(tokens) + 1,
     }) | exchange("own", {
         "all processes get the weight 1, which is DDP's plain mean: a token of a short micro-batch counts for more":
@@ -423,6 +452,9 @@ check_loss_weight = spec(
         "a process with more tokens counts for more, not for less: its own number stands above":
             [lambda tokens, rank, k=k: sum(tokens) ** 2 / len(tokens) ** k / tokens[rank] for k in (2, 1)],
         "the tokens of the other processes were counted; this one's own are its weight": lambda n, rank: sum(n) - n[rank],
+        "the tokens of this process are missing; its weight grows with them": lambda tokens, rank: 1,
+        "it is divided by the tokens of the other processes; divide by those of all, its own among them":
+            lambda tokens, rank: tokens[rank] * sum(tokens) / (sum(tokens) - tokens[rank]),
         "the largest number was taken; take this process's own, tokens[rank]": lambda tokens, rank: max(tokens),
         "N alone came back; multiply it by the process's share of the tokens": lambda tokens, rank: sum(tokens),
         "that is the mean number of tokens; divide tokens[rank] by it": lambda tokens, rank: sum(tokens) ** 2 / len(tokens) ** 2,
@@ -432,17 +464,20 @@ check_loss_weight = spec(
         f"it is not divided by the tokens of all; {SHARE}": lambda tokens: 1,
         "it is divided by the largest number of tokens; divide by those of all": max,
         "it is divided by the number of tokens of the first process; divide by those of all": lambda tokens: tokens[0],
-    }) | exchange("end", {"it was rounded, or divided with //; return it as it is": [math.floor, round]}))
+    }) | exchange("end", {
+        "it was rounded, or divided with //; return it as it is": [math.floor, round],
+        "there is a root too many": math.sqrt,
+    }))
 
 
 # 10.7
 def held_and_sent(parameters, processes, engine, *, size=4, tensors=4, held=lambda all_of_it, n: all_of_it / n,
                   ring=lambda n: (n - 1) / n, turns=3, ddp_turns=2, ddp_held=lambda all_of_it, n: all_of_it,
-                  give=lambda held, sent: (held, sent)):
+                  all_of=lambda weights, n: weights, give=lambda held, sent: (held, sent)):
     state, weights = tensors * size * parameters, size * parameters
     if engine == "ddp":
         return give(float(ddp_held(state, processes)), ddp_turns * ring(processes) * weights)
-    return give(held(state, processes), turns * ring(processes) * weights)
+    return give(held(state, processes), turns * ring(processes) * all_of(weights, processes))
 
 
 def engines(draw):
@@ -484,7 +519,8 @@ check_held_and_sent = spec(
     }) | exchange("ring", {
         "each pass around the ring sends (N - 1)/N of the gradients; the factor is missing": lambda n: 1.0,
         "that is what all processes send together; each sends one N-th of it": lambda n: n - 1,
-        "each pass around the ring sends (N - 1)/N of the gradients; only 1/N was counted": lambda n: 1 / n if n > 1 else 0.0,
+        "each pass around the ring sends (N - 1)/N of the gradients; only 1/N was counted": [
+            lambda n: 1 / n if n > 1 else 0.0, lambda n: 1 / n],
         "the factor is upside down: (N - 1)/N is below 1": lambda n: n / (n - 1) if n > 1 else 0.0,
         "the factor came out below 0; it is (N - 1)/N": lambda n: (1 - n) / n,
         "(N + 1)/N is more than everything; the factor is (N - 1)/N": lambda n: (n + 1) / n,
@@ -497,6 +533,8 @@ check_held_and_sent = spec(
     }) | exchange("turns", {
         'with "fsdp" weights are sent twice and gradients once: three passes': [2, 1],
         'with "fsdp" weights are sent twice and gradients once: three passes, and not four': 4,
+    }) | exchange("all_of", {
+        'what is sent with "fsdp" is divided by N once more; in each pass it is (N - 1)/N of the numbers': lambda w, n: w / n,
     }) | exchange("give", {
         "the two numbers are exchanged: first what a process holds, then what it sends": lambda held, sent: (sent, held),
     }) | {'"ddp" and "fsdp" are exchanged': {"ddp_held": lambda s, n: s / n, "held": lambda s, n: s, "ddp_turns": 3, "turns": 2}})
@@ -552,7 +590,7 @@ check_best_segment = spec(
     doc="best_segment(blocks, input_bytes, block_bytes): the k whose ceil(blocks / k) inputs and k blocks take the least memory.",
     mistakes=exchange("kept", {
         "blocks / k must be rounded up, neither down nor to one more: a last segment that is not full has an input, too":
-            [lambda n, k: n // k, lambda n, k: n / k],
+            [lambda n, k: n // k, lambda n, k: n / k, lambda n, k: round(n / k)],
         "the inputs of all segments are kept until the end, so there are blocks / k of them, rounded up": [
             lambda n, k: 1, lambda n, k: n, lambda n, k: k],
     }) | exchange("inside", {

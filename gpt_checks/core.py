@@ -441,11 +441,29 @@ def is_finite(value):
     return tensor is None or bool(tensor.isfinite().all())
 
 
-def generic(got, want, scales, name, rtol, atol):
-    """What numbers tell without knowing the exercise: a sign, a factor, an offset, a place; None when they tell nothing."""
+def as_float(value):
+    """A number, or a tensor of one element, as a float; infinite where it is too large for one."""
+    return as_tensor(value).double().item()
+
+
+def is_rounded(got, want):
+    """Whether a number is another one, rounded to at most four places, and not to 0."""
+    return any(number and math.isclose(got, number, rel_tol=1e-7) for number in (round(want, digits) for digits in range(5)))
+
+
+def generic(got, want, scales, name, rtol, atol, exact=False):
+    """What numbers tell without knowing the exercise: a sign, a factor, an offset, a place; None when they tell nothing.
+
+    exact: whether other results show that nothing was rounded.
+    """
     if isinstance(want, list | tuple):
-        i = next(i for i, (g, w) in enumerate(zip(got, want, strict=True)) if not same(g, w, rtol, atol))
-        return generic(got[i], want[i], scales, f"number {i + 1} of {len(want)} in {name}", rtol, atol)
+        numbers = all(isinstance(w, int | float) for w in want)
+        if numbers and same(*(sorted(map(as_float, some)) for some in (got, want)), rtol, atol):
+            return f"{name} has the right values, in another order"
+        right = [same(g, w, rtol, atol) for g, w in zip(got, want, strict=True)]
+        i, exact = right.index(False), any(ok and isinstance(w, float) and not is_rounded(as_float(g), w)
+                                           for g, w, ok in zip(got, want, right, strict=True))
+        return generic(got[i], want[i], scales, f"number {i + 1} of {len(want)} in {name}", rtol, atol, exact)
     if isinstance(want, str | bool | type(None)):
         return None
     got, want = as_tensor(got, want).double(), as_tensor(want).double()
@@ -458,8 +476,7 @@ def generic(got, want, scales, name, rtol, atol):
         return f"{name} is {what}: look for exp of a large number, log of 0, or a division by 0"
     if close(got, -want):
         return f"{name} has the wrong sign: a minus is missing, or one too many"
-    rounded = [round(want.item(), digits) for digits in range(5)] if got.numel() == 1 else []
-    if any(number and math.isclose(got.item(), number, rel_tol=1e-7) for number in rounded):
+    if got.numel() == 1 and not exact and is_rounded(got.item(), want.item()):
         return f"{name} is rounded; return it as it is"
     if want.abs().max() > 10 * atol and (factor := factor_between(got, want, rtol)):
         for words, scale in scales.items():

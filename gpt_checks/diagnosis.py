@@ -163,8 +163,16 @@ def update(model, optimizer, inputs, targets, max_norm):
         "    nn.utils.clip_grad_norm_(model.parameters(), max_norm)":
         "    for p in model.parameters():\n        nn.utils.clip_grad_norm_([p], max_norm)"},
     "the largest number in the gradients was taken for their norm": {"max_norm)\n": "max_norm, math.inf)\n"},
+    "the absolute values of the gradients were added up for their norm; it is the root of the sum of their squares":
+        {"max_norm)\n": "max_norm, 1.0)\n"},
     "gradients with a norm below max_norm were scaled up; they stay as they are": {
         "    nn.utils.clip_grad_norm_": "    for p in model.parameters():\n        p.grad *= 1e6\n    nn.utils.clip_grad_norm_"},
+    "the targets are shifted once more, and logits left out for it; they are one token later than the inputs already": {
+        "logits.flatten(0, 1)": "logits[:, :-1].flatten(0, 1)", "targets.flatten()": "targets[:, 1:].flatten()"},
+    "the weights were clipped; it is their gradients that are to have a norm of max_norm": {
+        "    nn.utils.clip_grad_norm_(model.parameters(), max_norm)":
+        "    with torch.no_grad():\n        norm = sum(p.square().sum() for p in model.parameters()).sqrt()\n"
+        "        for p in model.parameters():\n            p *= (max_norm / norm).clamp(max=1)"},
     "the norm of the gradients came back; the loss is asked": {
         "    nn.utils": "    norm = nn.utils", "loss.item()": "norm.item()"},
     "the loss after the step came back; the one before it is asked": {
@@ -188,12 +196,14 @@ def a_loader(answer: Callable, *args: Any) -> Facts:
 
 
 def texts(draw: Draw) -> Iterator:
-    """A text that ends in a short window, and one that fits, in a batch that is not full and in one that is. No id twice.
+    """A text that ends in a short window, and one that fits, in a batch that is not full and in one that is; and one that ends
+    in a window with a single target. No id twice.
 
     The id that pads stands in the text, too, as one of the targets.
     """
     t, b = draw.randint(3, 5), draw.randint(3, 4)
-    for case, windows, rest in ((None, b + 1, draw.randint(1, t - 1)), ("a text of whole windows", 2 * b, 0)):
+    for case, windows, rest in ((None, b + 1, draw.randint(1, t - 1)), ("a text of whole windows", 2 * b, 0),
+                                ("a last window with one target", b + 1, 1)):
         ids = draw.sample(range(1, 100), windows * t + rest + 1)
         yield case, (torch.tensor(ids), t, b, draw.choice(ids[1:-1]))
 
@@ -210,7 +220,7 @@ def batches(ids, context_length, batch_size, padding):
         inputs, targets = zip(*windows[first : first + batch_size])
         yield torch.stack(inputs), torch.stack(targets)          # (B, T), (B, T)""", {
     "the last token begins a window of its own, in which nothing is to be said": ("len(ids) - 1", "len(ids)"),
-    "the short window at the end of the text is left out": ("len(ids) - 1", "len(ids) - context_length"),
+    "the short window at the end of the text is left out": ("len(ids) - 1", "len(ids) - context_length", "len(ids) - 2"),
     "a window starts at each token, so most of the text comes several times": (", context_length):\n", "):\n"),
     "a window starts a token too late: its first input is the last target before it": ("h):\n", "h + 1):\n"),
     "a window has one token too few: beside context_length inputs it holds the last target": ("length + 1]", "length]"),
@@ -267,7 +277,18 @@ def attention(x, w_qkv, w_out, n_heads):
 }, {
     "the mask hides a token from itself, so the first one sees nothing, and softmax makes nan of that: diagonal=1":
         {"diagonal=1": "diagonal=0"},
+    "the future gets a finite score, which softmax turns into a weight; -inf becomes 0": [
+        {"-math.inf": "-1.0"}, {"-math.inf": "-10.0"}],
+    "the scores are multiplied by the root of a head's width; divide by it": {" / math.sqrt": " * math.sqrt"},
+    "the weights are divided by the root of a head's width, after softmax; it is the scores that are, before it": {
+        " / math.sqrt(width // n_heads)": "", "softmax(dim=-1)": "softmax(dim=-1) / math.sqrt(width // n_heads)"},
     "w_out is transposed": {"@ w_out": "@ w_out.T"},
+    "the scores are divided by the root of the number of heads; that of a head's width is asked, width // n_heads":
+        {"math.sqrt(width // n_heads)": "math.sqrt(n_heads)"},
+    "the weights are transposed, so a token takes from those that look at it; it takes from those that it looks at: weights @ v":
+        {"weights @ v": "weights.transpose(2, 3) @ v"},
+    "there is a single head, as wide as x; n_heads of them have a part of the width each": [
+        {"3, n_heads, -1)": "3, 1, -1)", "(width // n_heads)": "(width)"}, {"3, n_heads, -1)": "3, 1, -1)"}],
     "x was added to the output; the block around attention does that": {"return ": "return x + "},
     "the columns of w_qkv are cut into heads first; they are queries, keys, values first, and heads in each of these":
         {"3, n_heads, -1).permute(2, 0, 3, 1, 4)": "n_heads, 3, -1).permute(3, 0, 2, 1, 4)"},
@@ -323,6 +344,16 @@ def mean_loss(model, loader):
     "the total is divided by the number of batches; it is a sum over tokens": ("/ tokens", "/ len(loader)"),
 }, {
     "padding counts as tokens of loss 0; divide by how many are scored": {"tokens += scored": "tokens += targets.numel()"},
+    "the sum of a batch's losses was multiplied by their number; only a mean needs that":
+        {"targets.flatten())": 'targets.flatten(), reduction="sum")'},
+    "the targets are shifted once more, and logits left out for it; they are one token later than the inputs already": [
+        {"logits.flatten(0, 1)": "logits[:, :-1].flatten(0, 1)", "(targets != -100)": "(targets[:, 1:] != -100)", **more}
+        for more in ({"targets.flatten())": 'targets[:, 1:].flatten(), reduction="sum")', "loss.item() * scored": "loss.item()"},
+                     {"targets.flatten()": "targets[:, 1:].flatten()"})],
+    "token 0 is left out when batches are weighed; only -100 marks padding": {"!= -100": "> 0"},
+    "that is the perplexity; leave out the last exp": {"return total / tokens": "return math.exp(total / tokens)"},
+    "only the first batch was scored: is `return` inside the loop?": {"tokens += scored\n": "tokens += scored\n        break\n"},
+    "that is the loss in bits, with log2; nats are asked": {"return total": "return math.log2(math.e) * total"},
     "padding is scored as if it were token 0": {
         "targets.flatten()": "targets.clamp(min=0).flatten()", "(targets != -100).sum().item()": "targets.numel()"},
 }, cases=loaders, use=a_mean, rtol=1e-5,
@@ -378,6 +409,9 @@ def masked_loss(logits, targets):
 }, {
     "padding is scored as if it were token 0, and counted; leave it out of both the sum and the number":
         {".where(scored, 0.0)": "", "scored.sum()": "scored.numel()"},
+    "the most likely token was scored everywhere; it is the target that counts":
+        {"log_probs.gather(1, ids).squeeze(1)": "log_probs.max(dim=1).values"},
+    "the mask is the wrong way round: padding is scored, and all else left out": {"!= -100": "== -100"},
     "the sum of the losses came back; divide by how many targets are scored": {" / scored.sum()": ""},
     "the mean of each window's mean came back, in which a token of a short one counts for more": {
         "    logits, targets": "    shape = targets.shape\n    logits, targets", "losses.sum() / scored.sum()":
@@ -442,6 +476,13 @@ def rate(step, peak, warmup_steps, num_steps):
     "the lowest rate is a hundredth of the peak; a tenth is asked": {"peak / 10": "peak / 100"},
     "the warm-up begins above peak / 10; it begins with peak / warmup_steps":
         {"peak * (step + 1) / warmup_steps": "lowest + (peak - lowest) * (step + 1) / warmup_steps"},
+    "a quarter of a turn was taken; half a turn of a cosine is asked": {
+        "(1 + math.cos(math.pi * done)) / 2": "math.cos(math.pi / 2 * done)"},
+    "the rate falls by the same factor at each step; half a turn of a cosine is asked":
+        {"lowest + (peak - lowest) * height": "peak * 0.1 ** done"},
+    "// rounds down to a whole number, here mostly to 0; a share needs /": [
+        {"+ 1) / warmup_steps": "+ 1) // warmup_steps", "steps) / (num": "steps) // (num"},
+        {"+ 1) / warmup_steps": "+ 1) // warmup_steps"}, {"steps) / (num": "steps) // (num"}],
     "180 is pi in degrees; math.cos wants radians": {"math.pi * done": "180 * done"},
     "a sine was taken; half a turn of a cosine is asked": {"math.cos": "math.sin"},
 }, cases=trainings, use=all_rates, rtol=1e-5, atol=1e-9,

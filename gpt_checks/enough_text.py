@@ -48,6 +48,9 @@ def languages(draw):
             contexts[1] = (contexts[1][0], [*([0.0] * (v - 2)), p, 1 - p] if zeros == 2 else [p, *([0.0] * (v - 2)), 1 - p])
         most = max(range(n), key=lambda i: sum(map(surprise, contexts[i][1])))
         contexts.insert(1, contexts.pop(most))         # neither first nor last
+        first, last = (sum(map(surprise, contexts[i][1])) for i in (0, -1))
+        if (first < last) == (zeros > 0):              # the least is not always the first, nor always the last
+            contexts[0], contexts[-1] = contexts[-1], contexts[0]
         yield case, (contexts,)
 
 
@@ -63,8 +66,12 @@ check_floor = spec(
         "each -ln p was added up once; a token comes with probability p, so it counts p times": lambda p: p and -math.log(p),
         "a token that never follows has p = 0 and adds nothing; leave it out, since ln 0 does not exist":
             lambda p: -p * math.log(p),
+        "a small number inside the logarithm changes it; leave out what has p = 0":
+            [lambda p, k=k: -p * math.log(p + 10.0**-k) for k in range(2, 7)],
         "p was multiplied by 1 - p; an entropy takes its logarithm": lambda p: p * (1 - p),
     }) | exchange("entropy", {
+        "the -ln p of a context were averaged plainly; a token comes with probability p, so it counts p times":
+            lambda probs, term: fmean(-math.log(p) for p in probs if p),
         "the sum over the tokens was divided by their number; the p in p ln p weighs them already": [
             lambda probs, term: sum(map(term, probs)) / len(probs),
             lambda probs, term: sum(map(term, probs)) / sum(p > 0 for p in probs)],
@@ -83,6 +90,12 @@ check_floor = spec(
             lambda hs, contexts: total(hs, contexts) / sum(len(probs) for _, probs in contexts),
         "only the last context came back: add up, and do not overwrite": lambda hs, contexts: hs[-1],
         "only the first context came back: is `return` inside the loop?": lambda hs, contexts: hs[0],
+        "that is the most certain context; the floor is a mean over all": lambda hs, contexts: min(hs),
+        "the times are squared; weigh each context by how often it occurs, once": lambda hs, contexts: by_times(
+            [h * times for (times, _), h in zip(contexts, hs, strict=True)], contexts) / by_times(
+            [times for times, _ in contexts], contexts),
+        "the entropies were added up and then multiplied by the last context's times; multiply each by its own, in the loop":
+            lambda hs, contexts: sum(hs) * contexts[-1][0] / sum(times for times, _ in contexts),
         "that is the most uncertain context; the floor is a mean over all": lambda hs, contexts: max(hs),
         "that is how uncertain the context itself is; it is given, and what follows it is open": lambda h, c: shares_of(c),
         "that is the perplexity at the floor; leave out the last exp": lambda hs, contexts: math.exp(by_times(hs, contexts)),
@@ -133,6 +146,7 @@ def places_in_a_text(draw):
     yield "a context of one token", (draw.choice(ids), [draw.choice(ids)], train, v)
     yield "an empty context", (draw.choice(ids), [], train, v)
     yield "a context that never came", (train[i], [rare, train[i - 1]], train, v)
+    yield "a context that never came", (train[1], [rare, train[0]], train, v)
     yield "a token that never came", (rare, train[i - 2 : i], train, v)
 
 
@@ -150,7 +164,10 @@ check_next_prob = spec(
         "only the first token of the context was compared; all of it must be the same": lambda context, train: [
             train[i] for i in range(len(context), len(train)) if train[i - len(context) : i][:1] == context[:1]],
         "the training text's last token is left out: it follows a context, too": lambda c, train: followers(c, train[:-1]),
-        "the training text's first token is left out: it follows the empty context, too": lambda c, t: followers(c, t)[not c :],
+        "the training text's first token is left out: it follows the empty context, too":
+            [lambda c, train: followers(c, train)[not c :], lambda c, train: followers(c, train)[train[:len(c)] == c :]],
+        "at the beginning of the text, the slice before a token is shorter than the context, and no occurrence of it":
+            lambda c, train: followers(c, train) + [train[i] for i in range(1, len(c)) if train[:i] == c[-i:]],
         "without a context 1/V alone came back; every token follows the empty context, so mix 1/V with their counts":
             lambda context, train: context and followers(context, train),
         "each different follower was counted once; count how often it follows": lambda c, train: sorted({*followers(c, train)}),
@@ -168,9 +185,10 @@ check_next_prob = spec(
         "the empty context has followers, too, so its counts are mixed with 1/V; here they stand alone":
             lambda token, train, v: train.count(token) / len(train),
     }) | {
-        "k counts the context at the very end of the text, too; nothing follows it there, and k counts what follows": {
-            "found": lambda context, train: followers(context, train) + [None] * (context == train[-len(context) :]),
-            "kinds": lambda found, train, v: len({*found} - {None})},
+        "k counts the context at the very end of the text, too; nothing follows it there, and k counts what follows": [{
+            "found": lambda context, train, empty=empty:
+                followers(context, train) + [None] * (context == train[-len(context) :] or (empty and not context)),
+            "kinds": lambda found, train, v: len({*found} - {None})} for empty in (False, True)],
     } | exchange("kinds", {
         "m counts each follower every time, so that both predictions count half; it is the number of different ones":
             lambda found, train, v: len(found),
@@ -178,6 +196,8 @@ check_next_prob = spec(
         "m is the number of different tokens in the whole text; only the followers of the context count":
             lambda found, train, v: len(set(train)),
         "m is the vocabulary's size here; it is the number of different followers": lambda found, train, v: v,
+        "m counts only tokens that followed once; all different ones count":
+            lambda found, train, v: sum(found.count(b) == 1 for b in set(found)),
         "m counts only tokens that followed more than once; all different ones count":
             lambda found, train, v: sum(found.count(b) > 1 for b in set(found)),
     }) | exchange("mix", {
@@ -242,6 +262,7 @@ check_cost_of_kind = spec(
             lambda part, picked, whole, times=times: times * part.sum() / whole.sum() for times in (1, 100)],
         "the mean distance was multiplied by how often the kind occurs; add up the distances of its own tokens":
             lambda part, picked, whole: whole.mean() * picked.float().mean(),
+        "the sum was divided by N - 1; " + ALL_TOKENS: lambda part, picked, whole: part.sum() / (len(whole) - 1),
         "the sum was divided by the number of kinds; " + ALL_TOKENS: lambda part, *_: part.sum() / 3,
         "that is the whole distance to the floor; only one kind's part is asked": lambda part, picked, whole: whole.mean(),
         "that is how often the kind occurs; what it costs is asked": lambda part, picked, whole: picked.float().mean(),
@@ -343,6 +364,7 @@ check_follows = spec(
     }) | exchange("at", {
         ONE_BEFORE: lambda night: night,
         "that is one position too early; the logits right before the name count, at night - 1": lambda night: night - 2,
+        "that is two positions too late; the logits right before the name count, at night - 1": lambda night: night + 1,
         "the last position was read; the name at night stands elsewhere in each entry": lambda night: 0 * night - 1,
         "all entries were read at the same position; each has its own in `night`": [
             lambda night: night[:1].expand_as(night) - 1, lambda night: night[-1:].expand_as(night) - 1],
@@ -364,6 +386,8 @@ check_follows = spec(
         "logits[:, night - 1] takes every position in every entry, (B, B); entry i has one: logits[torch.arange(B), night - 1]":
             lambda logits, at, names, old: logits[:, at].argmax(-1) == names,
     }) | exchange("end", {
+        "no entry is True, though the model expects the other name in some: is it asked at night - 1, right before that name?":
+            lambda hits: hits & False,
         "the number of entries came back; True or False is asked for each": lambda hits: hits.sum(),
         "the share of entries came back; True or False is asked for each": lambda hits: hits.float().mean(),
         "numbers came back; True or False is asked for each entry, as == gives it": [torch.Tensor.long, torch.Tensor.float],
@@ -377,7 +401,9 @@ def first_below(gaps):
 
 def crossing(sizes, model, table, *, gap=lambda a, b: a - b, first=first_below, scale=math.log, back=math.exp,
              share=lambda before, after: before / (before - after), between=lambda a, b, share, i: a + share * (b - a),
-             never=lambda sizes: None):
+             never=lambda sizes: None, instead=None):
+    if instead:
+        return instead(sizes, model, table)
     gaps = [gap(a, b) for a, b in zip(model, table, strict=True)]
     if (i := first(gaps)) is None:
         return never(sizes)
@@ -400,6 +426,23 @@ def first_above(gaps, start=1):
     return next((i for i, gap in enumerate(gaps) if i >= start and gap > 0), None)
 
 
+def on_one_line(fit):
+    """The size where a line through all gaps is 0."""
+    def size(sizes, model, table):
+        gaps = [a - b for a, b in zip(model, table, strict=True)]
+        line = fit([*map(math.log, sizes)], gaps)
+        return math.exp(-line.intercept / line.slope) if min(gaps) < 0 else None
+    return size
+
+
+def on_a_level(sizes, model, table):
+    """The size where the model's loss comes down to the one that the table had before the crossing."""
+    if (i := first_below([a - b for a, b in zip(model, table, strict=True)])) is None:
+        return None
+    share = (model[i - 1] - table[i - 1]) / (model[i - 1] - model[i])
+    return sizes[i - 1] * (sizes[i] / sizes[i - 1]) ** share
+
+
 ON_A_LINE = "the gap goes to 0 on a line between two runs, and the share of the way is gap / (gap - next gap)"
 check_crossing = spec(
     "8.5", "where the lead changes", see=("08", "How much text is enough?"), right=crossing, cases=two_curves, rtol=1e-6,
@@ -410,10 +453,11 @@ check_crossing = spec(
         "the logarithm of the size came back; take exp of it": {"back": lambda x: x},
         "logarithm and power belong together: math.exp undoes math.log, and 10**x undoes math.log10": [
             {"back": lambda x: 10**x}, {"back": lambda x: 2**x}, {"scale": math.log10}, {"scale": math.log2}],
+        f"that is the middle between the two runs; {ON_A_LINE}": [
+            {"between": lambda a, b, share, i: (a + b) / 2, **how} for how in ({}, {"scale": lambda x: x, "back": lambda x: x})],
     } | exchange("between", {
         "that is the run before the crossing; the lead changes between two runs": lambda a, b, share, i: a,
         "that is the run after the crossing; the lead changes between two runs": lambda a, b, share, i: b,
-        f"that is the middle between the two runs; {ON_A_LINE}": lambda a, b, share, i: (a + b) / 2,
         "the share counts from the run before the crossing, and here from the one after it": lambda a, b, s, i: b + s * (a - b),
         "the number of the run came back; its size is asked": lambda a, b, share, i: i,
         "the share of the way came back; go so far from the one size to the other": lambda a, b, share, i: share,
@@ -440,6 +484,11 @@ check_crossing = spec(
         f"the curves do not cross, and nothing lies between the runs; need None, and {what} came back": give for what, give in {
             "the largest size": lambda sizes: sizes[-1], "0": lambda sizes: 0, "-1": lambda sizes: -1,
             "infinity": lambda sizes: math.inf, "the smallest size": lambda sizes: sizes[0]}.items()
+    }) | exchange("instead", {
+        "the line goes from the first run to the last; it goes between the two runs beside the crossing":
+            on_one_line(lambda x, y: through(0, -1)(x, y)),
+        "the line was fitted to all runs; it goes between the two runs beside the crossing": on_one_line(linear_regression),
+        "the table's loss was taken as if it stayed the same; the gap between both losses goes to 0 on a line": on_a_level,
     }))
 
 
@@ -507,9 +556,13 @@ check_promise = spec(
         "the intercept is missing: slope · ln(compute) + intercept": lambda line, x: line.slope * x,
         "the slope's sign is wrong; it is below 0 already": lambda line, x: line.intercept - line.slope * x,
         "slope and intercept are exchanged: slope · ln(compute) + intercept": lambda line, x: line.slope + line.intercept * x,
-        "hardly anything is left above the floor: is the line read off at ln(more), and not at more itself?":
-            lambda line, x: line.intercept + line.slope * math.exp(x),
-    }) | exchange("above", {
+    }) | {
+        "hardly anything is left above the floor: is the line read off at ln(more), not at more itself, and does "
+        "linear_regression(x, y) get compute first?": [
+            {"read": lambda line, x: line.intercept + line.slope * math.exp(x)}, {"fit": lambda x, y: linear_regression(y, x)}],
+        "two powers were added, and e^(a + b) is their product: take exp of the whole line": {
+            "read": lambda line, x: math.exp(line.intercept) + math.exp(line.slope * x), "back": same},
+    } | exchange("above", {
         "the losses were divided by the floor; subtract it": lambda x, floor: x / floor,
         "the floor was added first; subtract it": lambda x, floor: x + floor,
     }) | exchange("end", {"the floor was subtracted twice; add it at the end": lambda y, floor: y - floor}))
@@ -530,11 +583,21 @@ def longest_quote(written, text, *, given=as_given, runs=substrings, fits=lambda
     return end([run for run in runs(written) if fits(run, text)], written, text)
 
 
-def behind_each_other(written, text):
-    """The longest pieces that stand in a text, each from where the one before ends."""
+def whole_words(written):
+    words = written.split()
+    return [" ".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)]
+
+
+def longest_in_place(written, text):
+    """The longest run of characters that stand at the same places of two texts."""
+    return longest("".join(a if a == b else "\0" for a, b in zip(written, text, strict=False)).split("\0"))
+
+
+def behind_each_other(written, text, skip=0):
+    """The longest pieces that stand in a text, each from where the one before ends; skip: or so much later."""
     while written:
         n = max(longest(run for run in substrings(written) if written.startswith(run) and run in text), 1)
-        piece, written = written[:n], written[n:]
+        piece, written = written[:n], written[n + skip * (written[:n] in text):]
         yield piece if piece in text else ""
 
 
@@ -563,26 +626,34 @@ check_longest_quote = spec(
     mistakes=exchange("runs", {
         "only the beginning of what was written was compared; a quotation may start anywhere":
             lambda w: [w[:j] for j in range(1, len(w) + 1)],
+        "only the beginning and the end of what was written were compared; a quotation may stand between":
+            lambda w: [w[:j] for j in range(1, len(w) + 1)] + [w[i:] for i in range(len(w))],
         "only the end of what was written was compared; a quotation may end anywhere": lambda w: [w[i:] for i in range(len(w))],
         "only all of what was written was looked up; a part of it may be quoted": lambda w: [w],
-        "only whole words were compared; a quotation is a row of characters, spaces among them": str.split,
+        "only whole words were compared; a quotation is a row of characters, spaces among them": [str.split, whole_words],
         "that is 1 wherever anything is quoted: compare longer pieces, and keep the longest of all, not the last": list,
         "the last character of what was written is left out: a slice ends before its end":
             lambda w: [w[i:j] for i in range(len(w)) for j in range(i + 1, len(w))],
         "the first character of what was written is left out": lambda w: substrings(w[1:]),
     }) | exchange("end", {
         "the quotation itself came back; its length is asked": lambda quoted, written, text: max(quoted, key=len, default=""),
-        "the length is one too large: it was counted once more than a match was found": lambda quoted, *_: longest(quoted) + 1,
+        "the length is one too large: it was counted once more than a match was found":
+            [lambda quoted, *_: longest(quoted) + 1, lambda quoted, *_: longest(quoted) + bool(quoted)],
+        "a slice that goes beyond the end is shorter than its numbers say; stop where what was written ends":
+            lambda quoted, written, text: len(written) if written[-1:] in text else longest(quoted),
         "the length is one too small": lambda quoted, written, text: max(longest(quoted) - 1, 0),
         "the number of all matches came back; the length of the longest is asked": lambda quoted, written, text: len(quoted),
         "the lengths of all matches were added up; the longest is asked": lambda quoted, written, text: sum(map(len, quoted)),
-        "all characters that the text has, too, were counted; they must stand in a row": lambda _, w, t: sum(c in t for c in w),
+        "all characters that the text has, too, were counted; they must stand in a row":
+            [lambda _, w, text: sum(c in text for c in w), lambda _, w, text: len({*w} & {*text})],
+        "characters are compared at the same places of both texts; a quotation may come from anywhere":
+            lambda quoted, *both: longest_in_place(*both),
         "the length is counted in words; count characters": lambda quoted, *_: len(max(quoted, key=len, default="").split()),
         "that is a share of what was written; the length in characters is asked": lambda found, w, _: longest(found) / len(w),
         "that is the first match; a later one may be longer": lambda quoted, written, text: longest(
             [run for run in quoted if quoted and written.index(run) == written.index(quoted[0])]),
         "the search went on behind a quotation; the longest may begin inside it":
-            lambda quoted, *both: longest(behind_each_other(*both)),
+            [lambda quoted, *both, skip=skip: longest(behind_each_other(*both, skip)) for skip in (0, 1)],
         "a quotation may go on over the end of a line or of a sentence; look it up in the whole text": [
             lambda quoted, *_, end=end: longest(run for run in quoted if end not in run) for end in "\n."],
         "in a long text difflib leaves frequent characters out; SequenceMatcher(…, autojunk=False) keeps them":
@@ -594,10 +665,15 @@ check_longest_quote = spec(
         "a run was counted whose pairs all stand in the text, but apart; all of it must stand there":
             lambda run, text: run[0] in text and {*pairwise(run)} <= {*pairwise(text)},
     }) | exchange("given", {
+        "the search ends at a character that the text does not have; go on behind it":
+            lambda w, text: (w[:next((i for i, c in enumerate(w) if c not in text), len(w))], text),
         "capitals count: a quotation has the same letters, small or not": lambda w, text: (w.lower(), text.lower()),
         "bytes were counted, and characters are asked: â is one character of two bytes": lambda *both: map(str.encode, both),
     }) | {
         "line ends and spaces count; compare the text as it is": [
             {"given": lambda w, text: (w.replace(" ", ""), text.replace(" ", ""))},
-            {"given": lambda w, text: (w, text.replace("\n", " "))}, {"fits": lambda run, text: run.strip() in text}],
+            {"given": lambda w, text: (w, text.replace("\n", " "))}, {"fits": lambda run, text: run.strip() in text},
+            {"runs": lambda w: [*map(str.strip, substrings(w))]}],
+        "words were compared and counted; a quotation is a row of characters, and so many are asked": {
+            "runs": whole_words, "end": lambda quoted, written, text: max((len(run.split()) for run in quoted), default=0)},
     })

@@ -8,19 +8,19 @@ from itertools import accumulate, pairwise
 import torch
 
 from gpt_checks.core import Draw
-from gpt_checks.enough_text import behind_each_other, longest, substrings
+from gpt_checks.enough_text import behind_each_other, longest, longest_in_place, substrings
 from gpt_checks.spec import exchange, several, spec
 
 
 # 7.1
-def count_parameters(cfg, tied, *, tokens=lambda v, c: v * c, positions=lambda t, c: t * c,
-                     attention=lambda c, h: 4 * c * c, out_bias=lambda c: c, qkv_bias=lambda c, on: 3 * c * on,
+def count_parameters(cfg, tied, *, tokens=lambda v, c, tied: v * c, positions=lambda t, c: t * c,
+                     attention=lambda c, h: 4 * c * c, out_bias=lambda c, on: c, qkv_bias=lambda c, on, h: 3 * c * on,
                      forward=lambda c: 8 * c * c, forward_bias=lambda c: 5 * c, norms=lambda c: 4 * c,
-                     blocks=lambda layers: layers, last_norm=lambda c: 2 * c,
+                     blocks=lambda layers, h: layers, last_norm=lambda c: 2 * c,
                      head=lambda v, c, tied: 0 if tied else v * c, unit=lambda n: n):
     v, t, c, h, layers, _, bias = cfg.values()
-    block = attention(c, h) + out_bias(c) + qkv_bias(c, bias) + forward(c) + forward_bias(c) + norms(c)
-    return unit(tokens(v, c) + positions(t, c) + blocks(layers) * block + last_norm(c) + head(v, c, tied))
+    block = attention(c, h) + out_bias(c, bias) + qkv_bias(c, bias, h) + forward(c) + forward_bias(c) + norms(c)
+    return unit(tokens(v, c, tied) + positions(t, c) + blocks(layers, h) * block + last_norm(c) + head(v, c, tied))
 
 
 def configs(draw: Draw) -> Iterator:
@@ -40,7 +40,9 @@ check_count_parameters = spec(
         "the table of positions is missing: context_length rows of emb_dim numbers": lambda t, c: 0,
         "the table of positions has a row too many: context_length of them": lambda t, c: (t + 1) * c,
     }) | exchange("tokens", {
-        "the table of tokens is missing: vocab_size rows of emb_dim numbers": lambda v, c: 0,
+        "the table of tokens is missing: vocab_size rows of emb_dim numbers": lambda v, c, tied: 0,
+        "a tied head is the table of tokens, used a second time; the table itself is there, once":
+            lambda v, c, tied: 0 if tied else v * c,
     }) | exchange("attention", {
         "queries, keys and values have a matrix each, and the output has a fourth": lambda c, h: 2 * c * c,
         "the matrix at the output of attention is missing, C by C": lambda c, h: 3 * c * c,
@@ -51,10 +53,16 @@ check_count_parameters = spec(
         "queries, keys and values were divided among the heads; together the heads have three matrices of C by C":
             lambda c, h: 3 * c * c // h + c * c,
     }) | exchange("qkv_bias", {
-        "qkv_bias is not asked: where it is True, queries, keys and values have C biases each": lambda c, on: 0,
-        "queries, keys and values have biases only where qkv_bias is True": lambda c, on: 3 * c,
-        "queries, keys and values have C biases each, 3·C and not C": lambda c, on: c * on,
-        "qkv_bias is read the wrong way round": lambda c, on: 3 * c * (not on),
+        "qkv_bias is not asked: where it is True, queries, keys and values have C biases each": lambda c, on, h: 0,
+        "queries, keys and values have biases only where qkv_bias is True": lambda c, on, h: 3 * c,
+        "queries, keys and values have C biases each, 3·C and not C": lambda c, on, h: c * on,
+        "qkv_bias is read the wrong way round": lambda c, on, h: 3 * c * (not on),
+    }) | {
+        "each head was given matrices of C by C, and biases; the heads share them": [
+            {"attention": lambda c, h, all_=all_: (4 if all_ else 3) * c * c * h + c * c * (not all_),
+             "qkv_bias": lambda c, on, h: 3 * c * on * h} for all_ in (False, True)],
+    } | exchange("out_bias", {
+        "attention's output has C biases whatever qkv_bias is; that is about queries, keys and values": lambda c, on: c * on,
     }) | exchange("forward", {
         "the feed-forward part has two matrices, C by 4C and 4C by C": lambda c: 4 * c * c,
         "the feed-forward part is four times as wide inside: its two matrices are C by 4C and 4C by C": lambda c: 2 * c * c,
@@ -65,6 +73,7 @@ check_count_parameters = spec(
     } | exchange("forward_bias", {
         "inside, the feed-forward part is 4C wide, so its first biases are 4C numbers, and not C": lambda c: 2 * c,
         "the biases of the feed-forward part are missing, 4C and C": lambda c: 0,
+        "the biases of the feed-forward part are 4C numbers, then C, since it ends with C": lambda c: 8 * c,
         "C numbers a block are missing: a bias at the output of attention, or at the end of the feed-forward part":
             lambda c: 4 * c,
         "4C numbers a block are missing: the bias inside the feed-forward part, or scale and shift of two LayerNorms":
@@ -80,16 +89,17 @@ check_count_parameters = spec(
         "tied is read the wrong way round: a tied head has no weights of its own": lambda v, c, tied: v * c if tied else 0,
         "the head has no bias": [lambda v, c, tied: 0 if tied else v * c + v, lambda v, c, tied: v if tied else v * c + v],
     }) | exchange("blocks", {
-        "one block was counted; there are n_layers of them": lambda layers: 1,
-        "the blocks are missing": lambda layers: 0,
-        "one block too few was counted; there are n_layers of them": lambda layers: layers - 1,
+        "one block was counted; there are n_layers of them": lambda layers, h: 1,
+        "n_heads was taken for the number of blocks; there are n_layers of them": lambda layers, h: h,
+        "the blocks are missing": lambda layers, h: 0,
+        "one block too few was counted; there are n_layers of them": lambda layers, h: layers - 1,
     }) | {
         "those are bytes; numbers are asked": {"unit": lambda n: 4 * n},
         "those are millions; the number itself is asked": {"unit": lambda n: n / 1e6},
         "the last LayerNorm stands once, behind the blocks, and not in each of them":
             {"norms": lambda c: 6 * c, "last_norm": lambda c: 0},
         "12·C² a block counts the matrices alone, which is nearly right; biases and LayerNorms are learned, too":
-            {"out_bias": lambda c: 0, "qkv_bias": lambda c, on: 0, "forward_bias": lambda c: 0, "norms": lambda c: 0,
+            {"out_bias": lambda c, on: 0, "qkv_bias": lambda c, on, h: 0, "forward_bias": lambda c: 0, "norms": lambda c: 0,
              "last_norm": lambda c: 0},
     })
 
@@ -139,6 +149,7 @@ check_largest_batch = spec(
         "a window has gradients of its activations only in passing; count its activations once": lambda r, n, one: r // (2 * one),
         "`activations` counts bytes already; 4 bytes a number are in it": lambda room, n, one: room // (4 * one),
     }) | {
+        "one window too few: rounded down, the number fits": {"end": lambda windows: max(0, int(windows) - 1)},
         "where not even the model fits, 0 is asked, and not 1": {"end": lambda windows: max(1, int(windows))},
         "where not even the model fits, the number came out below 0; 0 is asked": {"end": math.floor},
         "a part of a window does not fit: round down, to a whole number":
@@ -185,6 +196,7 @@ check_training_days = spec(
         "`percent` is forgotten: no program reaches all of what the machine can do": lambda speed, percent: speed,
         "a percent is a hundredth: divide by 100": [operator.mul, lambda speed, percent: speed * percent / 1000],
         "the speed was divided by the share; it is multiplied": lambda speed, percent: speed * 100 / percent,
+        "the hint's machine was taken, 40 of 100 teraflops; take yours, as it is printed": lambda speed, percent: 40e12,
         "that is the share which is lost; `percent` is what is reached": lambda speed, percent: speed * (100 - percent) / 100,
     }) | exchange("join", {
         "the division is upside down: operations over operations a second": lambda work, speed: speed / work,
@@ -195,6 +207,10 @@ check_training_days = spec(
         "those are years; days are asked": 365 * DAY,
         "that is twice as much as it should be: 6·N·D is forward and backward, and a day has 24 hours, and not 12": DAY / 2,
         "a day has 24 · 60 · 60 seconds; 60 was forgotten once": 24 * 60,
+        "a day has 24 · 60 · 60 seconds; here is a 60 too many": 24 * 60**3,
+        "a day has 24 hours; a machine needs no sleep": [8 * 60 * 60, 16 * 60 * 60],
+        "`/ 24 * 3600` divides by 24 and then multiplies by 3600; put brackets round the product": 24 / 3600,
+        "the seconds of a day were multiplied; divide by them": 1 / DAY,
         "`/ 3600 * 24` divides by 3600 and then multiplies by 24; put brackets round the product": 3600 / 24,
     }))
 
@@ -217,6 +233,17 @@ def with_gaps(part, train):
             new.append(row[j] + 1 if token == other else max(row[j + 1], new[j]))
         row = new
     return row[-1]
+
+
+def in_one_walk(part, train):
+    """The longest run that is found where a token that does not fit is not tried again as the first one."""
+    best = 0
+    for i in range(len(part)):
+        n = 0
+        for token in train:
+            n = n + 1 if i + n < len(part) and part[i + n] == token else 0
+            best = max(best, n)
+    return best
 
 
 def longest_quotation(written, n_prompt, train, *, part=lambda written, n: written[n:], look=QUOTED, end=lambda n, part: n):
@@ -242,6 +269,8 @@ def samples(draw: Draw) -> Iterator:
     yield "ids whose digits stand in other ids", ([*new[:p], 3, 41, 1, *new[20:23]], p, digits)
     again = [*train[:4], train[20], train[30], *train[10:20], *train[20:26]]
     yield "a token that comes twice in the training text", (new[:p] + new[30:31] + train[20 : 20 + n] + new[31:33], p, again)
+    doubled = [*train[:4], train[20], *train[20:26], *train[10:20]]
+    yield "a token that stands twice in a row in the training text", (new[:p] + new[30:31] + train[20 : 20 + n], p, doubled)
     run = sorted(train[6:11])
     overlapping = [*train[:4], *run[:3], train[30], *run[1:], *train[20:26]]
     yield "a quotation that begins inside another one", (new[:p] + run, p, overlapping)
@@ -277,6 +306,8 @@ check_longest_quotation = spec(
             lambda part, train: SequenceMatcher(None, part, train).find_longest_match().size,
         "ids were compared as text, where 12 stands in 312, too; compare lists of numbers":
             longest_of(lambda run, train: " ".join(str(ord(c)) for c in run) in " ".join(str(ord(c)) for c in train)),
+        "the token of train that breaks a run off may be the first of another one; try each place of train anew": in_one_walk,
+        "a run of a single token counts, too": lambda part, train: n if (n := QUOTED(part, train)) > 1 else 0,
         "only the place is seen where a token stands first in train; it may stand there again":
             longest_of(lambda run, train: run[0] in train and train.startswith(run, train.find(run[0]))),
         "the last token of train is never looked at: does a range end one too early?": lambda part, t: QUOTED(part, t[:-1]),
@@ -284,15 +315,17 @@ check_longest_quotation = spec(
             lambda part, train: max(i for i in range(len(part) + 1) if part[:i] in train),
         "only a quotation from the beginning of train is seen; it may come from anywhere":
             lambda part, train: max(i for i in range(len(train) + 1) if train[:i] in part),
-        "tokens are compared at the same places of both texts; a quotation may come from anywhere": lambda part, train: max(
-            accumulate((a == b for a, b in zip(part, train, strict=False)), lambda n, same: n + 1 if same else 0, initial=0)),
+        "tokens are compared at the same places of both texts; a quotation may come from anywhere": longest_in_place,
         "all quotations of two tokens or more are added up; the longest is asked": lambda *both: sum(
             len(run) for run in behind_each_other(*both) if len(run) > 1),
     }) | exchange("end", {
         "one too many: count the tokens of the run": lambda n, part: n + 1,
         "one too few: a run of four tokens has three steps, and the length 4": lambda n, part: max(n - 1, 0),
         "that is the share; the length is asked, in tokens": lambda n, part: n / max(len(part), 1),
-    }))
+    }) | {
+        "the prompt's length is taken off a quotation that need not lie there; leave the prompt out first, written[n_prompt:]":
+            {"part": lambda written, n: [n, *written], "look": lambda part, text: max(0, QUOTED(part[1:], text) - ord(part[0]))},
+    })
 
 
 # 7.5
@@ -308,11 +341,16 @@ def curves(draw: Draw) -> Iterator:
 
     In the last one it rises once before that, and only then it is above the training loss for the first time.
     """
-    for case, best, equal in ((None, 3, False), ("a validation loss that is lowest twice", 2, True), ("a gap below 0", 3, False)):
+    for case, best, equal in ((None, 3, False), ("a validation loss that is lowest twice", 2, True), ("a gap below 0", 3, False),
+                              ("a validation loss that only rises", 0, False)):
         n = draw.randint(7, 9)
         train = list(accumulate((-draw.uniform(0.3, 0.7) for _ in range(n - 1)), initial=9.0))
         val = [train[best] + 0.7 + abs(i - best) * draw.uniform(0.1, 0.15) + 2 * (i == 0) + 4 * (i == 1) for i in range(n)]
         train[-2:] = train[:-3:-1]                             # no loss has its extremes at the ends
+        if best == 3:
+            val[-2] += 0.3                                     # once more it falls, and not so low
+        if best == 0:
+            val = [*accumulate((draw.uniform(0.1, 0.3) for _ in range(n - 1)), initial=train[0] + draw.uniform(0.2, 0.4))]
         if equal:
             val[best + 2] = val[best] = min(val)
         if case == "a gap below 0":
@@ -334,6 +372,9 @@ check_turning_point = spec(
             lambda train, val: [v <= t for t, v in zip(train, val, strict=True)],
     }) | exchange("pick", {
         "the last of several lowest losses was taken; the first is asked": lambda x: len(x) - 1 - x[::-1].index(min(x)),
+        "each loss was compared with the one before it; the lowest of all is asked":
+            lambda x: max((i for i in range(1, len(x)) if x[i] < x[i - 1]), default=0),
+        "the first evaluation was left out; it, too, may have the lowest loss": lambda x: x.index(min(x[1:]), 1),
         f"that is the end of the training; {BEST}": lambda x: len(x) - 1,
         f"that is the beginning; {BEST}": lambda x: 0,
         f"the search ended where the loss first rises; it may fall again; {BEST}":
@@ -421,7 +462,10 @@ check_ahead = spec(
         "1.96 standard errors are half a 95 % interval; one is asked": lambda s, n: 1.96 * s / n**0.5,
         "that is twice the standard error": lambda s, n: 2 * s / n**0.5,
         "the standard deviation is multiplied by the root of N; divide": lambda s, n: s * n**0.5,
-    }) | exchange("end", {
+    }) | {
+        "that is the square of the standard error: take the root":
+            {"spread": lambda model, table, d: d.var(), "over": lambda s, n: s / n},
+    } | exchange("end", {
         "only the lead came back; return (lead, standard_error)": lambda lead, error: lead,
         "only the standard error came back; return (lead, standard_error)": lambda lead, error: error,
         "the two are exchanged; return (lead, standard_error)": lambda lead, error: (error, lead),

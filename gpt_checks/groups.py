@@ -1,4 +1,5 @@
 """Exercise 4.4: models with parameters of every kind, and in which of an answer's groups each of them stands."""
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -66,7 +67,9 @@ def place_of(answer, model, weight_decay, name):
     want_that(all(map(torch.equal, before, model.parameters())), "the model's weights were changed; only sort them")
     found = [short(as_tensor(number).double().item()) for params, number in groups for p in params
              if p is model.get_parameter(name)]
-    return " and ".join(f"the group with weight_decay {number}" for number in found) or "neither group"
+    times = Counter(found)
+    return " and ".join(f"the group with weight_decay {number}" + f", {n} times" * (n > 1) for number, n in times.items()) or \
+        "neither group"
 
 
 ONE_GROUP = '{"params": [...], "weight_decay": ...}'

@@ -84,9 +84,11 @@ check_cross_entropy = spec(
     doc="cross_entropy(logits, targets): the mean of -ln p(target) over N rows, also for logits of 10,000.",
     mistakes=exchange("logp", {
         "softmax runs over dim 0, the rows; each row is a distribution of its own over the V tokens: dim=1 (or -1)":
-            lambda x: x.log_softmax(0),
+            [lambda x: x.log_softmax(0), lambda x: (x - row_max(x)) - (x - row_max(x)).exp().sum(0, True).log()],
         "softmax " + OVER_ROWS: lambda x: x.flatten().log_softmax(0).view(x.shape),
         "the sum of exp " + OVER_ROWS: lambda x: (x - row_max(x)) - (x - row_max(x)).exp().sum().log(),
+        "sigmoid takes each logit alone; the tokens share one probability of 1, so it is softmax over the row":
+            lambda x: x.sigmoid().log(),
         "the logits themselves were averaged; they are no probabilities before a softmax": lambda x: x,
         "the logits were taken for probabilities: the logarithm comes after a softmax": lambda x: x.log(),
         "reshape is no transpose, it mixes the logits of several rows; .T exchanges rows and columns":
@@ -100,7 +102,7 @@ check_cross_entropy = spec(
         "the maximum is subtracted inside the logarithm and not added back, or the other way round":
             lambda x: x - (x - row_max(x)).exp().sum(1, True).log(),
         "each column's maximum is subtracted, which changes the probabilities; subtract each row's: max(dim=1, keepdim=True)":
-            lambda x: (x - x.max(0).values).log_softmax(1),
+            [lambda x: (x - x.max(0).values).log_softmax(1), shifted(lambda x: x.max(0).values)],
         "the largest absolute value is subtracted; it is the maximum that makes the largest exp 1, also where all logits are "
         "negative":
             shifted(lambda x: x.abs().max(1, True).values),
@@ -112,6 +114,8 @@ check_cross_entropy = spec(
             lambda x, log=log: (x - row_max(x)) - log((x - row_max(x)).exp().sum(1, True)) for log in (torch.log2, torch.log10)],
         "the logits are divided by their maximum, which changes the probabilities; subtract it": [
             lambda x, most=most: (x / most(x)).log_softmax(1) for most in (lambda x: row_max(x.abs()), row_max)],
+        "the target's own logit is forgotten: the loss is the logarithm of the sum of exp, minus that logit":
+            lambda x: -x.logsumexp(1, True).expand(x.shape),
         "the target's probability underflows to 0, and the logarithm of 0 is infinite; "
         "stay with logarithms: ln p = x - logsumexp(x)":
             lambda x: x.softmax(1).log(),
@@ -210,6 +214,8 @@ COMBINED = {       # what is wrong in words: (means, numbers of windows, T) -> t
     "the losses are added up over all tokens; divide by their number": lambda m, s, t: by_tokens(m, s, t) * sum(s) * t,
     "the weighted sum is divided by the number of batches; divide by the number of tokens":
         lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) * t / len(sizes),
+    "the weights are numbers of rows, but the sum is divided by the number of batches; divide by the number of rows":
+        lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) / len(sizes),
     "the weights are numbers of rows, but the sum is divided by the number of tokens": lambda m, s, t: by_tokens(m, s, t) / t,
     "the weights are numbers of tokens, but the sum is divided by the number of rows": lambda m, s, t: by_tokens(m, s, t) * t,
     "the sum of means is divided by the number of tokens; weigh each mean by its tokens first":
@@ -281,6 +287,7 @@ check_untrained_loss = spec(
         "the root of σ²/2 is added; add σ²/2 itself": lambda v, c, std: (c * std**2 / 2) ** 0.5,
         "weight_std is squared twice; the variance is its square": lambda v, c, std: c * std**4 / 2,
         "σ² is divided by 2 twice": lambda v, c, std: c * std**2 / 4,
+        "e^(σ²/2) is added; that mean stands inside a logarithm, which leaves σ²/2": lambda v, c, std: math.exp(c * std**2 / 2),
         "0.02 was an example; use the weight_std that is given": lambda v, c, std: c * 0.02**2 / 2,
         "768 was an example; use the emb_dim that is given": lambda v, c, std: 768 * std**2 / 2,
         "the variance is divided by 3; PyTorch's even weights do that, and weight_std is a standard deviation already":
@@ -309,13 +316,14 @@ def bigram(ids, train, v, trust, *, given=lambda *args: args, end=lambda probs, 
 
 def bigram_probs(ids, train, v, trust, *, pairs_of=lambda row: list(pairwise(row)), firsts_of=lambda train, pairs: train[:-1],
                  denominator=lambda a, b, firsts, pairs: firsts.count(a), even=lambda v, trust: 1 / v,
-                 unseen=lambda v, trust: 1 / v, look_up=lambda a, b: (a, b), new_pair=lambda p, v: p, skip=False, mix=None):
+                 unseen=lambda v, trust: 1 / v, look_up=lambda a, b: (a, b), new_pair=lambda p, v: p, skip=False, drop=False,
+                 mix=None):
     """The probabilities of ids[1:]; every keyword is a step that a mistake exchanges. unseen None: nothing special."""
     pairs = pairs_of(train)
     firsts, probs = firsts_of(train, pairs), []
     for a, b in pairwise(ids):
         times, count = denominator(a, b, firsts, pairs), pairs.count(look_up(a, b))
-        if times == 0 and skip:
+        if (times == 0 and skip) or (count == 0 and drop):
             continue
         p = mix(count, times, v, trust) if mix else trust * count / max(times, 1) + (1 - trust) * even(v, trust)
         p = unseen(v, trust) if times == 0 and unseen else new_pair(p, v) if count == 0 else p
@@ -366,7 +374,8 @@ check_bigram_loss = spec(
         "in train_ids[:-1]": {"firsts_of": lambda train, pairs: train},
         "count(b), of the token that follows, is in the denominator; it is count(a), of the token before": [
             {"firsts_of": lambda train, pairs: train[1:], "denominator": lambda a, b, firsts, pairs: firsts.count(b)},
-            {"denominator": lambda a, b, firsts, pairs: max(1, sum(second == b for _, second in pairs)) if a in firsts else 0}],
+            {"denominator": lambda a, b, firsts, pairs: max(1, sum(second == b for _, second in pairs)) if a in firsts else 0},
+            {"denominator": lambda a, b, firsts, pairs: firsts.count(b)}],
         UNSEEN: {"unseen": None},
         "after a token that training has never seen followed, p is 1/V": {"unseen": lambda v, k: k + (1 - k) / v},
         "count(a, b) is divided by the number of all pairs, or tokens, which is p(a and b); divide by count(a)": [
@@ -391,6 +400,7 @@ check_bigram_loss = spec(
             {"given": lambda i, t, v, k: (i, t, v, 1 - k)},
         "1/V and the counts are taken over the tokens that occur; V is the vocabulary's size":
             {"given": lambda i, t, v, k: (i, t, len(t.unique()), k)},
+        "pairs that training has never seen were left out of the mean; they have a loss, too": {"drop": True},
         "tokens are paired with the one but next": {"given": lambda i, t, v, k: (i[::2], t, v, k)},
         "only every second training pair is counted; pairs overlap":
             {"pairs_of": lambda row: list(pairwise(row))[::2], "firsts_of": lambda train, pairs: [a for a, _ in pairs]},
@@ -491,7 +501,7 @@ def texts_with_losses(draw):
     words = ["Évariste", "naïve", "mañana", "Straße", "—", "tide"]
     for _ in range(3):
         losses = [draw.uniform(0.5, 9) for _ in range(draw.randint(3, 8))]
-        yield None, (losses, " ".join(draw.choices(words, k=draw.randint(9, 12))) + "\nÉtale")
+        yield None, (losses, " ".join(draw.choices(words, k=draw.randint(9, 12))) + "\nÉtale\n")
 
 
 check_bits_per_byte = spec(
@@ -525,12 +535,14 @@ check_bits_per_byte = spec(
             lambda _, text: sum(map(str.isascii, text)),
         "spaces or ends of lines are left out; they are bytes of the text as any other": [
             lambda losses, text: len(text.replace("\n", "").encode()), lambda losses, text: len("".join(text.split()).encode()),
-            lambda losses, text: len(text.replace(" ", "").encode())],
+            lambda losses, text: len(text.replace(" ", "").encode()), lambda losses, text: len(text.strip().encode())],
         "sys.getsizeof is what Python takes in memory; the bytes of the text are len(text.encode())":
             [lambda losses, text: sys.getsizeof(text), lambda losses, text: sys.getsizeof(text.encode())],
     }) | {
         "the losses' logarithm was taken; a loss is a logarithm already, so divide the sum by ln 2":
             [{"total": total, "unit": 1.0} for total in (lambda x: math.log2(sum(x)), lambda x: sum(map(math.log2, x)))],
+        "bytes per bit came back; bits stand above, bytes below": {
+            "total": lambda losses: 1 / sum(losses), "unit": 1 / LN_2, "size": lambda losses, text: 1 / len(text.encode())},
         "2 was raised to the power of the result, which makes a perplexity; leave that out":
             {"total": lambda losses: 1.0, "unit": 1.0, "size": lambda losses, text: 2 ** -bits_per_byte(losses, text)},
     })

@@ -149,6 +149,9 @@ check_windows = spec(
         "the targets are the inputs themselves; a target is the token after its input": {"targets": piece(0, 0)},
         "the targets lie one token before the inputs; they lie one after":
             [{"targets": lambda ids, a, t, s: ids.roll(1)[a : a + t]}, {"targets": piece(-1, -1)}],
+        "the targets lie a stride after the inputs; need 1": [
+            {"targets": lambda ids, a, t, s: ids[a + s : a + s + t], "starts": lambda n, t, s: range(0, n - t - s + 1, s)},
+            {"targets": lambda ids, a, t, s: ids[a + s : a + s + t]}],
         "the targets lie 2 tokens after the inputs; need 1": [
             {"targets": piece(2, 2), "starts": until(-1)}, {"targets": piece(2, 2)}],
         "the targets are the tokens after the window; each follows its own input, so they start one later":
@@ -236,6 +239,7 @@ check_count_windows = spec(
     name="the count", scales=lambda n, t, s: {"the stride": s, "T": t},
     doc="count_windows(n, context_length, stride): how many starts 0, S, 2S … leave T + 1 tokens; 0 when none does.",
     mistakes=exchange("end", {
+        "min(0, …) keeps what is below 0, and of the rest nothing; max(0, …) does the opposite": lambda c, n, t, s: min(c, 0),
         "less than none: the formula goes below 0 where the text is too short, so take at least 0": lambda c, n, t, s: c,
         "0 for T + 1 tokens, which are exactly one window": lambda c, n, t, s: 0 if n <= t + 1 else c,
         f"n // T counts windows side by side, and forgets the token after the last; {ROOM}": lambda c, n, t, s: n // t,
@@ -270,7 +274,8 @@ check_count_windows = spec(
             {"strides": lambda room, s: round((room + 1) / s), "more": 0}],
         "one too few: the first window needs no stride, so there is one more than (n - T - 1) // stride": {"more": 0},
         "two are added; the first window adds one": {"more": 2},
-        "the next token is forgotten: T inputs and the target of the last take T + 1 tokens": {"room": lambda n, t: n - t},
+        "the next token is forgotten: T inputs and the target of the last take T + 1 tokens": [
+            {"room": lambda n, t: n - t}, {"end": lambda c, n, t, s: (n - t) // s + 1 if n > t else 0}],
         "2 tokens are subtracted besides T; a window takes T + 1 tokens": {"room": lambda n, t: n - t - 2},
         "that is n - T - 1, the last start; divide by the stride, and add one": {"strides": lambda room, s: room, "more": 0},
     })

@@ -31,7 +31,8 @@ def let_through(answer: Callable, *args: Any) -> tuple[Any, bool]:
 
 
 def undisturbed(look, model, *, enter=nn.Module.eval, graph=False, call=lambda look: look(), leave=nn.Module.train,
-                restore=torch.set_rng_state, at_an_error=("mode", "state"), swallow=False, then=lambda: None):
+                restore=torch.set_rng_state, at_an_error=("mode", "state"), in_the_end=("mode", "state"), swallow=False,
+                then=lambda failed: None):
     mode, state, failed = model.training, torch.get_rng_state(), True
     try:
         enter(model)
@@ -43,11 +44,12 @@ def undisturbed(look, model, *, enter=nn.Module.eval, graph=False, call=lambda l
         if not swallow:
             raise
     finally:
-        if not failed or "mode" in at_an_error:
+        put_back = at_an_error if failed else in_the_end
+        if "mode" in put_back:
             leave(model, mode)
-        if not failed or "state" in at_an_error:
+        if "state" in put_back:
             restore(state)
-        then()
+        then(failed)
 
 
 def looks(draw: Draw) -> Iterator:
@@ -115,11 +117,15 @@ check_undisturbed = spec(
             ("state",),
         "where look() stops with an error, the random state is not put back: fork_rng() does that, or `finally:`": ("mode",),
         "where look() stops with an error, nothing is put back: what must happen in any case belongs under `finally:`": (),
+    }) | exchange("in_the_end", {
+        "mode and random state are put back only where look() stops with an error; `finally:` does it in any case": (),
     }) | exchange("swallow", {
         "the error of look() is swallowed, so nobody learns of it: `try` and `finally`, without `except`": True,
     }) | exchange("then", {
         "gradients stay switched off, so the next backward() fails: `with torch.no_grad():` ends with its block":
-            lambda: torch.set_grad_enabled(False)}))
+            lambda failed: torch.set_grad_enabled(False),
+        "where look() stops with an error, gradients stay switched off: `with torch.no_grad():` ends with its block in any case":
+            lambda failed: failed and torch.set_grad_enabled(False)}))
 
 
 # 6.2
@@ -130,6 +136,7 @@ class Momentum:
         self.params, self.lr = list(model.parameters()), lr
         self.moments = [torch.zeros_like(p) for p in self.params]
         self.param_groups = [{"params": self.params, "lr": lr}]
+        self.state = {p: {"momentum": moment} for p, moment in zip(self.params, self.moments, strict=True)}
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         for p in self.params:
@@ -185,7 +192,8 @@ def told(kept: Any, then: Any, now: Any) -> str:
         return f"a {type(kept).__name__}"
     then, now = ({key: some[key] for key in kept if key in some} for some in (then, now))
     when = "that moment" if equal(kept, then) else "now, steps later" if equal(kept, now) else "neither that moment nor now"
-    return f"as of {when}" + f", with the keys {short(list(kept))} alone" * (len(then) < n)
+    keys = [type(key).__name__ if isinstance(key, torch.Tensor) else key for key in kept]
+    return f"as of {when}" + f", with the keys {short(keys)} alone" * (len(then) < n)
 
 
 def a_snapshot(answer: Callable, weight: torch.Tensor, seed: int, step: int, lr: float) -> Facts:
@@ -248,12 +256,14 @@ check_snapshot = spec(
             [lambda optimizer: optimizer.state_dict()["param_groups"], lambda optimizer: optimizer.param_groups,
              lambda optimizer: {"param_groups": optimizer.state_dict()["param_groups"]}],
         "the moments were kept without the settings, such as the learning rate; keep all of optimizer.state_dict()":
-            [lambda optimizer: optimizer.state_dict()["state"], lambda optimizer: {"state": optimizer.state_dict()["state"]}],
+            [lambda optimizer: optimizer.state_dict()["state"], lambda optimizer: {"state": optimizer.state_dict()["state"]},
+             lambda optimizer: optimizer.state],
         "the optimizer itself was kept; keep its state_dict()": lambda optimizer: optimizer,
         "the model's state_dict() stands in the optimizer's place": lambda optimizer: dict.fromkeys(("weight", "bias", "mask")),
     }) | exchange("random", {
         "a seed says where the random numbers began, not where they are now: torch.get_rng_state()": torch.initial_seed,
         "a random number was kept; keep the state that the next ones come from: torch.get_rng_state()": lambda: torch.rand(1),
+        "torch.get_rng_state itself was kept; call it: torch.get_rng_state()": lambda: torch.get_rng_state,
         "torch.seed() draws a new seed; keep the state there is: torch.get_rng_state()": torch.seed,
         "a random state was kept, but not the one of that moment: torch.get_rng_state(), before a number is drawn or a seed set":
             lambda: (torch.rand(1), torch.get_rng_state())[1],
@@ -284,9 +294,9 @@ def one_generator(n, seed, epoch):
 
 
 def batches_left(n_batches, steps, seed, *, place=divmod, order=lambda n, seed, epoch: order_of(n, seed + epoch),
-                 rest=lambda order, done: order[done:]):
+                 rest=lambda order, done: order[done:], instead=None):
     epoch, done = place(steps, n_batches)
-    return rest(order(n_batches, seed, epoch), done)
+    return instead(n_batches, done, seed + epoch) if instead else rest(order(n_batches, seed, epoch), done)
 
 
 def places_in_the_data(draw: Draw) -> Iterator:
@@ -313,19 +323,30 @@ check_batches_left = spec(
             lambda n, s, epoch: order_of(n, s + epoch + 1),
         "one generator goes through all epochs; each epoch has its own, with the seed seed + epoch": one_generator,
         "nothing is shuffled: an epoch's order is torch.randperm(n_batches, generator=…)": lambda n, *_: list(range(n)),
-        "the order is right, but torch.manual_seed() changes the training's random numbers; use a torch.Generator of your own":
-            lambda n, seed, epoch: (torch.manual_seed(seed + epoch), torch.randperm(n).tolist())[1],
+        "torch.manual_seed(), or torch.randperm() without a generator, changes the training's random numbers; use a "
+        "torch.Generator of your own": lambda n, seed, epoch: (torch.manual_seed(seed + epoch), torch.randperm(n).tolist())[1],
+        "torch.randperm() was not given the generator, and draws from the training's random numbers: generator=…":
+            lambda n, *_: torch.randperm(n).tolist(),
         "seed and epoch are multiplied; an epoch's seed is seed + epoch": lambda n, seed, epoch: order_of(n, seed * epoch),
     }) | exchange("rest", {
         "those are the batches that are done; those after them are asked": lambda order, done: order[:done],
+        "as many batches came back as are left, but from the beginning of the order; those behind the done ones are left":
+            lambda order, done: order[:len(order) - done],
+        "order[-done:] takes as many batches as are done, from the end; what is left begins at place done":
+            lambda order, done: order[-done:],
         "the epoch starts again: the batches that are done are still in the list": lambda order, done: order,
         "the last batch that is done comes once more": lambda order, done: order[max(done - 1, 0):],
         "the first batch that is left is missing": lambda order, done: order[done + 1:],
+        "batches with small numbers are left out; done is what stands in the first places of the order, whatever its numbers":
+            lambda order, done: [batch for batch in order if batch >= done],
         "the batches are sorted, and lose the epoch's order": lambda order, done: sorted(order[done:]),
         "the batches come in the reverse order": lambda order, done: order[done:][::-1],
         "that is how many are left; the batches themselves are asked, as a list": lambda order, done: len(order) - done,
         "only the next batch came back; all that are left are asked": lambda order, done: order[done:done + 1],
         "the batches' numbers are one too large; they count from 0": lambda order, done: [i + 1 for i in order[done:]],
+    }) | exchange("instead", {
+        "only what is left was shuffled; shuffle the whole epoch, and leave out the places that are done": [
+            lambda n, done, seed: order_of(n - done, seed), lambda n, done, seed: [done + i for i in order_of(n - done, seed)]],
     }) | exchange("place", {
         "at the end of an epoch nothing is left, and the next one begins: divmod(steps, n_batches) says (epoch, 0) there":
             lambda steps, n: ((steps - 1) // n, (steps - 1) % n + 1) if steps else (0, 0),
@@ -398,10 +419,16 @@ check_is_due = spec(
         "the last step is not evaluated: its number is num_steps - 1": [lambda step, n: False, lambda step, n: step == n],
         "the step before the last is evaluated as if it were the last: that has the number num_steps - 1":
             lambda step, n: step == n - 2,
+        "the step before the last is evaluated, too; the last alone, num_steps - 1, is one of those in any case":
+            lambda step, n: step >= n - 2,
     }) | exchange("every", {
         "steps are numbered from 0: those with step % eval_freq == 0 are evaluated": lambda step, n, f, _: (step + 1) % f == 0,
         "step 0 is not evaluated; eval_freq divides 0, too": lambda step, n, f, _: step and step % f == 0,
         "the test is the wrong way round: step % eval_freq is 0 where the evaluation is due": lambda step, n, f, _: step % f != 0,
+        "the division is the wrong way round: eval_freq divides the step, step % eval_freq == 0":
+            [lambda step, n, f, _: step == 0 or f % step == 0, lambda step, n, f, _: step and f % step == 0],
+        "step // eval_freq, the whole part, is 0 for the first steps; the rest of the division is step % eval_freq":
+            lambda step, n, f, _: step // f == 0,
         "every step is evaluated; ask for step % eval_freq == 0": lambda step, n, f, _: True,
         "only the last step is evaluated, and those with step % eval_freq == 0 are not": lambda step, n, f, _: False,
         "eval_freq is taken for the number of evaluations; it is the number of steps from one to the next":
@@ -501,7 +528,8 @@ check_diverged = spec(
 
 # 6.6
 def write_beside(path, write, *, beside=lambda path: path.with_name(path.name + ".new"), times=1, before=lambda path: None,
-                 move=os.replace, clean=lambda place: place.unlink(missing_ok=True), swallow=False):
+                 move=os.replace, clean=lambda place: place.unlink(missing_ok=True), swallow=False,
+                 at_an_error=lambda place, path: None):
     place = beside(path)
     try:
         before(path)
@@ -509,6 +537,7 @@ def write_beside(path, write, *, beside=lambda path: path.with_name(path.name + 
             write(place)
         move(place, path)
     except OSError:
+        at_an_error(place, path)
         if not swallow:
             raise
     finally:
@@ -583,6 +612,12 @@ def a_save(answer: Callable, old: bool, fails: bool, letters: str) -> Facts:
             "what is left over in the folder,": "a file" if rest else "nothing"})
 
 
+def with_backup(place, path):
+    if path.exists():
+        os.replace(path, path.with_name("backup"))
+    os.replace(place, path)
+
+
 check_write_beside = spec(
     "6.6", "never half a file", see=("06", "The loop for real work"), right=write_beside, cases=files, use=a_save, beside=True,
     doc="write_beside(path, write): let write(place) write the new file beside path, then put it in the old one's place.",
@@ -598,9 +633,16 @@ check_write_beside = spec(
             lambda place, path: path.write_bytes(place.read_bytes()),
         "between unlink() and rename() there is no file at all: os.replace(place, path) does both at once":
             lambda place, path: (path.unlink(missing_ok=True), os.rename(place, path)),
+        "the old file is kept under another name, which leaves something in the folder: os.replace(place, path) is enough":
+            with_backup,
         "the new file never comes to its place: os.replace(place, path)": lambda place, path: None,
         "the two are exchanged: os.replace(from, to)": lambda place, path: os.replace(path, place) if path.exists() else None,
     }) | exchange("clean", {
         "where write() stops with an error, half a file stays behind: remove it under `finally:`, "
         "path.unlink(missing_ok=True)": lambda place: None,
+    }) | exchange("at_an_error", {
+        "where write() stops with an error, half a file comes to the old one's place: os.replace(…) belongs right after write(), "
+        "not under `finally:`": lambda place, path: os.replace(place, path),
+        "where write() stops with an error, the old file is deleted; half of the new one is to be removed":
+            lambda place, path: path.unlink(missing_ok=True),
     }) | exchange("swallow", {"the error of write() is swallowed, so nobody learns that nothing was saved": True}))

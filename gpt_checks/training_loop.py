@@ -68,7 +68,8 @@ check_tokens_axis = spec(
         "only the first value came back: is `return` inside the loop?": lambda f, n: [0],
         "the list is backwards; the first evaluation goes first": lambda f, n: range(0, n, f)[::-1],
         "every step is in the list; an evaluation follows only steps 0, eval_freq, 2·eval_freq, …": lambda f, n: range(n),
-        "evaluations are counted instead of steps; between two of them lie eval_freq steps": lambda f, n: range(-(-n // f)),
+        "evaluations are counted instead of steps; between two of them lie eval_freq steps":
+            [lambda f, n: range(-(-n // f)), lambda f, n: range(n // f)],
         "eval_freq was taken for the number of evaluations; it is the number of steps from one to the next":
             lambda f, n: range(0, n, max(n // f, 1)),
         "eval_freq and num_steps are exchanged": lambda f, n: range(0, f, n),
@@ -95,7 +96,8 @@ check_tokens_axis = spec(
             [evenly(first, last, count, whole) for whole in (float, int, round)
              for first, last in ((0, lambda f, n: n), (1, lambda f, n: n), (0, lambda f, n: (n - 1) // f * f + 1))
              for count in (lambda f, n: -(-n // f), lambda f, n: n // f, lambda f, n: n // f + 1)]
-            + [lambda v, f, n, b, t: [(i + 1) * n * b * t / len(v) for i in range(len(v))]],
+            + [lambda v, f, n, b, t, whole=whole: [whole((i + 1) * n * b * t / len(v)) for i in range(len(v))]
+               for whole in (float, int, round)],
     }))
 
 
@@ -708,6 +710,8 @@ check_clip_gradients = spec(
         "the numbers are added up before they are squared; square each first": lambda g, _: row(g).sum().abs().item(),
         "the mean of squares was taken in each gradient; add up all squares":
             lambda g, _: sum(x.square().mean().item() for x in g) ** 0.5,
+        "the mean of each gradient is squared; square each number first":
+            lambda g, _: sum(x.mean().item() ** 2 for x in g) ** 0.5,
         "the numbers of each gradient are added up before they are squared; square each first":
             lambda g, _: sum(x.sum().item() ** 2 for x in g) ** 0.5,
     }.items()} | exchange("norm", {
@@ -731,8 +735,8 @@ check_clip_gradients = spec(
         "the norm lacks its root where the gradients are divided by it": lambda norm, m: m / norm**2,
         "the gradients are set to 0; scale them by max_norm / norm, so that their direction stays": lambda norm, m: 0.0,
         "the gradients have turned round" + IS + ", which is above 0": lambda norm, m: -m / norm,
-        "the gradients are as they were, though their norm is above max_norm: write the scaled ones back: p.grad * factor alone "
-        "changes nothing": lambda norm, m: 1.0,
+        "the gradients are as they were, though their norm is above max_norm: is it found, and are the scaled ones written back? "
+        "p.grad * factor alone changes nothing": lambda norm, m: 1.0,
     }.items()}) | exchange("change", {
         "gradients below max_norm are scaled up to it; clipping leaves them alone": lambda g, norm, m: g * m / (norm + 1e-6),
         "the comparison is the wrong way round: gradients are scaled where their norm is below max_norm":
@@ -756,7 +760,8 @@ check_clip_gradients = spec(
         "each gradient is scaled as soon as it is added to the norm; add up all of them first, then scale all by one factor":
             lambda grads, change, norm, m: [g * min(1.0, m / (joint(grads[: i + 1]) or m)) for i, g in enumerate(grads)],
     }) | exchange("write", {
-        "the weights were scaled" + WEIGHTS: lambda p, new: p.data.mul_(0.9),
+        "the weights were scaled" + WEIGHTS: [
+            lambda p, new: p.data.mul_(0.9), lambda p, new: p.data.mul_(1.0 if torch.equal(p.grad, new) else 0.9)],
         "the weights themselves were to be changed" + WEIGHTS: lambda p, new: p.mul_(0.9),
         "a gradient is gone; scale it, so that its direction stays": lambda p, new: setattr(p, "grad", None),
     }) | {

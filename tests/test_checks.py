@@ -204,6 +204,7 @@ X = torch.tensor([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0], [3.0, 5.0, 7.0]])
     (X * 1.7, X, "1.7 times"), (X.T, X, "transposed"), (X + 0.5, X, "off by the same 0.5"), (X.flip(1), X, "at the wrong places"),
     (X * float("nan"), X, "is nan"), (X / 0, X, "is infinite"),
     (torch.cat([X[:2], X[2:] + X[2:] ** 2]), X, "except in the last place"),
+    ([3, 1, 2], [1, 2, 3], "the right values, in another order"),
     (X[:2], X, "has shape (2, 3); need shape (3, 3)"), (X.tolist(), X, "is of type list; need a tensor"),
     (None, X, "`return`"), (2.5, 3.5, "the result is 2.5, and 3.5 is right"), (3.0, 3, "a float; need whole numbers"),
     (True, 1, "is True; need a number"), ((1, 2), (1, 3), "number 2 of 2 in the result is 2, and 3 is right"),
@@ -212,6 +213,13 @@ X = torch.tensor([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0], [3.0, 5.0, 7.0]])
     (X.long(), X > 2, "need torch.bool"), (X > 2, X, "has dtype torch.bool"), ([X, X + X**2], [X, X], "number 2 of 2")])
 def test_what_numbers_alone_tell(got, want, words):
     assert words in (core.what_is_wrong(got, want, scales={"rows": 6}) or core.values(got, want, None, "the result"))
+
+
+def test_who_has_a_number_with_all_its_digits_is_not_told_that_another_one_is_rounded():
+    want = [6 / 7, 5 / 7, 0.5]
+    assert "rounded" in core.what_is_wrong([1.0, 1.0, 0.5], want)
+    assert not core.what_is_wrong([1.0, 5 / 7, 0.5], want)
+    assert "rounded" in core.what_is_wrong([0.857, 0.7143, 0.5], want)      # near enough to be right, and rounded as well
 
 
 @pytest.mark.parametrize(("got", "want"), [

@@ -188,6 +188,7 @@ enter(check_decay_groups, {
     "one group is empty … walk": groups_of_one_walk,
     "compare tensors number by number": groups_with_in,
     "two layers share": lambda model, d: groups_by_layers(model, d, list),
+    "layers inside it": lambda model, d: sort([p for layer in model.modules() for p in layer.parameters()], d),
     "pairs … name": lambda model, d: groups(list(model.named_parameters()), [], d),
     "holds names": lambda model, d: groups([name for name, p in model.named_parameters()], [], d),
     "copy … own parameters": lambda model, d: sort(model.state_dict().values(), d),

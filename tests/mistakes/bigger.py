@@ -50,6 +50,8 @@ def a_share(last=0, long=0):
     return share
 
 
+wrong(check_share, "the decay begins an update late")(lambda k, w, d, n: (
+    (k + 1) / w if k < w else (max(n - k, 0) / d if d else 0.0) if k > n - d + 1 or k >= n else 1.0))
 wrong(check_share, "the last update gets 0")(a_share(last=1))
 wrong(check_share, "one update too long")(a_share(long=1))
 wrong(check_share, "no warm-up", "stopped with", "ZeroDivisionError")(
@@ -107,6 +109,20 @@ def update_that_divides_the_gradients(model, optimizer, micro_batches, max_norm)
     nn.utils.clip_grad_norm_(model.parameters(), max_norm)
     optimizer.step()
     return total / n
+
+
+@wrong(check_update_in_pieces, "or backward() behind it")
+def update_with_one_backward(model, optimizer, micro_batches, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    tokens, total = sum((y != -100).sum().item() for _, y in micro_batches), 0.0
+    for x, y in micro_batches:
+        loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten(), reduction="sum") / tokens
+        total += loss.item()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    optimizer.step()
+    return total
 
 
 wrong(check_update_in_pieces, "means are averaged")(an_update(weigh=lambda y, ys: 1 / len(ys)))
@@ -213,6 +229,7 @@ def my_windows_dealt_like_cards(windows, rank, processes):
 
 
 right(check_my_windows)(lambda windows, rank, processes: torch.arange(windows // processes) * processes + rank)
+wrong(check_my_windows, "rounded to the nearest one")(lambda n, r, p: [r + p * i for i in range(round(n / p))])
 wrong(check_my_windows, "a window more than others")(lambda n, r, p: [i for i in range(n) if i % p == r])
 wrong(check_my_windows, "the list of windows has")(lambda n, r, p: list(range(r, n - n % p if n % p > 1 else n, p)))
 wrong(check_my_windows, "the first windows were left out")(lambda n, r, p: list(range(n)[n % p :][r::p]))

@@ -82,6 +82,8 @@ wrong(check_batches, "the last batch, which is not full")(lambda *args: a_loader
 wrong(check_batches, "the list of the batches' sizes is")(lambda ids, t, b, p: a_loader(ids, t, 1, p))
 wrong(check_batches, "happens to be `padding`")(lambda *args: [
     (x, y.masked_fill(y == args[-1], -100)) for x, y in a_loader(*args)])
+wrong(check_batches, "the short window at the end of the text is left out")(
+    lambda ids, t, *more: a_loader(ids[:-1] if len(ids) % t == 2 else ids, t, *more))
 wrong(check_batches, "the list of inputs")(lambda ids, *sizes: a_loader(ids[:-1], *sizes))
 wrong(check_batches, "a pair (inputs, targets)")(lambda ids, t, b, p: chunks(ids, t, p).split(b))
 
@@ -120,7 +122,8 @@ right(check_attention)(an_attention())
 wrong(check_attention, "not divided by the root", "; and", "the future is seen")(an_attention(causal=False, scale=1.0))
 wrong(check_attention, "heads and positions are mixed")(an_attention(join=lambda x: x.flatten(1).unflatten(1, (x.shape[2], -1))))
 wrong(check_attention, "has shape", "need shape")(an_attention(join=lambda heads: heads.transpose(1, 2).flatten(2)[:, 1:]))
-wrong(check_attention, "the output is wrong, most at place")(lambda *args: an_attention()(*args[:3], 1))
+wrong(check_attention, "a single head")(lambda *args: an_attention()(*args[:3], 1))
+wrong(check_attention, "the output is wrong, most at place")(lambda *args: an_attention()(*args).square())
 wrong(check_attention, "the output is nan")(lambda x, *weights: an_attention()(x, *weights) / 0 * 0)
 
 

@@ -82,6 +82,10 @@ def floor_that_ends_at_0(contexts):
     return total / sum(times for times, _ in contexts)
 
 
+wrong(check_floor, "the most certain context")(
+    lambda contexts: min(-sum(p * math.log(p) for p in probs if p) for _, probs in contexts))
+
+
 # 8.2 from long tables to short ones
 @right(check_next_prob)
 def next_prob_by_the_lesson(token, context, train_ids, vocab_size):
@@ -136,6 +140,16 @@ def next_prob_of_nothing(token, context, train_ids, vocab_size):
     after = [train_ids[i] for i in range(n, len(train_ids)) if train_ids[i - n : i] == context]
     p = next_prob_of_nothing(token, context[1:], train_ids, vocab_size) if context else 1 / vocab_size
     return (after.count(token) + len(set(after)) * p) / (len(after) + len(set(after)))
+
+
+@wrong(check_next_prob, "at the beginning of the text, the slice before a token is shorter")
+def next_prob_with_slices_cut_off(token, context, train_ids, vocab_size):
+    shorter = next_prob_with_slices_cut_off(token, context[1:], train_ids, vocab_size) if context else 1 / vocab_size
+    n = len(context)
+    after = [train_ids[i] for i in range(len(train_ids)) if train_ids[max(0, i - n):i] == context[max(0, n - i):]]
+    after = after[1:] if n else after      # before the first token there is nothing at all
+    kinds = len(set(after))
+    return (after.count(token) + kinds * shorter) / (len(after) + kinds) if after else shorter
 
 
 # 8.3 what memory still costs
@@ -202,7 +216,7 @@ wrong(check_follows, "only two names were compared")(lambda model, inputs, night
 wrong(check_follows, "(B, B)")(lambda model, inputs, night, names: (
     model(inputs.scatter(1, torch.ones_like(inputs[:, :1]), names[:, None]))[:, night - 1].argmax(-1) == names))
 wrong(check_follows, "the result is wrong")(lambda model, inputs, night, names: torch.ones(len(inputs), dtype=torch.bool))
-wrong(check_follows, "the result is wrong")(lambda model, inputs, night, names: night < 0)
+wrong(check_follows, "no entry is True")(lambda model, inputs, night, names: night < 0)
 
 
 # 8.5 where the lead changes
@@ -319,7 +333,7 @@ def longest_quote_from_the_start(written, text):
     return n
 
 
-@wrong(check_longest_quote, "the length")
+@wrong(check_longest_quote, "at the same places")
 def longest_quote_in_the_same_places(written, text):
     best = run = 0
     for a, b in zip(written, text, strict=False):

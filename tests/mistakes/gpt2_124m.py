@@ -106,6 +106,20 @@ wrong(check_training_days, "2·N·D is the forward pass alone", "; and", "those 
 
 
 # 7.4 the longest quotation
+@wrong(check_longest_quotation, "may be the first of another one")
+def longest_quotation_in_one_walk(written, n_prompt, train):
+    new, best = written[n_prompt:], 0
+    for i in range(len(new)):
+        k = 0
+        for token in train:
+            if i + k < len(new) and new[i + k] == token:
+                k += 1
+                best = max(best, k)
+            else:
+                k = 0
+    return best
+
+
 right(check_longest_quotation)(lambda written, n, train: longest_match(torch.tensor(written[n:]), torch.tensor(train)))
 
 
@@ -189,6 +203,24 @@ def turning_point_by_tensors(train_losses, val_losses, tokens_seen):
     val = torch.tensor(val_losses, dtype=torch.float64)
     i = int(val.argmin()) if (val == val.min()).sum() == 1 else val_losses.index(val.min().item())
     return tokens_seen[i], val[i] - train_losses[i]
+
+
+@wrong(check_turning_point, "compared with the one before it")
+def turning_point_at_the_last_fall(train_losses, val_losses, tokens_seen):
+    best = 0
+    for i in range(1, len(val_losses)):
+        if val_losses[i] < val_losses[i - 1]:
+            best = i
+    return tokens_seen[best], val_losses[best] - train_losses[best]
+
+
+@wrong(check_turning_point, "first evaluation was left out")
+def turning_point_from_the_second_on(train_losses, val_losses, tokens_seen):
+    best = 1
+    for i in range(1, len(val_losses)):
+        if val_losses[i] < val_losses[best]:
+            best = i
+    return tokens_seen[best], val_losses[best] - train_losses[best]
 
 
 wrong(check_turning_point, "the last of several")(

@@ -223,6 +223,8 @@ wrong(check_bits_per_byte, "whatever it is given")(lambda losses, text: 1.0)
 wrong(check_bits_per_byte, "None", "return")(lambda losses, text: print(end=""))
 wrong(check_bits_per_byte, "still in nats", "number of characters")(lambda losses, text: sum(losses) / len(text))
 wrong(check_bits_per_byte, "the mean of the losses")(lambda losses, text: fmean(losses) / math.log(2) / len(text.encode()))
+wrong(check_bits_per_byte, "ends of lines are left out")(
+    lambda losses, text: sum(losses) / math.log(2) / len(text.strip().encode()))
 wrong(check_bits_per_byte, "stopped with", "TypeError")(lambda losses, text: losses / math.log(2) / len(text))
 
 

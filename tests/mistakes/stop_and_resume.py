@@ -110,6 +110,8 @@ wrong(check_snapshot, "weights and moments changed in what you kept")(a_snapshot
 wrong(check_snapshot, "the dict is 'one with the keys epoch, model, optimizer, random, step'")(a_snapshot(epoch=2))
 wrong(check_snapshot, "the step is None")(a_snapshot(step=None))
 wrong(check_snapshot, "what is kept of the random state, is")(a_snapshot(random=lambda: random.getstate()))
+wrong(check_snapshot, "without the settings")(
+    lambda model, optimizer, step: a_snapshot()(model, optimizer, step) | {"optimizer": copy.deepcopy(dict(optimizer.state))})
 wrong(check_snapshot, "the dict is 'a tuple'")(lambda *args: tuple(a_snapshot()(*args).values()))
 wrong(check_snapshot, "the training's gradients were changed")(
     lambda model, optimizer, step: (optimizer.zero_grad(), a_snapshot()(model, optimizer, step))[1])
@@ -137,6 +139,12 @@ def batches_left_with_the_global_state_put_back(n_batches, steps, seed):
     with torch.random.fork_rng():
         torch.manual_seed(seed + steps // n_batches)
         return torch.randperm(n_batches)[steps % n_batches:]
+
+
+@wrong(check_batches_left, "was not given the generator")
+def batches_left_without_the_generator(n_batches, steps, seed):
+    g = torch.Generator().manual_seed(seed + steps // n_batches)  # noqa: F841
+    return torch.randperm(n_batches).tolist()[steps % n_batches:]
 
 
 @wrong(check_batches_left, "the list of batches")

@@ -266,6 +266,8 @@ def clip_with_norms(parameters, max_norm):
 
 
 wrong(check_clip_gradients, "is clipped to 1")(lambda parameters, max_norm: torch.nn.utils.clip_grad_norm_(parameters, 1.0))
+wrong(check_clip_gradients, "the mean of each gradient is squared")(lambda parameters, max_norm: (
+    sum(p.grad.mean() ** 2 for p in parameters if p.grad is not None) ** 0.5))
 wrong(check_clip_gradients, "clamped")(torch.nn.utils.clip_grad_value_)
 wrong(check_clip_gradients, "absolute values")(lambda ps, m: torch.nn.utils.clip_grad_norm_(ps, m, norm_type=1))
 wrong(check_clip_gradients, "`return`")(lambda ps, m: [clip_with_norms(ps, m)].clear())
