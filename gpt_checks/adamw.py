@@ -86,9 +86,8 @@ WRONG_SHARES = {      # in place of 1 - b**t, by which an average is divided aft
     "beta is 0.999 whatever is given": lambda b, t: 1 - 0.999**t,
 }
 
+
 # 4.1
-
-
 def momentum_step(w, g, m, lr, beta, *, m_new=lambda s: m_of(s, s.g), move=lambda s: s.w - s.lr * s.m, give=lambda w, m: (w, m)):
     s = Sheet(w=w, g=g, m0=m, lr=lr, b1=beta)
     s.m = m_new(s)
@@ -140,9 +139,8 @@ check_momentum_step = spec(
             {"m_new": lambda s: m_of(s, -s.lr * s.g), "move": lambda s: s.w + s.m}],
     } | wrong_returns("wm"))
 
+
 # 4.2
-
-
 def corrected(average, beta, step, *, share=lambda b, t: 1 - b**t, give=lambda a, share: a / share):
     return give(average, share(beta, step))
 
@@ -181,9 +179,8 @@ check_corrected = spec(
         "only the factor came back, without the average": [lambda a, f: 1 / f, lambda a, f: 0 * a + 1 / f],
     }))
 
+
 # 4.3
-
-
 def adamw_step(w, g, m, v, step, lr, betas, eps, weight_decay, *, given=lambda s: {}, m_new=lambda s: m_of(s, s.g),
                v_new=lambda s: v_of(s, s.g**2), m_hat=lambda s: s.m / s.share1, v_hat=lambda s: s.v / s.share2,
                root=lambda s: s.v_hat.sqrt() + s.eps, kept=lambda s: (1 - s.lr * s.wd) * s.w,
@@ -234,9 +231,8 @@ ADAMW_M = exchange("m_new", {
     "v is averaged into m; m keeps its own average, of g": lambda s: s.b1 * s.v0 + (1 - s.b1) * s.g,
     "β₁ has the power step in m; only in the correction it has": lambda s: s.b1**s.t * s.m0 + (1 - s.b1**s.t) * s.g,
     "the old m was corrected before it took in g": lambda s: s.b1 * s.m0 / (1 - s.b1 ** max(s.t - 1, 1)) + (1 - s.b1) * s.g,
-    "β₂ is used in m; β₁, the first, goes with m":
-        [lambda s: s.b2 * s.m0 + (1 - s.b2) * s.g, lambda s: s.b2 * s.m0 + (1 - s.b1) * s.g,
-         lambda s: s.b1 * s.m0 + (1 - s.b2) * s.g],
+    "β₂ is used in m; β₁, the first, goes with m": [lambda s: s.b2 * s.m0 + (1 - s.b2) * s.g,
+        lambda s: s.b2 * s.m0 + (1 - s.b1) * s.g, lambda s: s.b1 * s.m0 + (1 - s.b2) * s.g],
 }) | wrong_momenta("β₁")
 ADAMW_V = exchange("v_new", {
     f"v averages {words}; it averages the squares of the gradient, g * g": [lambda s, f=f: v_of(s, f(s)) for f in some]
@@ -252,9 +248,8 @@ ADAMW_V = exchange("v_new", {
     f"the corrected v came back; {AGAIN}": lambda s: v_of(s, s.g**2) / s.share2,
     "m is averaged into v; v keeps its own average, of g * g": lambda s: s.b2 * s.m0 + (1 - s.b2) * s.g**2,
     "β₂ has the power step in v; only in the correction it has": lambda s: s.b2**s.t * s.v0 + (1 - s.b2**s.t) * s.g**2,
-    "β₁ is used in v; β₂, the second, goes with v":
-        [lambda s: s.b1 * s.v0 + (1 - s.b1) * s.g**2, lambda s: s.b1 * s.v0 + (1 - s.b2) * s.g**2,
-         lambda s: v_of(s, s.g**2 * (1 - s.b1) / (1 - s.b2))],
+    "β₁ is used in v; β₂, the second, goes with v": [lambda s: s.b1 * s.v0 + (1 - s.b1) * s.g**2,
+        lambda s: s.b1 * s.v0 + (1 - s.b2) * s.g**2, lambda s: v_of(s, s.g**2 * (1 - s.b1) / (1 - s.b2))],
 } | {words: lambda s, f=f: f(s.v0, s.g**2, s.b2) for words, f in wrong_averages("v", "β₂", "g * g").items()})
 HATS = {      # what can go wrong on the way from m and v to what is divided: {words: (for m, for v)}
     "the bias correction is missing: divide by 1 - β ** step": (lambda s: s.m, lambda s: s.v),
@@ -277,9 +272,8 @@ ADAMW_HATS = {f"in m and v {words}": {"m_hat": m_hat, "v_hat": v_hat} for words,
     "g * g is in the place of v, and the second average forgotten": [lambda s: s.g**2, lambda s: s.g**2 / s.share2],
 })
 ADAMW_ROOT = exchange("root", {
-    "eps is inside the root; it is added to the root: v.sqrt() + eps":
-        [lambda s: (s.v_hat + s.eps).sqrt(), lambda s: (s.v_hat + s.eps).sqrt() + s.eps,
-         lambda s: (s.v + s.eps).sqrt() / s.share2**0.5],
+    "eps is inside the root; it is added to the root: v.sqrt() + eps": [lambda s: (s.v_hat + s.eps).sqrt(),
+        lambda s: (s.v_hat + s.eps).sqrt() + s.eps, lambda s: (s.v + s.eps).sqrt() / s.share2**0.5],
     "the root is missing: m is divided by the square root of v, plus eps": lambda s: s.v_hat + s.eps,
     "the root is missing, and eps, too: divide by v.sqrt() + eps": lambda s: s.v_hat,
     "eps is missing: added to the root, it prevents a division by zero": lambda s: s.v_hat.sqrt(),
@@ -335,9 +329,8 @@ check_adamw_step = spec(
     doc="adamw_step(w, g, m, v, step, lr, betas, eps, weight_decay): (w, m, v) as torch.optim.AdamW has them, in float64.",
     mistakes=ADAMW_GIVEN | ADAMW_M | ADAMW_V | ADAMW_HATS | ADAMW_ROOT | ADAMW_MOVE | wrong_returns("wmv"))
 
+
 # 4.4
-
-
 def decay_groups(model, weight_decay, *, decays=lambda s: s.p.ndim >= 2, other=lambda s: not s.decays, fixed=None,
                  walk=lambda model: model.named_parameters()):
     groups = [{"params": [], "weight_decay": fixed or weight_decay}, {"params": [], "weight_decay": 0.0}]
@@ -370,25 +363,22 @@ check_decay_groups = spec(
             lambda s: "bias" not in s.name,
         "only biases are exempted; a LayerNorm's scale has 1 dimension, too" + ASK: [
             lambda s: not s.name.endswith("bias"), lambda s: s.p.ndim and not s.name.endswith("bias")],
-        "names mislead: not every bias or norm says so" + ASK: [
-            lambda s: "bias" not in s.name and "norm" not in s.name, lambda s: "norm" not in s.name,
-            lambda s: not any(word in s.name for word in ("bias", "norm", "ln")),
+        "names mislead: not every bias or norm says so" + ASK: [lambda s: "bias" not in s.name and "norm" not in s.name,
+            lambda s: "norm" not in s.name, lambda s: not any(word in s.name for word in ("bias", "norm", "ln")),
             lambda s: not s.name.endswith("bias") and "norm" not in s.name],
         "names mislead: not all that says weight is a matrix, and a LayerNorm's scale does, too" + ASK: [
             lambda s: "weight" in s.name, lambda s: s.name.endswith("weight"),
             lambda s: "weight" in s.name and "norm" not in s.name],
         "names mislead: a matrix may say bias or norm" + ASK: [
             lambda s: s.p.ndim >= 2 and "norm" not in s.name, lambda s: s.p.ndim >= 2 and "bias" not in s.name],
-        "embeddings are exempted; a table has 2 dimensions, and decays":
-            lambda s: s.p.ndim >= 2 and nn.Embedding not in s.layers,
+        "embeddings are exempted; a table has 2 dimensions, and decays": lambda s: s.p.ndim >= 2 and nn.Embedding not in s.layers,
         "only weights of nn.Linear decay; everything with 2 or more dimensions does":
             lambda s: s.p.ndim >= 2 and nn.Linear in s.layers,
         "only layers' weights decay; a parameter of the model itself may have 2 dimensions or more, too":
             lambda s: s.p.ndim >= 2 and s.layers & {nn.Linear, nn.Embedding},
         "all of nn.Linear decays, and nothing else; its bias has 1 dimension" + ASK: lambda s: nn.Linear in s.layers,
         "only LayerNorm is exempted; biases have 1 dimension, too" + ASK: lambda s: nn.LayerNorm not in s.layers,
-        "only LayerNorm and biases are exempted" + ASK:
-            lambda s: nn.LayerNorm not in s.layers and not s.name.endswith("bias"),
+        "only LayerNorm and biases are exempted" + ASK: lambda s: nn.LayerNorm not in s.layers and not s.name.endswith("bias"),
     }) | {
         f"weight_decay is {x} whatever is given; use the one that is given": {"fixed": x} for x in (0.1, 0.01, 0.5)
     } | exchange("other", {
@@ -407,9 +397,8 @@ check_decay_groups = spec(
         "each once": {"walk": lambda model: [pair for layer in model.modules() for pair in layer.named_parameters()]},
     })
 
+
 # 4.5
-
-
 def wave(p):
     """Half a cosine wave, from 1 to 0 as p runs from 0 to 1."""
     return (1 + math.cos(math.pi * p)) / 2
@@ -449,14 +438,9 @@ def part_of_plan(step, high, low, warm, total):
     return part if warm > 1 else f"warmup_steps = {warm}"
 
 
-def one_rate(answer, *args):
-    """A rate, so named that the parts of the plans are judged in turn."""
-    return Facts({part_of_plan(*args): answer(*args)})
-
-
 check_learning_rate = spec(
     "4.5", "warm-up and cosine", see=("04", "Too small, right, too large"), right=learning_rate, atol=1e-9, name="the rate",
-    cases=every_step, use=one_rate,
+    cases=every_step, use=lambda answer, *args: Facts({part_of_plan(*args): answer(*args)}),      # the parts in turn
     doc="learning_rate(step, max_lr, min_lr, warmup_steps, total_steps): a line up, half a cosine wave down, then min_lr.",
     mistakes=exchange("given", {
         "max_lr and min_lr are exchanged: the rate rises to max_lr, falls to min_lr": lambda s: {"high": s.low, "low": s.high},
@@ -483,9 +467,8 @@ check_learning_rate = spec(
         "the warm-up stays at 0, as step // warmup_steps does; it rises evenly, with / and step + 1": lambda s: 0.0,
         "the warm-up is missing: the rate is max_lr from the start": lambda s: s.high,
         "the warm-up is missing: the rate is min_lr until it ends": lambda s: s.low,
-        "the warm-up is missing: the cosine covers the steps before warmup_steps, too": [
-            lambda s: cosine(s, s.warm, s.length), lambda s: cosine(s, 0, s.total), lambda s: cosine(s, 0, s.length),
-            lambda s: s.high * wave(s.step / s.total)],
+        "the warm-up is missing: the cosine covers the steps before warmup_steps, too": [lambda s: cosine(s, s.warm, s.length),
+            lambda s: cosine(s, 0, s.total), lambda s: cosine(s, 0, s.length), lambda s: s.high * wave(s.step / s.total)],
         "the warm-up ends one step early: it lasts while step < warmup_steps":
             lambda s: s.high * (s.step + 1) / s.warm if s.step < s.warm - 1 else cosine(s, s.warm, s.length),
         "the fraction is upside down: (step + 1) / warmup_steps": lambda s: s.high * s.warm / (s.step + 1),
@@ -506,16 +489,14 @@ check_learning_rate = spec(
     }) | exchange("shape", {
         "the half is missing: 1 + cos runs from 2 to 0, so that the rate starts above max_lr": lambda p: 2 * wave(p),
         "a quarter is in the place of the half": lambda p: wave(p) / 2,
-        "the angle is in degrees; math.cos takes radians, in which half a wave is π":
-            [lambda p: wave(180 / math.pi * p), lambda p: wave(math.degrees(p))],
+        "the angle is in degrees; math.cos takes radians, in which half a wave is π": lambda p: wave(math.degrees(p)),
         "the angle π * progress is in radians, and needs no math.radians": lambda p: wave(math.radians(p)),
         "the 1 is missing: cos runs from 1 to -1, and 1 + cos from 2 to 0": lambda p: wave(p) - 0.5,
         "the 1 and the half are missing: cos runs from 1 to -1, and the rate falls below min_lr": lambda p: 2 * wave(p) - 1,
         "the angle ends at π / 2; half a wave ends at π": [lambda p: 2 * wave(p / 2) - 1, lambda p: wave(p / 2)],
         "the angle ends at 2π, a whole wave; half a wave ends at π": lambda p: wave(2 * p),
         "π is missing: half a wave ends at the angle π, and not at 1": lambda p: wave(p / math.pi),
-        "a sine is in the place of the cosine":
-            [lambda p: (1 + math.sin(math.pi * p)) / 2, lambda p: 1 - math.sin(math.pi / 2 * p)],
+        "a sine is in the place of the cosine": [lambda p: wave(p - 0.5), lambda p: 1 - math.sin(math.pi / 2 * p)],
         "the rate falls along a line; it falls along half a cosine wave": lambda p: 1 - p,
         "the rate stays at max_lr, as with // (whole numbers) in progress; it falls along half a cosine wave": lambda p: 1,
         "the rate is min_lr at once; it falls along half a cosine wave": lambda p: 0,
@@ -549,9 +530,8 @@ check_learning_rate = spec(
             lambda s: s.low + (s.high - s.low) * wave((s.step - s.warm) % s.length / s.length),
     }))
 
+
 # 4.6
-
-
 def weight_decay_for(steps, lr, *, left, share=lambda n, q, lr: 1 - q ** (1 / n), end=lambda share, lr: share / lr):
     return end(share(steps, left / 100, lr), lr)
 

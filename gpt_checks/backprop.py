@@ -39,10 +39,8 @@ def of_tokens(add, name, of):
            for what, means in (("tokens", lambda each: each.mean((0, 1))),
                                ("sequences", [lambda each: each.mean(0).sum(0), lambda each: each.mean(0)]),
                                ("positions", [lambda each: each.mean(1).sum(0), lambda each: each.mean(1)]))},
-        f"{name} is added up over the sequences alone; sum over the positions, too":
-            [lambda each: each.sum(0), lambda each: each.sum(0).mT],
-        f"{name} is added up over the positions alone; sum over the sequences, too":
-            [lambda each: each.sum(1), lambda each: each.sum(1).mT],
+        f"{name} is added up over the sequences alone; sum over the positions, too": [lambda x: x.sum(0), lambda x: x.sum(0).mT],
+        f"{name} is added up over the positions alone; sum over the sequences, too": [lambda x: x.sum(1), lambda x: x.sum(1).mT],
         f"{name} holds every token's contribution; all tokens share the {of}, so add them up":
             [lambda each: each, long, lambda each: each.mT],
         f"{name} has the last sequence alone; add up with +=, and do not overwrite": lambda each: each[-1].sum(0),
@@ -70,7 +68,6 @@ OTHER_ORDERS = exchange("order", {"the results stand in another order; return gr
 
 
 # 3.1
-
 def one(w):
     """A step at one number of w, for each number in turn."""
     return torch.eye(w.numel(), dtype=w.dtype).view(-1, *w.shape)
@@ -203,7 +200,6 @@ check_wiggle = spec(
 
 
 # 3.2
-
 def one_hot(targets, p):
     return F.one_hot(targets, p.shape[1])
 
@@ -269,8 +265,7 @@ check_loss_gradient = spec(
         "it is twice too large: was `backward` called twice, so that gradients added up, or the 2 of a square taken in?":
             lambda p, y: 2 * (p - y),
         "the difference is squared; the gradient is p - y itself": lambda p, y: (p - y) ** 2,
-        "that is the gradient of a squared difference; for cross-entropy it is p - y":
-            lambda p, y: 2 * through_softmax(p, p - y),
+        "that is the gradient of a squared difference; for cross-entropy it is p - y": lambda p, y: 2 * through_softmax(p, p - y),
         "p(1 - p) is the slope of one probability at its own logit; the loss's gradient is p - y": lambda p, y: p * (1 - p),
         "only the target's number is divided by N; its whole row is": lambda p, y: p.where(y == 0, (p - 1) / len(p)) * len(p),
     }) | exchange("y", {
@@ -298,7 +293,6 @@ check_loss_gradient = spec(
 
 
 # 3.3 and 3.4 keep what a step can use in s: x, w (weight), g (grad_out), and what the steps before have found.
-
 def outer(x, g):
     """What each token contributes to the weight's gradient: (B, T, O, I)."""
     return g[..., None] * x[..., None, :]
@@ -323,8 +317,7 @@ def reshaped(x):
 
 
 check_linear_backward = spec(
-    "3.3", "back through a linear layer", see=("03", "Linear"), right=linear_backward, cases=layers, use=THREE,
-    hint=KEEPDIM,
+    "3.3", "back through a linear layer", see=("03", "Linear"), right=linear_backward, cases=layers, use=THREE, hint=KEEPDIM,
     scales=lambda x, w, g: {"the number of tokens B·T": len(long(x)), "the number of sequences B": len(x),
                             "the length T": x.shape[1], "the number of inputs I": w.shape[1], "the number of outputs O": len(w)},
     doc="linear_backward(x, weight, grad_out): the gradients at x, weight and bias of x @ weight.T + bias.",
@@ -374,7 +367,6 @@ check_linear_backward = spec(
 
 
 # 3.4
-
 def mean(x, dims=-1):
     """The mean over some dims, kept as dims of length 1."""
     return x.mean(dims, keepdim=True)
@@ -407,11 +399,6 @@ def normed_layers(draw):
         spreads, centres = (torch.tensor([draw.uniform(1, 1.6) for _ in range(b * t)]).view(b, t, 1) for _ in range(2))
         x = spread * spreads * F.layer_norm(draw.normal(b, t, c), (c,)) + centre * centres
         yield case, (x, weight, size * (draw.normal(b, t, c) + 0.5), *eps)
-
-
-def differentiate(s):
-    """grad_x as autograd finds it."""
-    return torch.autograd.grad((s.z * s.w * s.g).sum(), s.x)[0]
 
 
 OVER = {}
@@ -483,10 +470,9 @@ check_layernorm_backward = spec(
         "the last term uses the layer's output where z belongs, so that the weight is in it twice":
             [lambda s: s.z * s.w * mean(s.dz * s.z), lambda s: s.z * mean(s.dz * s.z * s.w),
              lambda s: s.z * s.w * mean(s.dz * s.z * s.w)],
-    }) | exchange("dz", {
-        "the weight is forgotten: dz is grad_out times weight": lambda s: s.g,
-        "grad_out is divided by the weight; multiply by it": lambda s: s.g / s.w,
     }) | {
+        "the weight is forgotten: dz is grad_out times weight": {"dz": lambda s: s.g},
+        "grad_out is divided by the weight; multiply by it": {"dz": lambda s: s.g / s.w},
         "the weight comes too late: multiply grad_out by it first, before the two means are taken":
             {"dz": lambda s: s.g, "end_x": lambda s, d: s.w * d},
         "the weight is multiplied in twice": [{"dz": lambda s: s.g * s.w**2}, {"end_x": lambda s, d: s.w * d}],
@@ -494,11 +480,11 @@ check_layernorm_backward = spec(
             {"first": lambda s: s.dz.sum(-1, True) / len(s.x), "second": lambda s: s.z * (s.dz * s.z).sum(-1, True) / len(s.x)},
             {"std": lambda s: (s.c.square().sum(-1, True) / len(s.x) + s.eps).sqrt()},
             {"centre": lambda s: s.x.sum(-1, True) / len(s.x)}],
-    } | exchange("end_x", {
-        "the gradients of the tokens are added up; each token has its own gradient at x": lambda s, d: total(d),
-        "grad_x stands in rows of all tokens, (B·T, C); give it the shape of x, (B, T, C)": lambda s, d: long(d),
-    }) | OVER | {
-        words: parts + [{**part, "join": differentiate} for part in parts] for words, parts in exchange("std", STDS).items()
+        "the gradients of the tokens are added up; each token has its own gradient at x": {"end_x": lambda s, d: total(d)},
+        "grad_x stands in rows of all tokens, (B·T, C); give it the shape of x, (B, T, C)": {"end_x": lambda s, d: long(d)},
+    } | OVER | {      # through autograd, too
+        words: parts + [{**part, "join": lambda s: torch.autograd.grad((s.z * s.w * s.g).sum(), s.x)[0]} for part in parts]
+        for words, parts in exchange("std", STDS).items()
     } | {
         f"{small} is used for eps; use the eps that is given": {"use_eps": lambda eps, small=small: float(small)}
         for small in ("1e-5", *SMALL)
@@ -506,8 +492,7 @@ check_layernorm_backward = spec(
         f"{small} is used for eps where none is given; use 1e-5 when none is":
             {"use_eps": lambda eps, small=small: float(small) if eps == 1e-5 else eps} for small in SMALL
     } | exchange("grad_weight", {
-        "that is the gradient of the bias; the slope at the weight is z, so grad_weight adds up grad_out·z":
-            lambda s, add: add(s.g),
+        "that is the gradient of the bias; the slope at the weight is z, so grad_weight adds up grad_out·z": lambda s, f: f(s.g),
         "grad_weight has the weight multiplied in; the slope at the weight is z alone": lambda s, add: add(s.g * s.z * s.w),
         "grad_weight uses x; the slope at the weight is z": lambda s, add: add(s.g * s.x),
         "grad_weight uses x - mean; the slope at the weight is z, which is divided by the standard deviation":
@@ -525,7 +510,6 @@ check_layernorm_backward = spec(
 
 
 # 3.5
-
 def accumulate(model, micro_batches, batch_loss, *, clear=lambda model: model.zero_grad(), take=lambda pieces: pieces,
                loss=lambda model, x, y, f: f(x, y), scale=lambda i, sizes, t: sizes[i] / sum(sizes),
                back=lambda model, losses: [(scale * loss).backward() for loss, scale in losses], end=lambda model, sizes: None):
@@ -550,10 +534,6 @@ def multiply(model, factor):
     """Scale what stands in p.grad."""
     for p in model.parameters():
         p.grad *= factor
-
-
-def one_large_batch(pieces):
-    return [(torch.cat([x for x, _, _ in pieces]), torch.cat([y for _, y, _ in pieces]), 1.0)]
 
 
 KEEP = {"clear": lambda model: None}
@@ -623,10 +603,9 @@ check_accumulate = spec(
         "the same gradient": lambda model, losses: sum(scale * loss for loss, scale in losses).backward(),
     }) | {
         f"{ONE_GRAPH}, and micro-batches were put together again: take them one at a time, which gives the same gradient":
-            {"take": one_large_batch},
+            {"take": lambda pieces: [(*map(torch.cat, list(zip(*pieces, strict=True))[:2]), 1.0)]},
         "only the first micro-batch is there: does the loop end too early?": {"take": lambda pieces: pieces[:1]},
-        "the last micro-batch is left out": [
-            {"take": lambda pieces: pieces[:-1]},
+        "the last micro-batch is left out": [{"take": lambda pieces: pieces[:-1]},
             {"take": lambda pieces: pieces[:-1], "scale": lambda i, s, t: s[i] / max(1, sum(s[:-1]))}],
         "the first micro-batch is left out: was p.grad cleared after its `backward`?": {"take": lambda pieces: pieces[1:]},
         "inputs and targets are exchanged: batch_loss(inputs, targets)": {"loss": lambda model, x, y, f: f(y, x)},
@@ -636,7 +615,6 @@ check_accumulate = spec(
 
 
 # 3.6
-
 def add_up(grad, ids, g):
     return grad.index_add(0, ids.flatten(), long(g))
 
@@ -704,16 +682,14 @@ check_embedding_backward = spec(
             lambda grad, ids, g: in_turn(grad, ids.T, g.transpose(0, 1), add=True),
         "the gradients of a repeated id are averaged; they are added":
             lambda grad, ids, g: add_up(grad, ids, g) / counts(ids, grad).clamp(min=1),
-        "a repeated id's sum is counted again at each of its places":
-            lambda grad, ids, g: add_up(grad, ids, g) * counts(ids, grad),
+        "a repeated id's sum is counted again at each of its places": lambda d, ids, g: add_up(d, ids, g) * counts(ids, d),
         "a row has the gradients of all places of a text that holds its id; those where the id itself stands count, ids == id":
             [of_whole_texts, lambda grad, ids, g: of_whole_texts(grad, ids.view(1, -1), long(g)[None])],
         "only the first column is filled: scatter_add wants an index for each number; expand the ids to (B·T, C)":
             lambda grad, ids, g: grad.scatter_add(0, ids.reshape(-1, 1), long(g)),
         "each sequence has its own table; all share one, so add them up":
             lambda grad, ids, g: torch.stack([add_up(grad, row, piece[None]) for row, piece in zip(ids, g, strict=True)]),
-        "the zeros came back: index_add returns a new tensor, and grad[ids] is a copy; index_add_ adds in place":
-            lambda grad, ids, g: grad,
+        "the zeros came back: index_add returns a new tensor, and grad[ids] is a copy; index_add_ adds in place": lambda d, *_: d,
         "the numbers were cut off to whole ones; the table needs floats, torch.zeros(V, C)":
             lambda grad, ids, g: add_up(grad, ids, g.trunc()),
         "it is subtracted; backward adds each gradient to its row": lambda grad, ids, g: add_up(grad, ids, -g),
@@ -724,8 +700,7 @@ check_embedding_backward = spec(
         "the last position of each sequence is left out; its id has a row, too": lambda ids, g: (ids[:, :-1], g[:, :-1]),
         "the first sequence is left out; all of them look rows up": lambda ids, g: (ids[1:], g[1:]),
         "the last sequence is left out; all of them look rows up": lambda ids, g: (ids[:-1], g[:-1]),
-        "the last positions are left out: does their loop run to B? It runs to T":
-            lambda ids, g: (ids[:, :len(ids)], g[:, :len(ids)]),
+        "the last positions are left out: does their loop run to B? It runs to T": lambda x, g: (x[:, :len(x)], g[:, :len(x)]),
         "the batch was averaged or added up before the rows were found; each token's gradient goes to its own id": [
             lambda ids, g, b=b, join=join: (ids[b], join(g, 0)[None]) for b in range(3) for join in (torch.sum, torch.mean)],
         "the positions were added up before the rows were found; each token's gradient goes to its own id": [

@@ -6,15 +6,10 @@ import torch
 from gpt_checks import observe
 from gpt_checks.diagnosis import Program
 from gpt_checks.observe import Descent, Model, as_list, batch_loss, draw_batches, graph_in, in_words
-from gpt_checks.spec import Facts, exchange, several, spec
-
-
-def as_given(*args):
-    return args
+from gpt_checks.spec import Facts, as_given, exchange, several, spec
 
 
 # 10.1
-
 def share(step, warm_up, decay, steps, *, given=as_given, rising=lambda step, w: step < w,
           falling=lambda step, d, n: step >= n - d, rise=lambda k, w, n: (k + 1) / w, flat=lambda step, w, d, n: 1.0,
           fall=lambda k, d, n, w: (n - k) / d, after=lambda step, d, n: 0.0):
@@ -101,9 +96,7 @@ check_share = spec(
         "without a decay the share stays at 1 for ever; from `steps` on it is 0": lambda step, d, n: 0.0 if d else 1.0,
         "after the end the share stays at that of the last update; it is 0": lambda step, d, n: 1 / d if d else 1.0,
         "after the end the schedule begins anew; the share stays at 0": lambda step, d, n: step - n + 1,
-    }) | exchange("given", {
-        "warm_up and decay are exchanged": lambda step, w, d, n: (step, d, w, n),
-    }) | {
+    }) | exchange("given", {"warm_up and decay are exchanged": lambda step, w, d, n: (step, d, w, n)}) | {
         "without a warm-up there is nothing to divide by: ask whether step < warm_up first":
             {"rising": lambda step, w: (step + 1) / w < 1},
         "without a decay there is nothing to divide by: ask whether the decay has begun first":
@@ -112,7 +105,6 @@ check_share = spec(
 
 
 # 10.2
-
 UPDATE = """\
 def update_in_pieces(model, optimizer, micro_batches, max_norm):
     model.train()
@@ -192,11 +184,6 @@ BUGS = {
 }
 
 
-def forms(bug):
-    """What a bug exchanges: as it is, or, of a text and what it becomes, each of these."""
-    return [bug] if isinstance(bug, dict) else [{bug[0]: new} for new in bug[1:]]
-
-
 def an_update(answer, model, batches, max_norm):
     """What an answer does in one update, with the gradients of an earlier one still there."""
     model = model.fresh()
@@ -231,12 +218,12 @@ check_update_in_pieces = spec(
     use=an_update, rtol=1e-5, atol=3e-6,
     scales=lambda model, batches, max_norm: {"the number of micro-batches": len(batches)},
     doc="update_in_pieces(model, optimizer, micro_batches, max_norm): one clipped step from micro-batches, weighted by tokens.",
-    mistakes={words: [parts for bug in (bugs if isinstance(bugs, list) else [bugs]) for parts in forms(bug)]
+    mistakes={words: [parts for bug in (bugs if isinstance(bugs, list) else [bugs])      # (text, what it becomes, or, …)
+                      for parts in ([bug] if isinstance(bug, dict) else [{bug[0]: new} for new in bug[1:]])]
               for words, bugs in BUGS.items()})
 
 
 # 10.3
-
 def spacing(x, bits=8):
     """The distance between neighbours among the numbers with so many significant binary digits, about x."""
     return 2.0 ** (math.frexp(x)[1] - bits)
@@ -304,7 +291,6 @@ check_to_bfloat16 = spec(
 
 
 # 10.4
-
 def grow(weights, updates, *, copy=torch.Tensor.float, add=torch.add, take=lambda us: us, end=torch.Tensor.bfloat16):
     total = copy(weights)
     for u in take(updates):
@@ -334,26 +320,21 @@ def small_updates(draw):
         yield None, (weights[clear], [u[clear] for u in updates])
 
 
-def values_and_dtype(answer, *args):
-    """The weights that come back, as numbers, and their dtype."""
-    got = answer(*args)
-    return Facts({"the row of weights": got, "their dtype": str(got.dtype) if isinstance(got, torch.Tensor) else ""})
-
-
 KEEP = "keep a float32 copy, add all updates to it, and round once at the end"
 check_grow = spec(
-    "10.4", "updates too small to see", see=("10", "Half the bits"), right=grow, cases=small_updates, use=values_and_dtype,
-    rtol=1e-6, name="the weights",
+    "10.4", "updates too small to see", see=("10", "Half the bits"), right=grow, cases=small_updates, rtol=1e-6,
+    use=lambda answer, *args: Facts({"the row of weights": (got := answer(*args)),
+                                     "their dtype": str(got.dtype) if isinstance(got, torch.Tensor) else ""}),
+    name="the weights",
     doc="grow(weights, updates): bfloat16 weights after float32 updates, added up in float32 and rounded once.",
     mistakes={
         f"the updates were added to bfloat16 weights, where most of them are rounded away; {KEEP}":
             [{"add": lambda w, u: (w + u).bfloat16().float()}, {"add": lambda w, u: (w + u.bfloat16()).bfloat16().float()}],
         f"the updates were added up in bfloat16 before they came to the weights; {KEEP}":
             [{"take": lambda us: [in_bfloat16(us)]}, {"take": lambda us: [in_bfloat16([u.bfloat16() for u in us])]}],
-        f"each update was rounded to bfloat16 before it was added; {KEEP}":
-            {"take": lambda us: [u.bfloat16().float() for u in us]},
-        f"the sum of the updates was rounded before it came to the weights; {KEEP}": {
-            "take": lambda us: [sum(us).bfloat16().float()]},
+        f"each update was rounded to bfloat16 before it was added; {KEEP}": {"take": lambda x: [u.bfloat16().float() for u in x]},
+        f"the sum of the updates was rounded before it came to the weights; {KEEP}":
+            {"take": lambda us: [sum(us).bfloat16().float()]},
         f"float16 was used for the copy; {KEEP}": [
             {"add": lambda w, u: (w + u).half().float()}, {"add": lambda w, u: (w.half() + u.half()).float()}],
         "the weights were cut off at the end; .bfloat16() rounds to the nearest number":
@@ -376,7 +357,6 @@ check_grow = spec(
 
 
 # 10.5
-
 def my_windows(windows, rank, processes, *, given=as_given, kept=lambda n, p: n - n % p, cut=lambda n, r, p: range(r, n, p)):
     n, r, p = given(windows, rank, processes)
     return list(cut(kept(n, p), r, p))
@@ -428,9 +408,7 @@ check_my_windows = spec(
         "that is how many windows the process takes; their numbers are asked": lambda n, r, p: [n // p],
         "the windows come in the wrong order": lambda n, r, p: range(r, n, p)[::-1],
         "the windows were dealt from the end": lambda n, r, p: range(p - 1 - r, n, p),
-    }) | exchange("given", {
-        "rank and processes are exchanged": lambda n, r, p: (n, p, r),
-    }) | {
+    }) | exchange("given", {"rank and processes are exchanged": lambda n, r, p: (n, p, r)}) | {
         f"the first windows were left out; {LEFT}": {"kept": lambda n, p: n, "cut": lambda n, r, p: range(n % p + r, n, p)},
         f"every process loses its last window; {LEFT}": {
             "kept": lambda n, p: n, "cut": lambda n, r, p: range(r, n, p)[: -1 if n % p else None]},
@@ -441,7 +419,6 @@ check_my_windows = spec(
 
 
 # 10.6
-
 def loss_weight(tokens, rank, *, own=lambda tokens, rank: tokens[rank], times=len, total=sum, end=lambda x: x):
     return end(own(tokens, rank) * times(tokens) / total(tokens))
 
@@ -474,16 +451,14 @@ check_loss_weight = spec(
         "the weight of the first process came back for all; take tokens[rank]": lambda tokens, rank: tokens[0],
         "a process with more tokens counts for more, not for less: its own number stands above":
             [lambda tokens, rank, k=k: sum(tokens) ** 2 / len(tokens) ** k / tokens[rank] for k in (2, 1)],
-        "the tokens of the other processes were counted; this one's own are its weight":
-            lambda tokens, rank: sum(tokens) - tokens[rank],
+        "the tokens of the other processes were counted; this one's own are its weight": lambda n, rank: sum(n) - n[rank],
         "the tokens of this process are missing; its weight grows with them": lambda tokens, rank: 1,
         "it is divided by the tokens of the other processes; divide by those of all, its own among them":
             lambda tokens, rank: tokens[rank] * sum(tokens) / (sum(tokens) - tokens[rank]),
         "the largest number was taken; take this process's own, tokens[rank]": lambda tokens, rank: max(tokens),
         "N alone came back; multiply it by the process's share of the tokens": lambda tokens, rank: sum(tokens),
         "that is the mean number of tokens; divide tokens[rank] by it": lambda tokens, rank: sum(tokens) ** 2 / len(tokens) ** 2,
-        "rank + 1 was taken for the number of processes N, which is len(tokens)":
-            lambda tokens, rank: tokens[rank] * (rank + 1) / len(tokens),
+        "rank + 1 was taken for the number of processes N, which is len(tokens)": lambda n, rank: n[rank] * (rank + 1) / len(n),
         "the tokens are missing: 1/N is what DDP does by itself": lambda tokens, rank: sum(tokens) / len(tokens) ** 2,
     }) | exchange("total", {
         f"it is not divided by the tokens of all; {SHARE}": lambda tokens: 1,
@@ -496,11 +471,7 @@ check_loss_weight = spec(
 
 
 # 10.7
-
-FLOAT32 = 4
-
-
-def held_and_sent(parameters, processes, engine, *, size=FLOAT32, tensors=4, held=lambda all_of_it, n: all_of_it / n,
+def held_and_sent(parameters, processes, engine, *, size=4, tensors=4, held=lambda all_of_it, n: all_of_it / n,
                   ring=lambda n: (n - 1) / n, turns=3, ddp_turns=2, ddp_held=lambda all_of_it, n: all_of_it,
                   all_of=lambda weights, n: weights, give=lambda held, sent: (held, sent)):
     state, weights = tensors * size * parameters, size * parameters
@@ -568,14 +539,10 @@ check_held_and_sent = spec(
         'what is sent with "fsdp" is divided by N once more; in each pass it is (N - 1)/N of the numbers': lambda w, n: w / n,
     }) | exchange("give", {
         "the two numbers are exchanged: first what a process holds, then what it sends": lambda held, sent: (sent, held),
-    }) | {
-        '"ddp" and "fsdp" are exchanged': {
-            "ddp_held": lambda s, n: s / n, "held": lambda s, n: s, "ddp_turns": 3, "turns": 2},
-    })
+    }) | {'"ddp" and "fsdp" are exchanged': {"ddp_held": lambda s, n: s / n, "held": lambda s, n: s, "ddp_turns": 3, "turns": 2}})
 
 
 # 10.8
-
 def best_segment(blocks, input_bytes, block_bytes, *, given=as_given, kept=lambda n, k: -(-n // k),
                  inside=lambda k, block: k * block, together=lambda inputs, inner: inputs + inner,
                  sizes=lambda n: range(1, n + 1), best=lambda peaks, *sizes: min(peaks, key=peaks.get), end=lambda k, peaks: k):
@@ -587,11 +554,6 @@ def best_segment(blocks, input_bytes, block_bytes, *, given=as_given, kept=lambd
 def peaks_of(n, one_input, block):
     """The memory that each k takes, from the least on."""
     return sorted(-(-n // k) * one_input + k * block for k in range(1, n + 1))
-
-
-def root_of(n, one_input, block):
-    """Where n / k inputs take as much memory as k blocks."""
-    return math.sqrt(n * one_input / block)
 
 
 def telling(divides, n, *sizes):
@@ -634,8 +596,7 @@ check_best_segment = spec(
         "the inputs of all segments are kept until the end, so there are blocks / k of them, rounded up": [
             lambda n, k: 1, lambda n, k: n, lambda n, k: k],
     }) | exchange("inside", {
-        "a segment is recomputed as a whole, so the peak has k · block_bytes in it": [
-            lambda k, block: block, lambda k, block: 0],
+        "a segment is recomputed as a whole, so the peak has k · block_bytes in it": [lambda k, block: block, lambda k, block: 0],
     }) | exchange("sizes", {
         "k need not divide the number of blocks; the last segment may be shorter":
             lambda n: [k for k in range(1, n + 1) if n % k == 0],
@@ -651,12 +612,12 @@ check_best_segment = spec(
         "the peak came back; the k that has it is asked": lambda k, peaks: peaks[k],
         "that is the number of segments; how many blocks one has is asked": lambda k, peaks: -(-len(peaks) // k),
         "k was counted from 0: index 0 of a list of peaks belongs to k = 1": lambda k, peaks: k - 1,
-    }) | exchange("given", {
-        "the sizes are exchanged, or k stands for the number of segments: it is how many blocks one has":
-            lambda n, i, b: (n, b, i),
     }) | {
+        "the sizes are exchanged, or k stands for the number of segments: it is how many blocks one has":
+            {"given": lambda n, i, b: (n, b, i)},
         "with that k, inputs and blocks take about equally much; their least sum is asked, which need not be there: try each k": [
             {"together": max}, {"together": lambda inputs, inner: abs(inputs - inner)},
-            *({"best": lambda peaks, *sizes, most=most, whole=whole: min(max(whole(root_of(len(peaks), *sizes)), 1), most(peaks))}
+            *({"best": lambda peaks, one, block, most=most, whole=whole: min(
+                max(whole(math.sqrt(len(peaks) * one / block)), 1), most(peaks))}
               for most in (len, lambda _: 10**9) for whole in (round, int, math.ceil))],
     })

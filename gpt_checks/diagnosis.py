@@ -79,8 +79,7 @@ def repair(number: str, title: str, section: str, source: str, bugs: Mapping[str
     """The check of an exercise whose right answer is a program, and whose mistakes are its bugs, and more; how: as in `spec`."""
     PROGRAMS[number] = program = Program(number, source, bugs)
     mistakes = {words: [{old: new} for new in news] for words, (old, *news) in bugs.items()}
-    return spec(number, title, see=("09", section), right=program, mistakes=mistakes | (more or {}), patients=True,
-                **how)
+    return spec(number, title, see=("09", section), right=program, mistakes=mistakes | (more or {}), patients=True, **how)
 
 
 def faults(number: str, student: int) -> tuple[str, str]:
@@ -106,7 +105,6 @@ MIXED = "transpose changes the order of the logits, but not of the targets, so t
 
 
 # 9.1
-
 def an_update(answer: Callable, model: Model, x: torch.Tensor, y: torch.Tensor, max_norm: float) -> Facts:
     """What an answer does in one update, with the gradients of an earlier batch still there."""
     before, model = model.weights(), model.fresh()
@@ -184,7 +182,6 @@ def update(model, optimizer, inputs, targets, max_norm):
 
 
 # 9.2
-
 def a_loader(answer: Callable, *args: Any) -> Facts:
     """The batches that an answer gives, as text."""
     got = as_list(answer(*args))
@@ -244,14 +241,12 @@ def batches(ids, context_length, batch_size, padding):
     "the text's last token came in as an input; it is a target only, since nothing follows it": {
         "F.pad(inputs, missing": "F.pad(window[:context_length], (0, max(context_length - len(window), 0))"},
     "a token of the text that happens to be `padding` lost its target; -100 stands only behind the end of the text": {
-        "F.pad(targets, missing, value=-100)":
-        "F.pad(targets.masked_fill(targets == padding, -100), missing, value=-100)"},
+        "F.pad(targets, missing, value=-100)": "F.pad(targets.masked_fill(targets == padding, -100), missing, value=-100)"},
 }, cases=texts, use=a_loader,
     doc="batches(ids, context_length, batch_size, padding): pairs (inputs, targets), windows side by side, the last one padded.")
 
 
 # 9.3
-
 def layers(draw: Draw) -> Iterator:
     """Inputs and weights of an attention layer, with two heads and with three."""
     for heads in (2, 3):
@@ -308,7 +303,6 @@ def attention(x, w_qkv, w_out, n_heads):
 
 
 # 9.4
-
 def a_mean(answer: Callable, *args: Any) -> Facts:
     """What an evaluation measures and leaves behind; that a loader draws a random number is no fault here."""
     facts = observe.a_look(lambda model, loader, _: answer(model, loader), *args)
@@ -370,7 +364,6 @@ def mean_loss(model, loader):
 
 
 # 9.5
-
 def a_loss(answer: Callable, logits: torch.Tensor, targets: torch.Tensor) -> Facts:
     """The loss, and whether backward() comes from it to the logits."""
     given = logits.clone().requires_grad_().clone()
@@ -442,7 +435,6 @@ def masked_loss(logits, targets):
 
 
 # 9.6
-
 def all_rates(answer: Callable, peak: float, warmup_steps: int, num_steps: int) -> Facts:
     """The rates of all steps."""
     rates = [answer(step, peak, warmup_steps, num_steps) for step in range(num_steps)]

@@ -7,15 +7,10 @@ from types import SimpleNamespace
 
 import torch
 
-from gpt_checks.spec import exchange, spec
-
-
-def as_given(*args):
-    return args
+from gpt_checks.spec import as_given, exchange, spec
 
 
 # 8.1
-
 def surprise(p):
     """What a token of probability p adds to an entropy."""
     return -p * math.log(p) if p else 0.0
@@ -32,11 +27,6 @@ def total(entropies, contexts):
 def shares_of(contexts):
     """The entropy of the contexts themselves."""
     return sum(surprise(times / total([1] * len(contexts), contexts)) for times, _ in contexts)
-
-
-def whole_language(contexts):
-    """The probabilities of all tokens, whatever stands before them."""
-    return [by_times(column, contexts) for column in zip(*(probs for _, probs in contexts), strict=True)]
 
 
 def floor(contexts, *, given=lambda contexts: contexts, term=surprise, entropy=lambda probs, term: sum(map(term, probs)),
@@ -73,8 +63,7 @@ check_floor = spec(
         "the logarithm is to base 2, which gives bits; nats take the natural one": lambda p: surprise(p) / math.log(2),
         "the logarithm is to base 10; nats take the natural one": lambda p: surprise(p) / math.log(10),
         "the minus is missing: the logarithm of a probability is negative": lambda p: -surprise(p),
-        "each -ln p was added up once; a token comes with probability p, so it counts p times":
-            lambda p: -math.log(p) if p else 0.0,
+        "each -ln p was added up once; a token comes with probability p, so it counts p times": lambda p: p and -math.log(p),
         "a token that never follows has p = 0 and adds nothing; leave it out, since ln 0 does not exist":
             lambda p: -p * math.log(p),
         "a small number inside the logarithm changes it; leave out what has p = 0":
@@ -96,8 +85,7 @@ check_floor = spec(
         f"that is the plain mean over the contexts; {WEIGH}": lambda hs, contexts: fmean(hs),
         "the entropies were added up; the floor is a mean over the tokens": lambda hs, contexts: sum(hs),
         "that is the cost of the whole text; divide by its number of tokens": total,
-        "the sum was divided by the number of contexts; divide by how often they occur in all":
-            lambda hs, contexts: total(hs, contexts) / len(contexts),
+        "the sum was divided by the number of contexts; divide by how often they occur in all": lambda h, c: total(h, c) / len(c),
         "a context's number of tokens is not how often it occurs; divide by the sum of the times":
             lambda hs, contexts: total(hs, contexts) / sum(len(probs) for _, probs in contexts),
         "only the last context came back: add up, and do not overwrite": lambda hs, contexts: hs[-1],
@@ -109,8 +97,7 @@ check_floor = spec(
         "the entropies were added up and then multiplied by the last context's times; multiply each by its own, in the loop":
             lambda hs, contexts: sum(hs) * contexts[-1][0] / sum(times for times, _ in contexts),
         "that is the most uncertain context; the floor is a mean over all": lambda hs, contexts: max(hs),
-        "that is how uncertain the context itself is; it is given, and what follows it is open":
-            lambda hs, contexts: shares_of(contexts),
+        "that is how uncertain the context itself is; it is given, and what follows it is open": lambda h, c: shares_of(c),
         "that is the perplexity at the floor; leave out the last exp": lambda hs, contexts: math.exp(by_times(hs, contexts)),
         "the shares of the contexts were mixed in as choices of their own; a context is given, and only what follows it is open":
             lambda hs, contexts: by_times(hs, contexts) + shares_of(contexts),
@@ -119,12 +106,11 @@ check_floor = spec(
             {"entropy": lambda probs, term: math.exp(sum(map(term, probs)))},
             {"join": lambda hs, contexts: math.log(by_times(map(math.exp, hs), contexts))}],
         "the probabilities were averaged over the contexts first, which forgets what stands before a token":
-            {"given": lambda contexts: [(1, whole_language(contexts))]},
+            {"given": lambda c: [(1, [by_times(column, c) for column in zip(*(probs for _, probs in c), strict=True)])]},
     })
 
 
 # 8.2
-
 def followers(context, train):
     """The tokens that follow each occurrence of a context."""
     return [train[i] for i in range(len(context), len(train)) if train[i - len(context) : i] == context]
@@ -170,27 +156,21 @@ check_next_prob = spec(
     rtol=1e-6, atol=1e-12, name="the probability",
     doc="next_prob(token, context, train_ids, vocab_size): an n-gram's probability, mixed with that of ever shorter contexts.",
     mistakes=exchange("found", {
-        "what was counted stands one token too late; a follower is the very next token after its context":
-            lambda context, train: [train[i + 1] for i in range(len(context), len(train) - 1)
-                                    if train[i - len(context) : i] == context],
+        "what was counted stands one token too late; a follower is the very next token after its context": lambda c, train: [
+            train[i + 1] for i in range(len(c), len(train) - 1) if train[i - len(c) : i] == c],
         "the token before the context was counted; count the one after it": lambda context, train: [
             train[i - 1] for i in range(1, len(train) - len(context) + 1) if train[i : i + len(context)] == context],
-        "only the last token of the context was compared; all of it must be the same":
-            lambda context, train: followers(context[-1:], train),
+        "only the last token of the context was compared; all of it must be the same": lambda c, train: followers(c[-1:], train),
         "only the first token of the context was compared; all of it must be the same": lambda context, train: [
             train[i] for i in range(len(context), len(train)) if train[i - len(context) : i][:1] == context[:1]],
-        "the training text's last token is left out: it follows a context, too":
-            lambda context, train: followers(context, train[:-1]),
+        "the training text's last token is left out: it follows a context, too": lambda c, train: followers(c, train[:-1]),
         "the training text's first token is left out: it follows the empty context, too":
-            [lambda context, train: followers(context, train)[not context :],
-             lambda context, train: followers(context, train)[train[:len(context)] == context :]],
+            [lambda c, train: followers(c, train)[not c :], lambda c, train: followers(c, train)[train[:len(c)] == c :]],
         "at the beginning of the text, the slice before a token is shorter than the context, and no occurrence of it":
-            lambda context, train: followers(context, train) + [
-                train[i] for i in range(1, len(context)) if train[:i] == context[-i:]],
+            lambda c, train: followers(c, train) + [train[i] for i in range(1, len(c)) if train[:i] == c[-i:]],
         "without a context 1/V alone came back; every token follows the empty context, so mix 1/V with their counts":
             lambda context, train: context and followers(context, train),
-        "each different follower was counted once; count how often it follows":
-            lambda context, train: sorted(set(followers(context, train))),
+        "each different follower was counted once; count how often it follows": lambda c, train: sorted({*followers(c, train)}),
         "the tokens of the context may stand in any order here; compare them one by one": lambda context, train: [
             train[i] for i in range(len(context), len(train)) if sorted(train[i - len(context) : i]) == sorted(context)],
     }) | exchange("shorten", {
@@ -223,12 +203,10 @@ check_next_prob = spec(
     }) | exchange("mix", {
         f"the counts alone came back, without the shorter context: {MIXED}": lambda count, k, m, shorter, v: count / k,
         f"m is missing beside the shorter context's prediction: {MIXED}": lambda c, k, m, shorter, v: (c + shorter) / (k + m),
-        f"1/V was mixed in, and not what the shorter context predicts: {MIXED}":
-            lambda count, k, m, shorter, v: (count + m / v) / (k + m),
+        f"1/V was mixed in, and not what the shorter context predicts: {MIXED}": lambda c, k, m, _, v: (c + m / v) / (k + m),
         f"the sum was divided by k alone: {MIXED}": lambda count, k, m, shorter, v: (count + m * shorter) / k,
         f"brackets are missing: {MIXED}": [lambda c, k, m, shorter, v: c + m * shorter / (k + m),
-                                           lambda c, k, m, shorter, v: (c + m * shorter) / k + m,
-                                           lambda c, k, m, shorter, v: c / (k + m) + m * shorter],
+            lambda c, k, m, shorter, v: (c + m * shorter) / k + m, lambda c, k, m, shorter, v: c / (k + m) + m * shorter],
         "where the token has followed, its share alone came back; mix it with the shorter context's":
             lambda count, k, m, shorter, v: count / k if count else (m * shorter) / (k + m),
         "the shorter context is asked only where the token never followed; mix both always":
@@ -247,11 +225,10 @@ check_next_prob = spec(
 
 
 # 8.3
-
 def cost_of_kind(losses, true_losses, kinds, kind, *, above=lambda x, t: x - t, chosen=lambda kinds, kind: kinds == kind,
-                 end=lambda part, picked, whole, kinds: part.sum() / len(whole)):
+                 end=lambda part, picked, whole: part.sum() / len(whole)):
     whole, picked = above(losses, true_losses), chosen(kinds, kind)
-    return end(whole[picked], picked, whole, kinds).item()
+    return end(whole[picked], picked, whole).item()
 
 
 def kinds_of_tokens(draw):
@@ -276,24 +253,20 @@ check_cost_of_kind = spec(
     doc="cost_of_kind(losses, true_losses, kinds, kind): the part of the distance to the floor that one kind makes up.",
     mistakes=exchange("end", {
         f"that is the mean over the tokens of this kind, and such means do not add up to the whole distance; {ALL_TOKENS}":
-            lambda part, picked, whole, kinds: part.sum() / picked.sum().clamp(min=1),
+            lambda part, picked, whole: part.sum() / picked.sum().clamp(min=1),
         "the mean of no numbers is nan: add up, and " + ALL_TOKENS: [
-            lambda part, picked, whole, kinds: part.mean(),
-            lambda part, picked, whole, kinds: part.mean() * picked.float().mean()],
-        "a kind may cost less than 0, by luck; its minus got lost":
-            lambda part, picked, whole, kinds: part.sum().abs() / len(whole),
-        f"the costs were added up; {ALL_TOKENS}": lambda part, picked, whole, kinds: part.sum(),
+            lambda part, *_: part.mean(), lambda part, picked, *_: part.mean() * picked.float().mean()],
+        "a kind may cost less than 0, by luck; its minus got lost": lambda part, picked, whole: part.sum().abs() / len(whole),
+        f"the costs were added up; {ALL_TOKENS}": lambda part, *_: part.sum(),
         "that is the kind's share of the distance; its part in nats is asked": [
-            lambda part, picked, whole, kinds: part.sum() / whole.sum(),
-            lambda part, picked, whole, kinds: 100 * part.sum() / whole.sum()],
+            lambda part, picked, whole, times=times: times * part.sum() / whole.sum() for times in (1, 100)],
         "the mean distance was multiplied by how often the kind occurs; add up the distances of its own tokens":
-            lambda part, picked, whole, kinds: whole.mean() * picked.float().mean(),
-        "the sum was divided by N - 1; " + ALL_TOKENS: lambda part, picked, whole, kinds: part.sum() / (len(whole) - 1),
-        "the sum was divided by the number of kinds; " + ALL_TOKENS: lambda part, picked, whole, kinds: part.sum() / 3,
-        "that is the whole distance to the floor; only one kind's part is asked": lambda part, picked, whole, kinds: whole.mean(),
-        "that is how often the kind occurs; what it costs is asked": lambda part, picked, whole, kinds: picked.float().mean(),
-        "only the last token of the kind was counted; add up, and do not overwrite":
-            lambda part, picked, whole, kinds: part[-1:].sum() / len(whole),
+            lambda part, picked, whole: whole.mean() * picked.float().mean(),
+        "the sum was divided by N - 1; " + ALL_TOKENS: lambda part, picked, whole: part.sum() / (len(whole) - 1),
+        "the sum was divided by the number of kinds; " + ALL_TOKENS: lambda part, *_: part.sum() / 3,
+        "that is the whole distance to the floor; only one kind's part is asked": lambda part, picked, whole: whole.mean(),
+        "that is how often the kind occurs; what it costs is asked": lambda part, picked, whole: picked.float().mean(),
+        "only the last token of the kind was counted; add up, and do not overwrite": lambda p, _, all_: p[-1:].sum() / len(all_),
     }) | exchange("above", {
         "the floor was not subtracted; take each token's true loss off": lambda x, t: x,
         "that is the floor itself; the model's losses are not in it": lambda x, t: t,
@@ -305,13 +278,11 @@ check_cost_of_kind = spec(
         "losses were divided; subtract": lambda x, t: x / t,
     }) | exchange("chosen", {
         "the other kinds were counted: kinds == kind is needed, and not !=": lambda kinds, kind: kinds != kind,
-        "`kind` was taken for a place in the text; it is a number that `kinds` holds": lambda kinds, kind:
-            torch.arange(len(kinds)) == kind,
+        "`kind` was taken for a place in the text; it is a number that `kinds` holds": lambda ks, k: torch.arange(len(ks)) == k,
     }))
 
 
 # 8.4
-
 class Reader:
     """A language model, seen from outside: after the mark it expects the entry's name, at place 1, again.
 
@@ -389,8 +360,7 @@ check_follows = spec(
         "all entries got the same name; each has its own in `names`": [lambda names: names[0], lambda names: names[-1]],
         "the names came to other entries than their own": lambda names: names.flip(0),
     }) | exchange("asked", {
-        "the model was given the entries with their old names; give it those in which the name is exchanged":
-            lambda inputs, changed: inputs,
+        "the model was given the entries with their old names; give it those in which the name is exchanged": lambda x, new: x,
     }) | exchange("at", {
         ONE_BEFORE: lambda night: night,
         "that is one position too early; the logits right before the name count, at night - 1": lambda night: night - 2,
@@ -399,8 +369,7 @@ check_follows = spec(
         "all entries were read at the same position; each has its own in `night`": [
             lambda night: night[:1].expand_as(night) - 1, lambda night: night[-1:].expand_as(night) - 1],
     }) | exchange("judge", {
-        "the model is to expect the other name; here it was compared with the old one":
-            lambda logits, at, names, old: expected(logits, at) == old,
+        "the model is to expect the other name; here it was compared with the old one": lambda x, at, _, o: expected(x, at) == o,
         "that a model no longer expects the old name is not enough; it is to expect the other one":
             lambda logits, at, names, old: expected(logits, at) != old,
         "it is turned round: True stands where the model expects anything but the other name":
@@ -413,8 +382,7 @@ check_follows = spec(
             lambda logits, at, names, old: of(logits.softmax(-1), at, names) > 0.5,
         "the other name counts only at night, and not wherever the model expects it": lambda logits, at, names, old:
             (logits.argmax(-1) == names[:, None]).any(1),
-        "the ids that the model expects came back; compare them with the other names":
-            lambda logits, at, names, old: expected(logits, at),
+        "the ids that the model expects came back; compare them with the other names": lambda x, at, *_: expected(x, at),
         "logits[:, night - 1] takes every position in every entry, (B, B); entry i has one: logits[torch.arange(B), night - 1]":
             lambda logits, at, names, old: logits[:, at].argmax(-1) == names,
     }) | exchange("end", {
@@ -422,13 +390,11 @@ check_follows = spec(
             lambda hits: hits & False,
         "the number of entries came back; True or False is asked for each": lambda hits: hits.sum(),
         "the share of entries came back; True or False is asked for each": lambda hits: hits.float().mean(),
-        "numbers came back; True or False is asked for each entry, as == gives it": [
-            lambda hits: hits.long(), lambda hits: hits.float()],
+        "numbers came back; True or False is asked for each entry, as == gives it": [torch.Tensor.long, torch.Tensor.float],
     }))
 
 
 # 8.5
-
 def first_below(gaps):
     return next((i for i, gap in enumerate(gaps) if gap < 0), None)
 
@@ -460,10 +426,6 @@ def first_above(gaps, start=1):
     return next((i for i, gap in enumerate(gaps) if i >= start and gap > 0), None)
 
 
-def last_before(gaps):
-    return next((i for i in range(len(gaps) - 1, 0, -1) if gaps[i] < 0 <= gaps[i - 1]), None)
-
-
 def on_one_line(fit):
     """The size where a line through all gaps is 0."""
     def size(sizes, model, table):
@@ -484,8 +446,7 @@ def on_a_level(sizes, model, table):
 ON_A_LINE = "the gap goes to 0 on a line between two runs, and the share of the way is gap / (gap - next gap)"
 check_crossing = spec(
     "8.5", "where the lead changes", see=("08", "How much text is enough?"), right=crossing, cases=two_curves, rtol=1e-6,
-    name="the size",
-    doc="crossing(sizes, model, table): the size of text where the model's loss falls to the table's; or None.",
+    name="the size", doc="crossing(sizes, model, table): the size of text where the model's loss falls to the table's; or None.",
     mistakes={
         "the sizes themselves were put on a line; put their logarithms there, and take exp at the end":
             {"scale": lambda x: x, "back": lambda x: x},
@@ -497,20 +458,19 @@ check_crossing = spec(
     } | exchange("between", {
         "that is the run before the crossing; the lead changes between two runs": lambda a, b, share, i: a,
         "that is the run after the crossing; the lead changes between two runs": lambda a, b, share, i: b,
-        "the share counts from the run before the crossing, and here from the one after it":
-            lambda a, b, share, i: b + share * (a - b),
+        "the share counts from the run before the crossing, and here from the one after it": lambda a, b, s, i: b + s * (a - b),
         "the number of the run came back; its size is asked": lambda a, b, share, i: i,
         "the share of the way came back; go so far from the one size to the other": lambda a, b, share, i: share,
     }) | exchange("share", {
         f"the sign of the next gap is wrong; {ON_A_LINE}": lambda before, after: before / (before + after),
         f"the share is upside down; {ON_A_LINE}": lambda before, after: (before - after) / before,
         f"the gaps are exchanged; {ON_A_LINE}": lambda before, after: before / (after - before),
-        f"one gap was divided by the other; {ON_A_LINE}": [
-            lambda before, after: before / after, lambda before, after: -before / after],
+        f"one gap was divided by the other; {ON_A_LINE}": [lambda a, b: a / b, lambda a, b: -a / b],
     }) | exchange("gap", {
         "the ratio of the losses was put on a line; put their difference there": lambda a, b: math.log(a / b),
     }) | exchange("first", {
-        "the curves cross again later; the first crossing is asked": last_before,
+        "the curves cross again later; the first crossing is asked":
+            lambda gaps: next((i for i in range(len(gaps) - 1, 0, -1) if gaps[i] < 0 <= gaps[i - 1]), None),
         "that is a pair of runs too early; the crossing lies between the last run above the table and the first one below":
             lambda gaps: None if min(gaps) > 0 else first_below(gaps) - 1,
         "that is a pair of runs too late; the crossing lies between the last run above the table and the first one below":
@@ -533,7 +493,6 @@ check_crossing = spec(
 
 
 # 8.6
-
 def promise(compute, losses, floor, more, *, above=lambda x, floor: x - floor, scales=(math.log, math.log),
             fit=lambda x, y: linear_regression(x, y), read=lambda line, x: line.intercept + line.slope * x, back=math.exp,
             end=lambda y, floor: y + floor):
@@ -559,12 +518,6 @@ def turned(x, y):
     """The line fitted with the axes exchanged, and turned back."""
     other = linear_regression(y, x)
     return type(other)(1 / other.slope, -other.intercept / other.slope)
-
-
-def through_the_last(x, y):
-    """The fitted line, moved to the last point."""
-    slope = linear_regression(x, y).slope
-    return SimpleNamespace(slope=slope, intercept=y[-1] - slope * x[-1])
 
 
 def same(x):
@@ -594,9 +547,9 @@ check_promise = spec(
         "the line goes through the first and the last run only; fit it to all of them": through(0, -1),
         "the line goes through the last two runs only; fit it to all of them": through(-2, -1),
         "the line goes through the first two runs only; fit it to all of them": through(0, 1),
-        "the line was moved to the last run; read it off where the fit puts it": through_the_last,
-        "compute and loss are exchanged in the fit: linear_regression(x, y) wants compute first":
-            turned,
+        "the line was moved to the last run; read it off where the fit puts it": lambda x, y: SimpleNamespace(
+            slope=(slope := linear_regression(x, y).slope), intercept=y[-1] - slope * x[-1]),
+        "compute and loss are exchanged in the fit: linear_regression(x, y) wants compute first": turned,
         "the line was forced through 0; it has an intercept, too": lambda x, y: linear_regression(x, y, proportional=True),
         "that is the mean of the runs, without the line's slope": lambda x, y: SimpleNamespace(slope=0.0, intercept=fmean(y)),
     }) | exchange("read", {
@@ -612,13 +565,10 @@ check_promise = spec(
     } | exchange("above", {
         "the losses were divided by the floor; subtract it": lambda x, floor: x / floor,
         "the floor was added first; subtract it": lambda x, floor: x + floor,
-    }) | exchange("end", {
-        "the floor was subtracted twice; add it at the end": lambda y, floor: y - floor,
-    }))
+    }) | exchange("end", {"the floor was subtracted twice; add it at the end": lambda y, floor: y - floor}))
 
 
 # 8.7
-
 def substrings(text):
     return [text[i:j] for i in range(len(text)) for j in range(i + 1, len(text) + 1)]
 
@@ -627,11 +577,7 @@ def longest(runs):
     return max(map(len, runs), default=0)
 
 
-def stands(run, text):
-    return run in text
-
-
-def longest_quote(written, text, *, given=as_given, runs=substrings, fits=stands,
+def longest_quote(written, text, *, given=as_given, runs=substrings, fits=lambda run, text: run in text,
                   end=lambda quoted, written, text: longest(quoted)):
     written, text = given(written, text)
     return end([run for run in runs(written) if fits(run, text)], written, text)
@@ -692,43 +638,37 @@ check_longest_quote = spec(
     }) | exchange("end", {
         "the quotation itself came back; its length is asked": lambda quoted, written, text: max(quoted, key=len, default=""),
         "the length is one too large: it was counted once more than a match was found":
-            [lambda quoted, written, text: longest(quoted) + 1, lambda quoted, written, text: longest(quoted) + bool(quoted)],
+            [lambda quoted, *_: longest(quoted) + 1, lambda quoted, *_: longest(quoted) + bool(quoted)],
         "a slice that goes beyond the end is shorter than its numbers say; stop where what was written ends":
             lambda quoted, written, text: len(written) if written[-1:] in text else longest(quoted),
         "the length is one too small": lambda quoted, written, text: max(longest(quoted) - 1, 0),
         "the number of all matches came back; the length of the longest is asked": lambda quoted, written, text: len(quoted),
         "the lengths of all matches were added up; the longest is asked": lambda quoted, written, text: sum(map(len, quoted)),
-        "all characters that the text has, too, were counted; they must stand in a row": [
-            lambda quoted, written, text: sum(c in text for c in written),
-            lambda quoted, written, text: len({*written} & {*text})],
+        "all characters that the text has, too, were counted; they must stand in a row":
+            [lambda _, w, text: sum(c in text for c in w), lambda _, w, text: len({*w} & {*text})],
         "characters are compared at the same places of both texts; a quotation may come from anywhere":
-            lambda quoted, written, text: longest_in_place(written, text),
-        "the length is counted in words; count characters": lambda quoted, written, text:
-            len(max(quoted, key=len, default="").split()),
-        "that is a share of what was written; the length in characters is asked":
-            lambda quoted, written, text: longest(quoted) / len(written),
+            lambda quoted, *both: longest_in_place(*both),
+        "the length is counted in words; count characters": lambda quoted, *_: len(max(quoted, key=len, default="").split()),
+        "that is a share of what was written; the length in characters is asked": lambda found, w, _: longest(found) / len(w),
         "that is the first match; a later one may be longer": lambda quoted, written, text: longest(
             [run for run in quoted if quoted and written.index(run) == written.index(quoted[0])]),
-        "the search went on behind a quotation; the longest may begin inside it": [
-            lambda quoted, written, text, skip=skip: longest(behind_each_other(written, text, skip)) for skip in (0, 1)],
+        "the search went on behind a quotation; the longest may begin inside it":
+            [lambda quoted, *both, skip=skip: longest(behind_each_other(*both, skip)) for skip in (0, 1)],
         "a quotation may go on over the end of a line or of a sentence; look it up in the whole text": [
-            lambda quoted, written, text: longest(run for run in quoted if "\n" not in run),
-            lambda quoted, written, text: longest(run for run in quoted if "." not in run)],
+            lambda quoted, *_, end=end: longest(run for run in quoted if end not in run) for end in "\n."],
         "in a long text difflib leaves frequent characters out; SequenceMatcher(…, autojunk=False) keeps them":
             lambda quoted, written, text: SequenceMatcher(None, written, text).find_longest_match().size,
     }) | exchange("fits", {
         "only the place is seen where a character stands first in the text; it may stand there again":
             lambda run, text: text.startswith(run, text.find(run[0])) if run[0] in text else False,
-        "a run was counted whose characters all stand in the text, but not in a row":
-            lambda run, text: all(c in text for c in run),
+        "a run was counted whose characters all stand in the text, but not in a row": lambda run, text: {*run} <= {*text},
         "a run was counted whose pairs all stand in the text, but apart; all of it must stand there":
             lambda run, text: run[0] in text and {*pairwise(run)} <= {*pairwise(text)},
     }) | exchange("given", {
         "the search ends at a character that the text does not have; go on behind it":
             lambda w, text: (w[:next((i for i, c in enumerate(w) if c not in text), len(w))], text),
         "capitals count: a quotation has the same letters, small or not": lambda w, text: (w.lower(), text.lower()),
-        "bytes were counted, and characters are asked: â is one character of two bytes":
-            lambda w, text: (w.encode(), text.encode()),
+        "bytes were counted, and characters are asked: â is one character of two bytes": lambda *both: map(str.encode, both),
     }) | {
         "line ends and spaces count; compare the text as it is": [
             {"given": lambda w, text: (w.replace(" ", ""), text.replace(" ", ""))},

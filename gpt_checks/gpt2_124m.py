@@ -8,14 +8,13 @@ from itertools import accumulate, pairwise
 import torch
 
 from gpt_checks.core import Draw
+from gpt_checks.enough_text import behind_each_other, longest, longest_in_place, substrings
 from gpt_checks.spec import exchange, several, spec
 
+
 # 7.1
-
-
 def count_parameters(cfg, tied, *, tokens=lambda v, c, tied: v * c, positions=lambda t, c: t * c,
-                     attention=lambda c, h: 4 * c * c, out_bias=lambda c, on: c,
-                     qkv_bias=lambda c, on, h: 3 * c * on,
+                     attention=lambda c, h: 4 * c * c, out_bias=lambda c, on: c, qkv_bias=lambda c, on, h: 3 * c * on,
                      forward=lambda c: 8 * c * c, forward_bias=lambda c: 5 * c, norms=lambda c: 4 * c,
                      blocks=lambda layers, h: layers, last_norm=lambda c: 2 * c,
                      head=lambda v, c, tied: 0 if tied else v * c, unit=lambda n: n):
@@ -87,8 +86,7 @@ check_count_parameters = spec(
         "the LayerNorm after the last block is missing, with a scale and a shift": lambda c: 0,
         "the LayerNorm after the last block has a scale and a shift, 2C numbers": lambda c: c,
     }) | exchange("head", {
-        "the head is missing: where it is not tied, it has a table of its own, as large as that of the tokens":
-            lambda v, c, tied: 0,
+        "the head is missing: where it is not tied, it has a table of its own, as large as that of the tokens": lambda *_: 0,
         "a tied head is the table of tokens, used a second time; count it once": lambda v, c, tied: v * c,
         "tied is read the wrong way round: a tied head has no weights of its own": lambda v, c, tied: v * c if tied else 0,
         "the head has no bias": [lambda v, c, tied: 0 if tied else v * c + v, lambda v, c, tied: v if tied else v * c + v],
@@ -97,10 +95,9 @@ check_count_parameters = spec(
         "n_heads was taken for the number of blocks; there are n_layers of them": lambda layers, h: h,
         "the blocks are missing": lambda layers, h: 0,
         "one block too few was counted; there are n_layers of them": lambda layers, h: layers - 1,
-    }) | exchange("unit", {
-        "those are bytes; numbers are asked": lambda n: 4 * n,
-        "those are millions; the number itself is asked": lambda n: n / 1e6,
     }) | {
+        "those are bytes; numbers are asked": {"unit": lambda n: 4 * n},
+        "those are millions; the number itself is asked": {"unit": lambda n: n / 1e6},
         "the last LayerNorm stands once, behind the blocks, and not in each of them":
             {"norms": lambda c: 6 * c, "last_norm": lambda c: 0},
         "12·C² a block counts the matrices alone, which is nearly right; biases and LayerNorms are learned, too":
@@ -110,7 +107,6 @@ check_count_parameters = spec(
 
 
 # 7.2
-
 GB = 10**9
 
 
@@ -152,14 +148,12 @@ check_largest_batch = spec(
             lambda room, n, one: (room + 16 * n) // (16 * n + one),
         "those are bytes; divide by those of a window": lambda room, n, one: room,
         "the window's bytes are multiplied; divide by them": lambda room, n, one: room * one,
-        "a window has gradients of its activations only in passing; count its activations once":
-            lambda room, n, one: room // (2 * one),
+        "a window has gradients of its activations only in passing; count its activations once": lambda r, n, one: r // (2 * one),
         "`activations` counts bytes already; 4 bytes a number are in it": lambda room, n, one: room // (4 * one),
-    }) | exchange("end", {
-        "one window too few: rounded down, the number fits": lambda windows: max(0, int(windows) - 1),
-        "where not even the model fits, 0 is asked, and not 1": lambda windows: max(1, int(windows)),
-        "where not even the model fits, the number came out below 0; 0 is asked": math.floor,
     }) | {
+        "one window too few: rounded down, the number fits": {"end": lambda windows: max(0, int(windows) - 1)},
+        "where not even the model fits, 0 is asked, and not 1": {"end": lambda windows: max(1, int(windows))},
+        "where not even the model fits, the number came out below 0; 0 is asked": {"end": math.floor},
         "a part of a window does not fit: round down, to a whole number":
             [{"share": lambda room, n, one: room / one, "end": lambda windows, to=to: max(0, to(windows))}
              for to in (round, math.ceil, float)],
@@ -167,7 +161,6 @@ check_largest_batch = spec(
 
 
 # 7.3
-
 DAY = 24 * 60 * 60
 PRIMES = (59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113, 127, 131)      # lest two machines be equally fast
 
@@ -203,8 +196,7 @@ check_training_days = spec(
         "a teraflop is 10**12 operations, and not one": 1.0,
     }) | exchange("reached", {
         "`percent` is forgotten: no program reaches all of what the machine can do": lambda speed, percent: speed,
-        "a percent is a hundredth: divide by 100": [
-            lambda speed, percent: speed * percent, lambda speed, percent: speed * percent / 1000],
+        "a percent is a hundredth: divide by 100": [operator.mul, lambda speed, percent: speed * percent / 1000],
         "the speed was divided by the share; it is multiplied": lambda speed, percent: speed * 100 / percent,
         "the hint's machine was taken, 40 of 100 teraflops; take yours, as it is printed": lambda speed, percent: 40e12,
         "that is the share which is lost; `percent` is what is reached": lambda speed, percent: speed * (100 - percent) / 100,
@@ -226,32 +218,12 @@ check_training_days = spec(
 
 
 # 7.4
-
-def run_ends(part, train):
-    """The length of the longest run that ends at each pair of places, in rows."""
-    rows = [[0] * (len(train) + 1)]
-    for token in part:
-        rows.append([0] + [rows[-1][j] + 1 if token == other else 0 for j, other in enumerate(train)])
-    return rows[1:]
-
-
-def longest_run(part, train):
-    return max((n for row in run_ends(part, train) for n in row), default=0)
-
-
-def ends_of_runs(part, train):
-    """The length of each run, when one goes through the part and looks for the longest from each place on."""
-    i = 0
-    while i < len(part):
-        n = max((k for k in range(len(part) - i + 1) if longest_run(part[i : i + k], train) == k), default=0)
-        yield n
-        i += max(n, 1)
-
-
 def longest_of(fits):
-    """For fits(run, train): the longest run of tokens for which it is true."""
-    return lambda part, train: max((j - i for i in range(len(part)) for j in range(i + 1, len(part) + 1)
-                                    if fits(part[i:j], train)), default=0)
+    """For fits(run, train): the length of the longest run of tokens for which it is true."""
+    return lambda part, train: longest(run for run in substrings(part) if fits(run, train))
+
+
+QUOTED = longest_of(lambda run, train: run in train)
 
 
 def with_gaps(part, train):
@@ -267,28 +239,18 @@ def with_gaps(part, train):
 
 def in_one_walk(part, train):
     """The longest run that is found where a token that does not fit is not tried again as the first one."""
-    longest = 0
+    best = 0
     for i in range(len(part)):
         n = 0
         for token in train:
             n = n + 1 if i + n < len(part) and part[i + n] == token else 0
-            longest = max(longest, n)
-    return longest
+            best = max(best, n)
+    return best
 
 
-def as_text(run, train):
-    return " ".join(map(str, run)) in " ".join(map(str, train))
-
-
-def first_place(run, train):
-    """Whether a run stands where its first token stands first."""
-    i = train.index(run[0]) if run[0] in train else -1
-    return i >= 0 and train[i : i + len(run)] == run
-
-
-def longest_quotation(written, n_prompt, train, *, part=lambda written, n: written[n:], look=longest_run,
-                      end=lambda n, part: n):
-    rest = part(written, n_prompt)
+def longest_quotation(written, n_prompt, train, *, part=lambda written, n: written[n:], look=QUOTED, end=lambda n, part: n):
+    """part, train: as strings, with a character for each token."""
+    rest, train = ("".join(map(chr, tokens)) for tokens in (part(written, n_prompt), train))
     return end(look(rest, train), rest)
 
 
@@ -337,40 +299,38 @@ check_longest_quotation = spec(
         "tokens were counted that stand somewhere in train; a quotation is a run that stands there in the same order":
             [lambda part, train: sum(token in train for token in part), lambda part, train: len({*part} & {*train})],
         "a run was counted whose tokens all stand in train, but not in this order": [
-            longest_of(lambda run, train: all(token in train for token in run)),
+            longest_of(lambda run, train: {*run} <= {*train}),
             longest_of(lambda run, train: any(sorted(train[i : i + len(run)]) == sorted(run) for i in range(len(train))))],
         "a run was counted whose pairs all stand in train, but apart; all of it must stand there": longest_of(
             lambda run, train: run[0] in train and {*pairwise(run)} <= {*pairwise(train)}),
-        "the search went on behind a quotation; the longest may begin inside it":
-            lambda part, train: max(ends_of_runs(part, train), default=0),
+        "the search went on behind a quotation; the longest may begin inside it": lambda *both: longest(behind_each_other(*both)),
         "in a long text difflib leaves frequent tokens out; SequenceMatcher(…, autojunk=False) keeps them":
             lambda part, train: SequenceMatcher(None, part, train).find_longest_match().size,
-        "ids were compared as text, where 12 stands in 312, too; compare lists of numbers": longest_of(as_text),
+        "ids were compared as text, where 12 stands in 312, too; compare lists of numbers":
+            longest_of(lambda run, train: " ".join(str(ord(c)) for c in run) in " ".join(str(ord(c)) for c in train)),
         "the token of train that breaks a run off may be the first of another one; try each place of train anew": in_one_walk,
-        "a run of a single token counts, too": lambda part, train: n if (n := longest_run(part, train)) > 1 else 0,
-        "only the place is seen where a token stands first in train; it may stand there again": longest_of(first_place),
-        "the last token of train is never looked at: does a range end one too early?":
-            lambda part, train: longest_run(part, train[:-1]),
+        "a run of a single token counts, too": lambda part, train: n if (n := QUOTED(part, train)) > 1 else 0,
+        "only the place is seen where a token stands first in train; it may stand there again":
+            longest_of(lambda run, train: run[0] in train and train.startswith(run, train.find(run[0]))),
+        "the last token of train is never looked at: does a range end one too early?": lambda part, t: QUOTED(part, t[:-1]),
         "only a quotation at the beginning of what was written is seen; it may stand anywhere":
-            lambda part, train: max((i for i in range(len(part) + 1) if longest_run(part[:i], train) == i), default=0),
-        "only a quotation from the beginning of train is seen; it may come from anywhere": lambda part, train: max(
-            (n for row in run_ends(part, train) for j, n in enumerate(row) if n == j), default=0),
-        "tokens are compared at the same places of both texts; a quotation may come from anywhere": lambda part, train: max(
-            accumulate((a == b for a, b in zip(part, train, strict=False)), lambda n, same: n + 1 if same else 0, initial=0)),
-        "all quotations of two tokens or more are added up; the longest is asked": lambda part, train: sum(
-            n for n in ends_of_runs(part, train) if n > 1),
+            lambda part, train: max(i for i in range(len(part) + 1) if part[:i] in train),
+        "only a quotation from the beginning of train is seen; it may come from anywhere":
+            lambda part, train: max(i for i in range(len(train) + 1) if train[:i] in part),
+        "tokens are compared at the same places of both texts; a quotation may come from anywhere": longest_in_place,
+        "all quotations of two tokens or more are added up; the longest is asked": lambda *both: sum(
+            len(run) for run in behind_each_other(*both) if len(run) > 1),
     }) | exchange("end", {
         "one too many: count the tokens of the run": lambda n, part: n + 1,
         "one too few: a run of four tokens has three steps, and the length 4": lambda n, part: max(n - 1, 0),
         "that is the share; the length is asked, in tokens": lambda n, part: n / max(len(part), 1),
     }) | {
         "the prompt's length is taken off a quotation that need not lie there; leave the prompt out first, written[n_prompt:]":
-            {"part": lambda written, n: (written, n), "look": lambda both, train: max(0, longest_run(both[0], train) - both[1])},
+            {"part": lambda written, n: [n, *written], "look": lambda part, text: max(0, QUOTED(part[1:], text) - ord(part[0]))},
     })
 
 
 # 7.5
-
 def turning_point(train_losses, val_losses, tokens_seen, *, watch=lambda train, val: val, pick=lambda x: x.index(min(x)),
                   where=lambda tokens, i, val: tokens[i], gap=lambda train, val, i: val[i] - train[i],
                   end=lambda tokens, gap: (tokens, gap)):
@@ -427,26 +387,23 @@ check_turning_point = spec(
     }) | exchange("where", {
         "the number of the evaluation came back; the tokens seen by then are asked: tokens_seen[i]": lambda tokens, i, val: i,
         "the lowest loss came back; the tokens seen by then are asked": lambda tokens, i, val: val[i],
-        "the tokens of the whole run came back; those seen by the lowest validation loss are asked":
-            lambda tokens, i, val: tokens[-1],
+        "the tokens of the whole run came back; those seen by the lowest validation loss are asked": lambda n, *_: n[-1],
         "those are the tokens after the turning point; those before it are asked": lambda tokens, i, val: tokens[-1] - tokens[i],
-        "those are the tokens since the evaluation before; each number counts from the start":
-            lambda tokens, i, val: tokens[i] - tokens[i - 1],
+        "those are the tokens since the evaluation before; each number counts from the start": lambda n, i, _: n[i] - n[i - 1],
         "the tokens are added up over the evaluations; each number counts from the start already":
-            lambda tokens, i, val: sum(tokens[: i + 1]),
+            lambda n, i, _: sum(n[: i + 1]),
     }) | exchange("gap", {
         "the gap has the wrong sign: validation loss minus training loss": lambda train, val, i: train[i] - val[i],
-        "the gap lost its minus; where the validation loss is the lower one, it is below 0":
-            lambda train, val, i: abs(val[i] - train[i]),
+        "the gap lost its minus; where the validation loss is the lower one, it is below 0": lambda t, v, i: abs(v[i] - t[i]),
         "that is the gap at the end; the one at the turning point is asked": lambda train, val, i: val[-1] - train[-1],
         "the two lowest losses were subtracted, from different evaluations; take both from the same":
-            lambda train, val, i: val[i] - min(train),
+            lambda t, v, i: v[i] - min(t),
         "the losses were divided; the gap is their difference": lambda train, val, i: val[i] / train[i],
         "the validation loss itself came back; the gap is its distance from the training loss": lambda train, val, i: val[i],
         "that is how far the validation loss has risen since; the gap to the training loss is asked":
-            lambda train, val, i: val[-1] - val[i],
+            lambda _, v, i: v[-1] - v[i],
         "that is the distance from the last training loss; take both losses from the same evaluation":
-            lambda train, val, i: val[i] - train[-1],
+            lambda t, v, i: v[i] - t[-1],
     }) | exchange("end", {
         "only the tokens came back; return (tokens, gap)": lambda tokens, gap: tokens,
         "only the gap came back; return (tokens, gap)": lambda tokens, gap: gap,
@@ -455,7 +412,6 @@ check_turning_point = spec(
 
 
 # 7.6
-
 def ahead(model_losses, table_losses, *, pairs=lambda model, table: table - model, mean=torch.mean,
           spread=lambda model, table, d: d.std(), over=lambda s, n: s / n**0.5, end=lambda lead, error: (lead, error)):
     difference = pairs(model_losses, table_losses)
@@ -476,11 +432,9 @@ check_ahead = spec(
     doc="ahead(model_losses, table_losses): (by how much the model is better, mean over tokens; its standard error).",
     mistakes=exchange("pairs", {
         "the lead has the wrong sign: a lower loss is better, so table minus model": lambda model, table: model - table,
-        "the lead lost its sign, token by token; where the model is worse it counts against it":
-            lambda model, table: (table - model).abs(),
+        "the lead lost its sign, token by token; where the model is worse it counts against it": lambda m, t: (t - m).abs(),
         "the perplexities were compared; compare the losses": lambda model, table: table.exp() - model.exp(),
-        "the losses were divided; the lead is their difference, in nats": [
-            lambda model, table: table / model, lambda model, table: (table - model) / table],
+        "the losses were divided; the lead is their difference, in nats": [lambda m, t: t / m, lambda m, t: (t - m) / t],
         "the table's loss was taken alone; subtract the model's": lambda model, table: table,
         "the model's loss was taken alone; subtract it from the table's": lambda model, table: model,
         "the squares of the differences were taken": lambda model, table: (table - model).square(),

@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from gpt_checks.core import want_that
 from gpt_checks.spec import exchange, spec
 
+
 # 2.1
-
-
 def perplexity(loss, *, f=math.exp):
     return f(loss)
 
@@ -42,7 +41,6 @@ check_perplexity = spec(
 
 
 # 2.2
-
 def cross_entropy(x, y, *, logp=lambda x: x.log_softmax(1), pick=lambda logp, y: logp[torch.arange(len(y)), y],
                   end=lambda losses, v: losses.mean()):
     return end(-pick(logp(x), y), x.shape[1])
@@ -149,14 +147,12 @@ check_cross_entropy = spec(
         "the logarithm of the mean probability came back; take the logarithm of each first, then the mean":
             lambda losses, v: -losses.neg().exp().mean().log(),
         "that is the mean probability with a minus; the logarithm is missing": lambda losses, v: -losses.neg().exp().mean(),
-        "that is the mean probability of the targets; the logarithm and the minus are missing":
-            lambda losses, v: losses.neg().exp().mean(),
+        "that is the mean probability of the targets; the logarithm and the minus are missing": lambda x, v: x.neg().exp().mean(),
         "the minus is missing: the logarithm of a probability is negative, and a loss is not": lambda losses, v: -losses.mean(),
         "the losses of the rows are added up; the loss is their mean": lambda losses, v: losses.sum(),
         "the sum is divided by the number of tokens V; the mean is over the N rows": lambda losses, v: losses.sum() / v,
         "the sum is divided by N·V; the mean is over the N rows": lambda losses, v: losses.mean() / v,
-        "the logarithm is to base 2, which gives bits; a loss in nats takes the natural one":
-            lambda losses, v: losses.mean() / math.log(2),
+        "the logarithm is to base 2, which gives bits; a loss in nats takes the natural one": lambda x, v: x.mean() / math.log(2),
         "the logarithm is to base 10; a loss in nats takes the natural one": lambda losses, v: losses.mean() / math.log(10),
         "a loss for each row came back; the loss is their mean, a single number": lambda losses, v: losses,
         "the perplexity came back: leave out the last exp": lambda losses, v: losses.mean().exp(),
@@ -166,7 +162,6 @@ check_cross_entropy = spec(
 
 
 # 2.3
-
 def by_tokens(means, sizes, t):
     return sum(mean * b for mean, b in zip(means, sizes, strict=True)) / sum(sizes)
 
@@ -212,16 +207,11 @@ def half_and_half(values):
     return old
 
 
-def perplexities(batches, f):
-    return [f(x, y).exp().item() for x, y in batches]
-
-
 COMBINED = {       # what is wrong in words: (means, numbers of windows, T) -> the loss
     "that is the mean of the batches' means, in which a token of a small batch counts for more; weigh each batch by its "
     "number of tokens": lambda means, sizes, t: sum(means) / len(means),
     "the batches' means are added up; weigh each by its tokens, and divide by all tokens": lambda means, sizes, t: sum(means),
-    "the losses are added up over all tokens; divide by their number":
-        lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) * t,
+    "the losses are added up over all tokens; divide by their number": lambda m, s, t: by_tokens(m, s, t) * sum(s) * t,
     "the weighted sum is divided by the number of batches; divide by the number of tokens":
         lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) * t / len(sizes),
     "the weights are numbers of rows, but the sum is divided by the number of batches; divide by the number of rows":
@@ -229,10 +219,10 @@ COMBINED = {       # what is wrong in words: (means, numbers of windows, T) -> t
     "the weights are numbers of rows, but the sum is divided by the number of tokens": lambda m, s, t: by_tokens(m, s, t) / t,
     "the weights are numbers of tokens, but the sum is divided by the number of rows": lambda m, s, t: by_tokens(m, s, t) * t,
     "the sum of means is divided by the number of tokens; weigh each mean by its tokens first":
-        lambda means, sizes, t: sum(means) / (sum(sizes) * t),
+        lambda m, s, t: sum(m) / sum(s) / t,
     "inputs and targets are both counted as tokens; only the targets have a loss": lambda m, s, t: by_tokens(m, s, t) / 2,
     "the sum is overwritten, so that only the last batch is in it: total += and not total =":
-        lambda means, sizes, t: means[-1] * sizes[-1] / sum(sizes),
+        lambda m, s, t: m[-1] * s[-1] / sum(s),
     "the number of tokens is overwritten, and is that of the last batch: tokens += and not tokens =":
         lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) / sizes[-1],
     "that is the perplexity; the loss is its logarithm": lambda m, sizes, t: math.exp(by_tokens(m, sizes, t)),
@@ -246,10 +236,9 @@ COMBINED = {       # what is wrong in words: (means, numbers of windows, T) -> t
         lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) / (len(sizes) * sizes[0]),
     "the sum is divided as if every batch were as large as the last; divide by the tokens there are":
         lambda m, sizes, t: by_tokens(m, sizes, t) * sum(sizes) / (len(sizes) * sizes[-1]),
-    "every batch is weighed like the first; weigh each by its own number of tokens":
-        lambda means, sizes, t: sum(means) * sizes[0] / sum(sizes),
+    "every batch is weighed like the first; weigh each by its own number of tokens": lambda m, s, t: sum(m) * s[0] / sum(s),
     "each new loss is averaged with all before it, half and half; weigh every batch by its tokens":
-        lambda means, sizes, t: half_and_half(means),
+        lambda m, s, t: half_and_half(m),
     "each new loss is averaged with all before it, half and half, from 0 on; weigh every batch by its tokens":
         lambda means, sizes, t: half_and_half([0.0, *means]),
     "each batch is weighed by the square of its tokens; weigh it by its tokens, once":
@@ -264,15 +253,14 @@ check_loader_loss = spec(
                                "the number of tokens": sum(x.numel() for x, _ in batches)},
     doc="loader_loss(batches, batch_loss): the mean over all tokens of batches of unequal size; a float.",
     mistakes=exchange("combine", COMBINED) | {
-        "inputs and targets are exchanged: batch_loss(inputs, targets)":
-            {"means": lambda batches, f: [f(y, x).item() for x, y in batches]},
+        "inputs and targets are exchanged: batch_loss(inputs, targets)": {"means": lambda b, f: [f(y, x).item() for x, y in b]},
         "perplexities were averaged; average the losses":
-            [{"means": perplexities}, {"means": perplexities, "combine": lambda *args: math.log(by_tokens(*args))}],
+            [{"means": lambda batches, f: [f(x, y).exp().item() for x, y in batches], "combine": combine}
+             for combine in (by_tokens, lambda *args: math.log(by_tokens(*args)))],
     })
 
 
 # 2.4
-
 def untrained_loss(v, c, std, *, even=lambda v, c: math.log(v), cost=lambda v, c, std: c * std**2 / 2,
                    join=lambda even, cost: even + cost):
     return join(even(v, c), cost(v, c, std))
@@ -289,8 +277,7 @@ check_untrained_loss = spec(
         "σ²/2 is subtracted; random opinions cost something, so it is added": lambda v, c, std: -c * std**2 / 2,
         "σ is added where σ² belongs": lambda v, c, std: c**0.5 * std / 2,
         "σ is added where σ²/2 belongs": lambda v, c, std: c**0.5 * std,
-        "the variance of one weight was used; a logit is a sum of C products, so σ² = C·weight_std²":
-            lambda v, c, std: std**2 / 2,
+        "the variance of one weight was used; a logit is a sum of C products, so σ² = C·weight_std²": lambda v, c, s: s**2 / 2,
         "weight_std is a standard deviation: square it for the variance": lambda v, c, std: c * std / 2,
         "the width is squared; variances of C terms add up to C of them": lambda v, c, std: (c * std) ** 2 / 2,
         "a logit is a sum of C products, not their mean: multiply the variance by C": lambda v, c, std: std**2 / c / 2,
@@ -321,7 +308,6 @@ check_untrained_loss = spec(
 
 
 # 2.5
-
 def bigram(ids, train, v, trust, *, given=lambda *args: args, end=lambda probs, v: -sum(map(math.log, probs)) / len(probs),
            probs=None, **exchanged):
     ids, train, v, trust = given(ids, train, v, trust)
@@ -375,10 +361,6 @@ def two_rows(draw):
 def once(row):
     """Every different pair, once."""
     return sorted(set(pairwise(row)))
-
-
-def mean_first(probs, v):
-    return -math.log(sum(probs) / len(probs))
 
 
 UNSEEN = "after a token that training has never seen followed, all belief goes to the even part: p = 1/V, not (1 - trust)/V"
@@ -441,12 +423,12 @@ check_bigram_loss = spec(
         "the logarithm is to base 2; nats take the natural one": lambda probs, v: -sum(map(math.log2, probs)) / len(probs),
         "the logarithm is to base 10; nats take the natural one": lambda probs, v: -sum(map(math.log10, probs)) / len(probs),
         "that is the perplexity; the loss is its logarithm": lambda probs, v: math.exp(-sum(map(math.log, probs)) / len(probs)),
-        "the logarithm of the mean probability came back; take the logarithm of each, then the mean": mean_first,
+        "the logarithm of the mean probability came back; take the logarithm of each, then the mean":
+            lambda p, v: -math.log(fmean(p)),
         "perplexities, 1/p, were averaged; average the losses, -ln p": lambda probs, v: sum(1 / p for p in probs) / len(probs),
         "that is minus the mean probability; the logarithm is missing": lambda probs, v: -sum(probs) / len(probs),
         "that is the mean probability; minus its logarithm is missing": lambda probs, v: sum(probs) / len(probs),
-        "only every second pair is scored; every token but the first is":
-            lambda probs, v: -sum(map(math.log, probs[::2])) / len(probs[::2]),
+        "only every second pair is scored; every token but the first is": lambda probs, v: -fmean(map(math.log, probs[::2])),
         f"no count was ever found, so that every p is 1/V: {TENSOR_KEYS}": lambda probs, v: math.log(v),
     }) | {
         f"no count was ever found, so that every p is (1 - trust)/V: {TENSOR_KEYS}":
@@ -458,7 +440,6 @@ check_bigram_loss = spec(
 
 
 # 2.6
-
 def standard_error(x, *, change=lambda x: x, spread=lambda x: x.std(), error=lambda s, n: s / n**0.5):
     return error(spread(change(x)), len(x)).item()
 
@@ -508,7 +489,6 @@ check_standard_error = spec(
 
 
 # 2.7
-
 LN_2 = math.log(2)
 
 
@@ -542,8 +522,7 @@ check_bits_per_byte = spec(
         "that is the logarithm to base 10; for bits divide by ln 2": math.log(10),
         "math.log10(2) is to base 10; ln 2 is math.log(2)": math.log10(2),
     }) | exchange("size", {
-        "divided by the number of characters; an é is one character and two bytes: len(text.encode())":
-            lambda losses, text: len(text),
+        "divided by the number of characters; an é is one character and two bytes: len(text.encode())": lambda _, text: len(text),
         "divided by the number of tokens, which differs between tokenizers; bytes do not": lambda losses, text: len(losses),
         "divided by the number of words; divide by the bytes": lambda losses, text: len(text.split()),
         "divided by the number of bits of the text; divide by its bytes": lambda losses, text: 8 * len(text.encode()),
@@ -553,7 +532,7 @@ check_bits_per_byte = spec(
         "every character beyond ASCII is taken for two bytes; some take three: len(text.encode())":
             lambda losses, text: sum(1 if ord(c) < 128 else 2 for c in text),
         "what is not ASCII is left out; it belongs to the text, in two bytes or more":
-            lambda losses, text: sum(map(str.isascii, text)),
+            lambda _, text: sum(map(str.isascii, text)),
         "spaces or ends of lines are left out; they are bytes of the text as any other": [
             lambda losses, text: len(text.replace("\n", "").encode()), lambda losses, text: len("".join(text.split()).encode()),
             lambda losses, text: len(text.replace(" ", "").encode()), lambda losses, text: len(text.strip().encode())],
@@ -561,8 +540,7 @@ check_bits_per_byte = spec(
             [lambda losses, text: sys.getsizeof(text), lambda losses, text: sys.getsizeof(text.encode())],
     }) | {
         "the losses' logarithm was taken; a loss is a logarithm already, so divide the sum by ln 2":
-            [{"total": lambda losses: math.log2(sum(losses)), "unit": 1.0},
-             {"total": lambda losses: sum(map(math.log2, losses)), "unit": 1.0}],
+            [{"total": total, "unit": 1.0} for total in (lambda x: math.log2(sum(x)), lambda x: sum(map(math.log2, x)))],
         "bytes per bit came back; bits stand above, bytes below": {
             "total": lambda losses: 1 / sum(losses), "unit": 1 / LN_2, "size": lambda losses, text: 1 / len(text.encode())},
         "2 was raised to the power of the result, which makes a perplexity; leave that out":

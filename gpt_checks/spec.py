@@ -99,6 +99,11 @@ def spec(number: str, title: str, *, see: tuple[str, str], doc: str, own: Mappin
     return check
 
 
+def as_given(*args: Any) -> tuple:
+    """The step of most right answers that mistakes exchange to change the arguments."""
+    return args
+
+
 def exchange(part: str, steps: Mapping[str, Any]) -> dict:
     """Lines of a table of mistakes that all exchange one part: {sentence: a step, or a list of such} as {sentence: parts}."""
     return {words: [{part: step} for step in (some if isinstance(some, list) else [some])] for words, some in steps.items()}

@@ -5,11 +5,7 @@ import torch
 
 from gpt_checks.core import generator, want_that
 from gpt_checks.observe import as_list
-from gpt_checks.spec import exchange, spec
-
-
-def as_given(*args):
-    return args
+from gpt_checks.spec import as_given, exchange, spec
 
 
 def no_generator(got):
@@ -18,7 +14,6 @@ def no_generator(got):
 
 
 # 1.1
-
 def cut_points(n, train, val, *, given=as_given, times=lambda share, n: share * n, whole=round,
                second=lambda cut, n, p, q: cut(p + q), give=lambda a, b, n: (a, b)):
     n, train, val = given(n, train, val)
@@ -40,12 +35,6 @@ def shares_of_a_text(draw):
     yield None, (n, round((n * 2 // 3 + 0.7) / n, 8), round((n // 7 + 0.6) / n, 8))
 
 
-def pair(answer, *args):
-    """What an answer gives; a tensor or an array of numbers counts as a list."""
-    got = answer(*args)
-    return got if isinstance(got, generator) else as_list(got)
-
-
 END_IS_OUT = "too small: a slice leaves out its end by itself, so ids[:first] holds first tokens"
 FROM_0 = "too large: tokens are counted from 0, so ids[:first] holds first tokens, and ids[first:] goes on"
 AT_THE_END = "the second cut lies where validation ends, at (train + val)·n"
@@ -53,7 +42,8 @@ NEAREST = "each cut falls on the nearest token: round"
 LENGTHS = "lengths of the parts came back; two cuts are asked, where training ends and where validation ends"
 check_cut_points = spec(
     "1.1", "the cut points", see=("01", "Three parts, three purposes"), right=cut_points, cases=shares_of_a_text, rtol=1e-9,
-    use=pair, name="the pair of cuts", also=no_generator,
+    use=lambda answer, *args: got if isinstance(got := answer(*args), generator) else as_list(got),      # tensors and arrays, too
+    name="the pair of cuts", also=no_generator,
     doc="cut_points(n, train, val): the whole numbers nearest to train·n and (train + val)·n, a pair of ints.",
     mistakes=exchange("whole", {
         f"the places are not rounded; {NEAREST}": lambda x: x,
@@ -70,9 +60,8 @@ check_cut_points = spec(
         "val is taken as a share of the training part; it is one of n": lambda cut, n, p, q: cut(p * (1 + q)),
         f"the second number is n, where test ends; {AT_THE_END}": lambda cut, n, p, q: n,
         f"the shares were multiplied with each other; {AT_THE_END}": lambda cut, n, p, q: cut(p * q),
-        f"the rest after training was halved; {AT_THE_END}": [
-            lambda cut, n, p, q: cut((1 + p) / 2), lambda cut, n, p, q: cut(p) + round((n - cut(p)) / 2),
-            lambda cut, n, p, q: cut(p) + (n - cut(p)) // 2],
+        f"the rest after training was halved; {AT_THE_END}": [lambda cut, n, p, q: cut((1 + p) / 2),
+            lambda cut, n, p, q: cut(p) + round((n - cut(p)) / 2), lambda cut, n, p, q: cut(p) + (n - cut(p)) // 2],
         f"the second cut is rounded down, as int does; {NEAREST}": lambda cut, n, p, q: math.floor((p + q) * n),
         f"the second cut is rounded up; {NEAREST}": lambda cut, n, p, q: math.ceil((p + q) * n),
     }) | exchange("give", {
@@ -105,7 +94,6 @@ check_cut_points = spec(
 
 
 # 1.2
-
 def piece(first, end):
     """The tokens of a window that starts at a, from a + first up to, but without, a + T + end."""
     return lambda ids, a, t, s: ids[a + first : a + t + end]
@@ -204,9 +192,8 @@ check_windows = spec(
         f"the stride is ignored, as if it were T; {STRIDE}": lambda n, t, s: range(0, n - t, t),
         f"windows start T + 1 tokens apart; {STRIDE}": lambda n, t, s: range(0, n - t, t + 1),
         f"windows start 1 token apart; {STRIDE}": [lambda n, t, s: range(n - t), lambda n, t, s: range(len(STARTS(n, t, s)))],
-        f"windows start too far apart, or too near; {STRIDE}":
-            [lambda n, t, s, step=step: range(0, n - t, max(step(s), 1))
-             for step in (lambda s: 2 * s, lambda s: s + 1, lambda s: s - 1, lambda s: 2)],
+        f"windows start too far apart, or too near; {STRIDE}": [lambda n, t, s, step=step: range(0, n - t, max(step(s), 1))
+            for step in (lambda s: 2 * s, lambda s: s + 1, lambda s: s - 1, lambda s: 2)],
         f"windows start T·stride tokens apart; {STRIDE}": lambda n, t, s: range(0, n - t, t * s),
         f"as many windows came back as fit side by side; {STRIDE}, and each start that leaves T + 1 tokens counts":
             [lambda n, t, s: range(0, (n - 1) // t * s, s), lambda n, t, s: range(0, n // t * s, s)],
@@ -228,7 +215,6 @@ check_windows = spec(
 
 
 # 1.3
-
 def count_windows(n, t, s, *, given=as_given, room=lambda n, t: n - t - 1, strides=lambda room, s: room // s, more=1,
                   end=lambda c, n, t, s: max(c, 0)):
     n, t, s = given(n, t, s)
@@ -284,9 +270,8 @@ check_count_windows = spec(
     }) | {
         "1 where no window fits: T tokens hold none, since the last target needs one more (int() of -0.2 is 0, // gives -1)":
             {"strides": lambda room, s: int(room / s)},
-        f"rounded to the nearest; {PARTIAL}":
-            [{"strides": lambda room, s: math.floor(room / s + 0.5)},
-             {"strides": lambda room, s: round((room + 1) / s), "more": 0}],
+        f"rounded to the nearest; {PARTIAL}": [{"strides": lambda room, s: math.floor(room / s + 0.5)},
+            {"strides": lambda room, s: round((room + 1) / s), "more": 0}],
         "one too few: the first window needs no stride, so there is one more than (n - T - 1) // stride": {"more": 0},
         "two are added; the first window adds one": {"more": 2},
         "the next token is forgotten: T inputs and the target of the last take T + 1 tokens": [
@@ -297,7 +282,6 @@ check_count_windows = spec(
 
 
 # 1.4
-
 def smallest_text(t, s, b, parts, drop_last, *, given=as_given, windows=lambda b, drop_last: b if drop_last else 1,
                   strides=lambda windows: windows - 1, part=lambda k, s, t: k * s + t + 1,
                   whole=lambda p, parts: p * parts):
@@ -358,7 +342,6 @@ check_smallest_text = spec(
 
 
 # 1.5
-
 def kept_of(windows, b, drop_last):
     return windows // b * b if drop_last else windows
 
@@ -406,9 +389,8 @@ check_tokens_seen = spec(
     mistakes=exchange("fit", {
         f"the next token is forgotten: n // T windows would need a target after the last token; {FIT}": lambda n, t: n // t,
         f"rounded up, so a piece of a window is counted; {FIT}": [lambda n, t: -(-(n - 1) // t), lambda n, t: -(-n // t)],
-        "one window is missing; (n - 1) // T fit, and 0 in a text that is too short": [
-            lambda n, t: max((n - t - 1) // t, 0), lambda n, t: max(n // t - 1, 0), lambda n, t: n // t - 1,
-            lambda n, t: (n - t - 1) // t],
+        "one window is missing; (n - 1) // T fit, and 0 in a text that is too short": [lambda n, t: max((n - t - 1) // t, 0),
+            lambda n, t: max(n // t - 1, 0), lambda n, t: n // t - 1, lambda n, t: (n - t - 1) // t],
         f"windows of T + 1 tokens side by side; they start T apart, and share a token; {FIT}": lambda n, t: n // (t + 1),
         "windows at every start were counted, as if the stride were 1; it is T": lambda n, t: max(n - t, 0),
         "0 windows were found in a text of T + 1 tokens, which are one": lambda n, t: (n - 1) // t if n > t + 1 else 0,
@@ -451,7 +433,6 @@ check_tokens_seen = spec(
 
 
 # 1.6
-
 def places(first, end):
     """The places of windows from start + first up to, but without, start + T + end, with repeats; of targets: places(1, 1)."""
     return lambda starts, t: [start + i for start in starts for i in range(first, t + end)]

@@ -17,7 +17,6 @@ from gpt_checks.observe import Model, Words, as_list, random_state_beside
 from gpt_checks.spec import Facts, exchange, spec
 
 # 6.1
-
 TORN = "the page is torn"      # what `look` and `write` stop with, where they stop
 
 
@@ -80,23 +79,19 @@ def a_look_inside(answer: Callable, model: Model, mode: bool, seen: float, seed:
         got, failed = let_through(answer, look, model)
         on = torch.is_grad_enabled()
     outer, inner = ("train()" if part.training else "eval()" for part in (model, model.drop))
-    facts = Facts({"what happens to look":
-                       f"called {len(inside)} times" if inside else "given back" if callable(got) else "nothing",
-                   "the mode, in the look,": inside[0][0] if inside else "none",
-                   "the switch for gradients, in the look,": inside[0][1] if inside else "none"})
-    if fails:
-        facts["the error of the look"] = "let through" if failed else "swallowed"
-    else:
-        facts["what came back"] = got
-    return facts | {
+    mode_inside, switch_inside = inside[0] if inside else ("none", "none")
+    return Facts({
+        "what happens to look": f"called {len(inside)} times" if inside else "given back" if callable(got) else "nothing",
+        "the mode, in the look,": mode_inside, "the switch for gradients, in the look,": switch_inside,
+        **({"the error of the look": "let through" if failed else "swallowed"} if fails else {"what came back": got}),
         "the mode, afterwards,": outer if outer == inner else f"{outer}, with dropout in {inner}",
         "the random state, afterwards,": random_state_beside(state, seed),
-        "the switch for gradients, afterwards,": "on" if on else "off"}
+        "the switch for gradients, afterwards,": "on" if on else "off"})
 
 
 check_undisturbed = spec(
     "6.1", "a look that leaves no trace", see=("06", "Does evaluating change anything?"), right=undisturbed, cases=looks,
-    use=lambda *args: Facts(a_look_inside(*args)),
+    use=a_look_inside,
     doc="undisturbed(look, model): what look() gives, seen without dropout and gradients; mode and random state as before.",
     mistakes=exchange("enter", {
         "dropout is on while look() looks: call model.eval() before it": [lambda model: None, nn.Module.train],
@@ -134,7 +129,6 @@ check_undisturbed = spec(
 
 
 # 6.2
-
 class Momentum:
     """Gradient descent with momentum; its state_dict() holds the tensors themselves, as those of PyTorch's optimizers do."""
 
@@ -262,8 +256,8 @@ check_snapshot = spec(
             [lambda optimizer: optimizer.state_dict()["param_groups"], lambda optimizer: optimizer.param_groups,
              lambda optimizer: {"param_groups": optimizer.state_dict()["param_groups"]}],
         "the moments were kept without the settings, such as the learning rate; keep all of optimizer.state_dict()":
-            [lambda optimizer: optimizer.state_dict()["state"],
-             lambda optimizer: {"state": optimizer.state_dict()["state"]}, lambda optimizer: optimizer.state],
+            [lambda optimizer: optimizer.state_dict()["state"], lambda optimizer: {"state": optimizer.state_dict()["state"]},
+             lambda optimizer: optimizer.state],
         "the optimizer itself was kept; keep its state_dict()": lambda optimizer: optimizer,
         "the model's state_dict() stands in the optimizer's place": lambda optimizer: dict.fromkeys(("weight", "bias", "mask")),
     }) | exchange("random", {
@@ -289,7 +283,6 @@ check_snapshot = spec(
 
 
 # 6.3
-
 def order_of(n, seed):
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
 
@@ -298,11 +291,6 @@ def one_generator(n, seed, epoch):
     """The epoch's order, where one generator goes through all epochs."""
     generator = torch.Generator().manual_seed(seed)
     return [torch.randperm(n, generator=generator).tolist() for _ in range(epoch + 1)][-1]
-
-
-def by_global_seed(n, seed, epoch):
-    torch.manual_seed(seed + epoch)
-    return torch.randperm(n).tolist()
 
 
 def batches_left(n_batches, steps, seed, *, place=divmod, order=lambda n, seed, epoch: order_of(n, seed + epoch),
@@ -326,22 +314,17 @@ def a_rest(answer: Callable, *args: Any) -> Facts:
     return Facts({"the list of batches": got, "the random state, afterwards,": "as it was" if same else "moved"})
 
 
-def before_the_end(steps, n):
-    """As divmod, but the end of an epoch belongs to it."""
-    return ((steps - 1) // n, (steps - 1) % n + 1) if steps else (0, 0)
-
-
 check_batches_left = spec(
     "6.3", "where were we?", see=("06", "Stop, and go on"), right=batches_left, cases=places_in_the_data, use=a_rest,
     doc="batches_left(n_batches, steps, seed): the batches that the epoch still has after so many steps, in their order.",
     mistakes=exchange("order", {
         "every epoch got the order of the first; an epoch's own seed is seed + epoch": lambda n, seed, epoch: order_of(n, seed),
         "epochs are counted from 1; the first one, with the seed itself, is epoch 0":
-            lambda n, seed, epoch: order_of(n, seed + epoch + 1),
+            lambda n, s, epoch: order_of(n, s + epoch + 1),
         "one generator goes through all epochs; each epoch has its own, with the seed seed + epoch": one_generator,
         "nothing is shuffled: an epoch's order is torch.randperm(n_batches, generator=…)": lambda n, *_: list(range(n)),
         "torch.manual_seed(), or torch.randperm() without a generator, changes the training's random numbers; use a "
-        "torch.Generator of your own": by_global_seed,
+        "torch.Generator of your own": lambda n, seed, epoch: (torch.manual_seed(seed + epoch), torch.randperm(n).tolist())[1],
         "torch.randperm() was not given the generator, and draws from the training's random numbers: generator=…":
             lambda n, *_: torch.randperm(n).tolist(),
         "seed and epoch are multiplied; an epoch's seed is seed + epoch": lambda n, seed, epoch: order_of(n, seed * epoch),
@@ -368,7 +351,7 @@ check_batches_left = spec(
         "the epoch is rounded up; one that has begun, with steps // n_batches before it, has that number":
             lambda steps, n: (-(-steps // n), steps % n),
         "at the end of an epoch nothing is left, and the next one begins: divmod(steps, n_batches) says (epoch, 0) there":
-            before_the_end,
+            lambda steps, n: ((steps - 1) // n, (steps - 1) % n + 1) if steps else (0, 0),
         "steps // n_batches and steps % n_batches are exchanged": lambda steps, n: divmod(steps, n)[::-1],
         "the number of all steps was taken for the epoch's; steps // n_batches is the epoch": lambda s, n: (s, s % n),
         "order[steps:] counts the steps of earlier epochs, too; what is done in this one is steps % n_batches":
@@ -377,7 +360,6 @@ check_batches_left = spec(
 
 
 # 6.4
-
 def is_due(step, num_steps, eval_freq, evaluated, *, every=lambda step, n, f, evaluated: step % f == 0,
            last=lambda step, n: step == n - 1, done=lambda step, evaluated, f: step in evaluated,
            join=lambda every, last, done: (every or last) and not done):
@@ -421,12 +403,11 @@ check_is_due = spec(
     "6.4", "is it due?", see=("06", "The loop for real work"), right=is_due, cases=stops, use=evaluations,
     doc="is_due(step, num_steps, eval_freq, evaluated): whether to evaluate after this step, each once, stopped or not.",
     mistakes=exchange("done", {
-        "a step is evaluated twice: whoever goes on from a file must see that `evaluated` has it already":
-            lambda step, evaluated, f: False,
+        "a step is evaluated twice: whoever goes on from a file must see that `evaluated` has it already": lambda *_: False,
         "nothing is evaluated any more once something has been": lambda step, evaluated, f: bool(evaluated),
         "`evaluated` is read the wrong way round: what stands there is done": lambda step, evaluated, f: step not in evaluated,
         "only the last step in `evaluated` is looked at; ask whether the step is anywhere in it":
-            lambda step, evaluated, f: step in evaluated[-1:],
+            lambda s, done, f: s in done[-1:],
         "how many evaluations there were does not say which; ask whether the step is in `evaluated`":
             lambda step, evaluated, f: step // f < len(evaluated),
     }) | exchange("join", {
@@ -454,8 +435,7 @@ check_is_due = spec(
         "only the last step is evaluated, and those with step % eval_freq == 0 are not": lambda step, n, f, _: False,
         "eval_freq is taken for the number of evaluations; it is the number of steps from one to the next":
             lambda step, n, f, _: step % (n // f) == 0,
-        "only the first of them is evaluated: step == eval_freq for step % eval_freq == 0":
-            lambda step, n, f, _: step in (0, f),
+        "only the first of them is evaluated: step == eval_freq for step % eval_freq == 0": lambda step, n, f, _: step in (0, f),
         "that counts from the last evaluation; ask for step % eval_freq == 0": [
             lambda step, n, f, evaluated: step - (evaluated or [-f])[-1] >= f,
             lambda step, n, f, evaluated: step % f == 0 and not any(step - e < f for e in evaluated)],
@@ -465,7 +445,6 @@ check_is_due = spec(
 
 
 # 6.5
-
 def diverged(losses, vocab_size, patience, *, line=lambda v, losses: math.log(v), no_number=lambda loss: not math.isfinite(loss),
              worse=lambda loss, line: loss > line, learned=False, early=True, given=lambda losses: losses,
              again=lambda bad: 0, over=lambda bad, k: bad >= k, end=lambda i, bad, losses: i, never=lambda losses: None):
@@ -512,8 +491,7 @@ GUESSING = "guessing evenly costs ln V nats, math.log(vocab_size)"
 NOT_A_NUMBER = "is not noticed: math.isfinite() asks for both nan and infinity"
 NEVER = "where the training goes well, None is asked"
 check_diverged = spec(
-    "6.5", "gone wrong", see=("06", "When training ends early"), right=diverged, cases=trainings, use=an_index,
-    name="the index",
+    "6.5", "gone wrong", see=("06", "When training ends early"), right=diverged, cases=trainings, use=an_index, name="the index",
     doc="diverged(losses, vocab_size, patience): the index of the loss at which a training run has gone wrong, or None.",
     mistakes=exchange("line", {
         "a finite loss is never bad here, however large; compare it with ln V (not with V): " + GUESSING: lambda v, _: float(v),
@@ -531,11 +509,9 @@ check_diverged = spec(
             {"given": lambda losses: [0.0] * (first_odd(losses) or 0) + losses[first_odd(losses) or 0:]},
         "a row is looked for in the whole list first, so that nan or infinity before it is not seen; go through it once":
             {"no_number": lambda loss: False, "never": first_odd},
-    } | exchange("learned", {
-        "an untrained model starts above ln V, and nothing is wrong with that: count only after a loss below": True,
-    }) | exchange("worse", {
-        "the losses below ln V are counted; those above it are bad": lambda loss, line: loss < line,
-    }) | exchange("again", {
+        "an untrained model starts above ln V, and nothing is wrong with that: count only after a loss below": {"learned": True},
+        "the losses below ln V are counted; those above it are bad": {"worse": lambda loss, line: loss < line},
+    } | exchange("again", {
         "all losses above ln V are counted; they have to come in a row, so a better one starts the count again": lambda bad: bad,
     }) | exchange("over", {
         "one loss too late: it is enough when the row is `patience` long": lambda bad, k: bad > k,
@@ -555,7 +531,6 @@ check_diverged = spec(
 
 
 # 6.6
-
 def write_beside(path, write, *, beside=lambda path: path.with_name(path.name + ".new"), times=1, before=lambda path: None,
                  move=os.replace, clean=lambda place: place.unlink(missing_ok=True), swallow=False,
                  at_an_error=lambda place, path: None):
@@ -632,28 +607,19 @@ def a_save(answer: Callable, old: bool, fails: bool, letters: str) -> Facts:
             _, failed = let_through(answer, disk.path, disk.write)
         rest = [path for path in disk.folder.iterdir() if path != disk.path]
         moved = disk.seen() == "the new file" and disk.path.stat().st_ino == disk.inode
-        facts = Facts({
+        return Facts({
             "the number of calls of write": len(disk.where), "the place where the new file is written": "".join(disk.where[:1]),
             "what is at the path meanwhile,": disk.meanwhile, "what is at the path afterwards,": disk.seen(),
-            "the old file": "was taken away before the new one was there" if disk.gone else "was replaced"})
-        facts["the error of write"] = "let through" if failed else "swallowed" if fails else "none"
-        facts["the way of the new file to the path"] = "none" if fails else "moved" if moved else "not moved"
-        return Facts(facts | {"what is left over in the folder,": "a file" if rest else "nothing"})
-
-
-def copied(place, path):
-    path.write_bytes(place.read_bytes())
+            "the old file": "was taken away before the new one was there" if disk.gone else "was replaced",
+            "the error of write": "let through" if failed else "swallowed" if fails else "none",
+            "the way of the new file to the path": "none" if fails else "moved" if moved else "not moved",
+            "what is left over in the folder,": "a file" if rest else "nothing"})
 
 
 def with_backup(place, path):
     if path.exists():
         os.replace(path, path.with_name("backup"))
     os.replace(place, path)
-
-
-def taken_away(place, path):
-    path.unlink(missing_ok=True)
-    os.rename(place, path)
 
 
 check_write_beside = spec(
@@ -664,15 +630,13 @@ check_write_beside = spec(
             lambda path: path,
         "the new file is written in another folder, which may be on another disk, where nothing can be moved in one go: "
         "path.with_name(…) is beside it": lambda path: path.parent.parent / path.name,
-    }) | exchange("times", {
-        "write is called twice; once is enough": 2,
-    }) | exchange("before", {
-        "the old file is deleted first; until the new one is whole, it is all there is":
-            lambda path: path.unlink(missing_ok=True),
+    }) | exchange("times", {"write is called twice; once is enough": 2}) | exchange("before", {
+        "the old file is deleted first; until the new one is whole, it is all there is": lambda p: p.unlink(missing_ok=True),
     }) | exchange("move", {
         "the new file is copied into the old one's place, which a power cut can interrupt: os.replace(place, path) moves it":
-            copied,
-        "between unlink() and rename() there is no file at all: os.replace(place, path) does both at once": taken_away,
+            lambda place, path: path.write_bytes(place.read_bytes()),
+        "between unlink() and rename() there is no file at all: os.replace(place, path) does both at once":
+            lambda place, path: (path.unlink(missing_ok=True), os.rename(place, path)),
         "the old file is kept under another name, which leaves something in the folder: os.replace(place, path) is enough":
             with_backup,
         "the new file never comes to its place: os.replace(place, path)": lambda place, path: None,
@@ -685,6 +649,4 @@ check_write_beside = spec(
         "not under `finally:`": lambda place, path: os.replace(place, path),
         "where write() stops with an error, the old file is deleted; half of the new one is to be removed":
             lambda place, path: path.unlink(missing_ok=True),
-    }) | exchange("swallow", {
-        "the error of write() is swallowed, so nobody learns that nothing was saved": True,
-    }))
+    }) | exchange("swallow", {"the error of write() is swallowed, so nobody learns that nothing was saved": True}))

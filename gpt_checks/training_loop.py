@@ -12,9 +12,8 @@ from gpt_checks.loss import COMBINED, by_tokens, unequal
 from gpt_checks.observe import Descent, Model, batch_loss, cross_entropy, draw_batches, listed, parts
 from gpt_checks.spec import exchange, spec
 
+
 # 5.1
-
-
 def tokens_axis(f, n, b, t, *, steps=lambda f, n: range(0, n, f), seen=lambda step: step + 1, tokens=lambda f, b, t: b * t,
                 end=lambda values, *args: values):
     return end([float(seen(step) * tokens(f, b, t)) for step in steps(f, n)], f, n, b, t)
@@ -41,11 +40,10 @@ check_tokens_axis = spec(
     mistakes={
         "the numbers of the steps came back; s + 1 batches have been seen after step s, each of batch_size · context_length "
         "tokens": {"seen": lambda step: step, "tokens": lambda f, b, t: 1},
-    } | exchange("seen", {
         "each value is one batch short: step 0 is evaluated after its update, so one batch has been seen by then, and s + 1 "
-        "after step s": lambda step: step,
-        "each value is one batch too many: s + 1 batches have been seen after step s": lambda step: step + 2,
-    }) | exchange("tokens", {
+        "after step s": {"seen": lambda step: step},
+        "each value is one batch too many: s + 1 batches have been seen after step s": {"seen": lambda step: step + 2},
+    } | exchange("tokens", {
         "steps (batches) are counted, not tokens: each brings batch_size · context_length tokens": lambda f, b, t: 1,
         "windows (sequences) are counted, not tokens: each holds context_length tokens": lambda f, b, t: b,
         "batch_size is left out: a batch holds batch_size windows of context_length tokens": lambda f, b, t: t,
@@ -87,8 +85,7 @@ check_tokens_axis = spec(
         "only the last value came back; collect one for each evaluation in a list": lambda v, *_: v[-1],
         "the values are added up to one number; a list of them is asked": lambda v, *_: sum(v),
         "the values are added up from one to the next; each counts from the start already": lambda v, *_: [*accumulate(v)],
-        "the tokens of the whole run came back; a list is asked, with those of each evaluation":
-            lambda v, f, n, b, t: n * b * t,
+        "the tokens of the whole run came back; a list is asked, with those of each evaluation": lambda v, f, n, b, t: n * b * t,
         "the number of evaluations came back; a list is asked, with the tokens seen at each": lambda v, *_: len(v),
         "each value has its step beside it; the tokens alone are asked":
             lambda v, f, n, b, t: [*zip(range(0, n, f), v, strict=True)],
@@ -105,7 +102,6 @@ check_tokens_axis = spec(
 
 
 # 5.2
-
 def act(words, model, optimizer, loss, *, loss_of, start=lambda loss: loss, retain=False):
     """Do what the words say, one after the other; the loss after that. Words: loss, backward, zero_grad, step, by_hand, train,
     eval."""
@@ -253,7 +249,6 @@ check_training_step = spec(
 
 
 # 5.3
-
 def evaluate(model, loader, batch_loss, *, enter=lambda model: model.eval(), leave=lambda model, mode: model.train(mode),
              graph=False, pair=lambda x, y: (x, y), score=lambda loss: loss.item(), between=lambda model: None,
              then=lambda model: None, restore=torch.set_rng_state, combine=by_tokens):
@@ -289,8 +284,7 @@ check_evaluate = spec(
     doc="evaluate(model, loader, batch_loss): mean loss over all tokens; mode, gradients and random state stay as they were.",
     mistakes=exchange("combine", COMBINED | {
         "the sum of means is divided by the number of rows; weigh each mean by its rows first": lambda m, s, t: sum(m) / sum(s),
-        "the mean of the batches' perplexities came back; average the losses":
-            lambda means, sizes, t: by_tokens(map(math.exp, means), sizes, t),
+        "the mean of the batches' perplexities came back; average the losses": lambda m, *of: by_tokens(map(math.exp, m), *of),
     }) | exchange("pair", {
         "inputs and targets are exchanged: batch_loss(inputs, targets, model)": lambda x, y: (y, x),
         SCORED: lambda x, y: (x, x),
@@ -329,7 +323,6 @@ check_evaluate = spec(
 
 
 # 5.4
-
 def all_tokens(sizes, t, n):
     return [t * s for s in accumulate(sizes)]
 
@@ -423,8 +416,7 @@ check_train = spec(
         SCORED: lambda x, y: (x, x),
     }) | exchange("passes", {
         "num_epochs is a number: loop over range(num_epochs), and over the loader itself": lambda loader, n: [loader for _ in n],
-        "the model is never called; batch_loss(inputs, targets, model) gives the loss of each batch of the loader":
-            lambda loader, n: [],
+        "the model is never called; batch_loss(inputs, targets, model) gives the loss of each batch of the loader": lambda *_: [],
         "training ends after the first batch: is `return` inside the loop?": lambda loader, n: [list(loader)[:1]],
         "only one batch of each epoch was trained on; loop over all batches of the loader":
             lambda loader, n: [list(loader)[:1] for _ in range(n)],
@@ -498,7 +490,6 @@ check_train = spec(
 
 
 # 5.5
-
 def early_stop(val_losses, patience, *, given=lambda losses: losses, against=lambda x, i, best, k: x[best],
                lower=operator.lt, best_if=None, worse=lambda a, b: True, wait=0, again=lambda wait: 0,
                over=lambda wait, i, k: wait >= k, end=lambda best, stop, losses, k: (best, stop)):
@@ -611,8 +602,7 @@ check_early_stop = spec(
             lambda losses: [loss for loss in losses if not math.isnan(loss)],
     }) | exchange("over", {
         f"one evaluation too late: {DUE}, not one more": lambda wait, i, k: wait > k,
-        f"one evaluation too early: {DUE}, not one less":
-            [lambda wait, i, k: wait >= k - 1, lambda wait, i, k: wait and wait >= k - 1],
+        f"one evaluation too early: {DUE}, not one less": [lambda w, i, k: w >= k - 1, lambda w, i, k: w and w >= k - 1],
         "the patience is not used: training stops at the first loss that is no better": lambda wait, i, k: wait >= 1,
         "training never stops: end the loop when the patience has run out": lambda wait, i, k: False,
         "the patience is counted from the start, and then a loss that is no better ends training; count from the lowest loss on":
@@ -640,7 +630,6 @@ check_early_stop = spec(
 
 
 # 5.6
-
 def row(tensors):
     """All numbers of some tensors in one row."""
     return torch.cat([x.detach().flatten() for x in tensors])
@@ -735,8 +724,7 @@ check_clip_gradients = spec(
         "the norm of each gradient came back; one number for all of them together is asked": lambda norm, m, g, _: norms(g),
         "the gradients" + CAME: lambda norm, m, grads, after: grads,
         "the clipped gradients came back; change p.grad, and return the joint norm before clipping": lambda *args: args[-1],
-        "the norm after clipping came back; return the one before":
-            [lambda norm, m, grads, after: joint(after), lambda norm, m, *_: min(norm, m)],
+        "the norm after clipping came back; return the one before": [lambda *args: joint(args[-1]), lambda n, m, *_: min(n, m)],
     }) | exchange("change", {words: above(factor) for words, factor in {
         "the factor is upside down: it is max_norm / norm, below 1 where the norm is too large": lambda norm, m: norm / m,
         "the gradients are divided by their norm, so that it becomes 1" + IS: lambda norm, m: 1 / norm,

@@ -93,11 +93,6 @@ def learn(cfg: dict, seed: int, lr: float, share: Callable[[int], float] = const
     return model, losses
 
 
-def smooth(losses: Sequence[float], width: int = 10) -> dict[int, float]:
-    """{updates: the mean loss of the last `width` of them}, for `plot_curves`."""
-    return {end: sum(losses[end - width:end]) / width for end in range(width, len(losses) + 1, width)}
-
-
 def read_losses(path: str | Path) -> dict[tuple[str, float], list[float]]:
     """{(setting, peak rate): validation losses, seed by seed}, from the table that `scripts/bigger.py` writes."""
     losses = {}
@@ -109,18 +104,17 @@ def read_losses(path: str | Path) -> dict[tuple[str, float], list[float]]:
 def plot_rates(losses: Mapping[str, Mapping[float, Sequence[float]]], floor: float, title: str) -> DescribedFigure:
     """Validation loss against peak learning rate, {name: {rate: losses of its seeds}}: their mean, in a band from low to high."""
     figure, axes = new_axes(title, "peak learning rate", "validation loss (nats per token)", height=3.8)
-    labels, words = [(floor, "floor", PALETTE["floor"])], []
+    words = []
     for (name, of_rate), colour in zip(losses.items(), ("val", "train", "test"), strict=True):
         means = {rate: sum(runs) / len(runs) for rate, runs in of_rate.items()}
-        axes.plot(means.keys(), means.values(), color=PALETTE[colour], marker="o", markersize=3.5)
+        axes.plot(means.keys(), means.values(), color=PALETTE[colour], marker="o", markersize=3.5, label=name)
         axes.fill_between(means.keys(), list(map(min, of_rate.values())), list(map(max, of_rate.values())), color=PALETTE[colour],
                           alpha=0.15, linewidth=0)
         best, *_, last = min(means, key=means.get), *means
-        labels.append((means[last], name, PALETTE[colour]))
         words.append(f"{name} is lowest, {means[best]:.3f}, at {best:g}, and ends at {means[last]:.2f}")
-    axes.axhline(floor, color=PALETTE["floor"], linewidth=1.2)
+    axes.axhline(floor, color=PALETTE["floor"], linewidth=1.2, label="floor")
     axes.set_xscale("log")
     axes.set_xticks(list(means), [f"{rate:g}" for rate in means])
     axes.minorticks_off()
-    label_lines(axes, labels)
+    label_lines(axes)
     return DescribedFigure(figure, title, f"From rate {min(means):g} to {last:g}: {'; '.join(words)}; the floor is {floor:.3f}.")

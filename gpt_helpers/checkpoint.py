@@ -182,9 +182,10 @@ def require_fit(name: str, saved: dict, model: nn.Module, optimizer: Optimizer, 
                 == {key: (w.shape, w.dtype) for key, w in plain_state(model).items()}
                 and [group.get("amsgrad") for group in groups] == [group.get("amsgrad") for group in optimizer.param_groups]
                 and [len(group["params"]) for group in groups] == [len(group["params"]) for group in optimizer.param_groups]
-                and all(value.ndim == 0 or value.shape == params[i].shape for i, values in state.items()
+                and all(torch.broadcast_shapes(value.shape, params[i].shape) == params[i].shape      # Adafactor: (out, 1)
+                        for i, values in state.items() if isinstance(i, int)
                         for value in values.values() if isinstance(value, torch.Tensor)))
-    except (AttributeError, IndexError, KeyError, TypeError):
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError):      # RuntimeError: shapes that do not broadcast
         fits = False
     if not fits:
         raise ValueError(f"{name} does not hold the weights and moment estimates of this model and optimizer: use the same")

@@ -44,13 +44,12 @@ def plot_tide(hours: torch.Tensor, sea: torch.Tensor, lines: Mapping[str, torch.
     """
     title = "What the Clerk foretells, and what the sea does"
     figure, axes = new_axes(title, "hours from now", "feet above the middle of the stair", height=3.4)
-    axes.plot(hours, sea, ".", color=PALETTE["floor"], markersize=4)
+    axes.plot(hours, sea, ".", color=PALETTE["floor"], markersize=4, label="the sea")
     shades = [PALETTE[name] for name in ("baseline", "val", "accent", "train")][-len(lines):]
     for (name, line), shade in zip(lines.items(), shades, strict=True):
-        axes.plot(hours, line, color=shade, linewidth=2.2 if name == [*lines][-1] else 1.2)
+        axes.plot(hours, line, color=shade, linewidth=2.2 if name == [*lines][-1] else 1.2, label=name)
     axes.set(xlim=(0, float(hours[-1])), ylim=(-11, 11))
-    label_lines(axes, [(float(sea[-1]), "the sea", PALETTE["floor"]),
-                       *((float(line[-1]), name, shade) for (name, line), shade in zip(lines.items(), shades, strict=True))])
+    label_lines(axes)
     errors = ", ".join(f"{(line - sea).square().mean().sqrt():.2f} {name}" for name, line in lines.items())
     return DescribedFigure(figure, title, f"Over {hours[-1] - hours[0]:.0f} hours the sea moves between {sea.min():.1f} and "
                            f"{sea.max():.1f} feet. Typical error of the Clerk's line, in feet: {errors}.")

@@ -18,26 +18,9 @@ from gpt_helpers.instruments.data import (
     validation_is_new,
 )
 from gpt_helpers.instruments.finding import Finding, in_a_line, padded
-from gpt_helpers.instruments.given import (
-    as_one,
-    cut,
-    first_batches,
-    require_schedule,
-    require_tokenizer,
-    require_weights,
-    rows,
-    short_window,
-    unchanged,
-)
+from gpt_helpers.instruments.given import as_one, cut, first_batches, require_run, rows, short_window, unchanged
 from gpt_helpers.instruments.loop import evaluation_is_quiet, own_steps_learn, rate_is_kept, sets_train_mode, step_is_classic
-from gpt_helpers.instruments.model import (
-    first_loss,
-    parameters_are_sound,
-    past_is_safe,
-    places_are_counted,
-    same_twice,
-    takes,
-)
+from gpt_helpers.instruments.model import first_loss, parameters_are_sound, past_is_safe, places_are_counted, same_twice, takes
 from gpt_helpers.instruments.optimizer import (
     gradients_reach,
     holds_the_model,
@@ -73,8 +56,7 @@ class Report(dict):
 
     def note(self, test: str, finding: Finding) -> None:
         """Keep a finding, if there is none for this test that is as bad."""
-        if test not in self or finding.rank < self[test].rank:
-            self[test] = finding
+        self[test] = min(self.get(test, finding), finding, key=lambda each: [False, None, True].index(each.sound))
 
     def __repr__(self) -> str:
         marks = {True: "✔", False: "✘", None: "·"}
@@ -93,14 +75,11 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], o
     each update; leave out one that is stepped once an epoch. steps: how many updates the run has in all. Raises
     ValueError for what is no training run.
     """
-    device, optimizer = device or require_weights(model), as_one(optimizer)
-    require_device(device)
-    require_tokenizer(tokenizer)
+    require_run(model, loaders, tokenizer, scheduler)
     if steps is not None:
         require_positive(steps=steps)
-    require_schedule(scheduler)
-    if not isinstance(loaders, list | tuple) or len(loaders) != 2:
-        raise ValueError(f"got loaders of type {type(loaders).__name__}, need a pair: (train_loader, val_loader)")
+    device, optimizer = device or next(model.parameters()).device, as_one(optimizer)
+    require_device(device)
     train_loader, val_loader = loaders
     there = [loader for loader in loaders if loader is not None]
     report = Report()
@@ -173,11 +152,10 @@ def look_at_data(report: Report, batches: list, again: list, val_batches: list) 
     report.run("targets", targets_follow, batches)
     report.run("order", order_is_mixed, batches, again)
     if val_batches:
-        train, val = rows(batches), rows(val_batches)
         report.run("targets", targets_follow, val_batches)
         report.run("windows", same_windows, batches, val_batches)
         report.run("validation", validation_is_new, batches, val_batches)
-        report.run("text", same_kind_of_text, train, val)
+        report.run("text", same_kind_of_text, rows(batches), rows(val_batches))
 
 
 def schedule_moves(scheduler: Any, steps: int, moved: int, updates: int) -> Finding:

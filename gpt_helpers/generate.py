@@ -60,6 +60,9 @@ def extend(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: 
     model = unwrap(model)                       # a compiled one would be compiled again for every new length
     idx = torch.as_tensor(idx, device=next(model.parameters()).device)
     idx = idx.unsqueeze(0) if idx.ndim == 1 else idx
+    if (most := min(context_size, idx.shape[1] + max_new_tokens - 1)) > (longest := model.cfg["context_length"]):
+        raise ValueError(f"got context_size={context_size:,} for text of {most:,} tokens, the model takes at most {longest:,}: "
+                         "give its context_length as context_size")
     kv_cache, new = model.new_kv_cache(), idx
     stopped = torch.zeros(len(idx), 1, dtype=torch.bool, device=idx.device)
     for _ in range(max_new_tokens):
@@ -91,10 +94,8 @@ def draw_tokens(next_probs: Callable[[torch.Tensor], torch.Tensor], idx: torch.T
 
 def longest_match(ids: torch.Tensor, text_ids: torch.Tensor) -> int:
     """The length of the longest run of tokens in ids that is also in text_ids. Both (N,) or (1, N) token ids."""
-    text_ids = text_ids.flatten()
-    run = longest = torch.zeros(len(text_ids) + 1, dtype=torch.int64)
-    for token in ids.flatten():
-        run = torch.where(text_ids == token, run[:-1] + 1, 0)      # (N,) the match that ends here
-        run = torch.cat([run.new_zeros(1), run])
-        longest = torch.maximum(longest, run)
-    return longest.max().item()
+    run, text = ("".join(map(chr, part.flatten().tolist())) for part in (ids, text_ids))      # a token is a character
+    longest = 0
+    for end in range(1, len(run) + 1):
+        longest += run[end - longest - 1 : end] in text      # one longer than the longest before, if it is there
+    return longest

@@ -2,8 +2,8 @@
 
 And the small GPT whose gradients lesson 03 finds in three ways.
 """
-from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -11,27 +11,18 @@ from matplotlib.offsetbox import AnnotationBbox, TextArea, VPacker
 from matplotlib.patches import FancyArrowPatch, Patch
 
 from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
-from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes, show_table
+from gpt_helpers.plot import PALETTE, DescribedFigure, new_axes, show_table
 
 VALUE, GRADIENT = PALETTE["train"], PALETTE["val"]
 Place = tuple[float, float]
 SIGNS = {"__add__": "+", "__mul__": "×"}
 
 
-class GraphNode(Protocol):
-    """What `draw_graph` needs of a node; lesson 03 builds one in thirty lines."""
-
-    value: float | torch.Tensor
-    grad: float | torch.Tensor
-    parents: Iterable["GraphNode"]
-    back: Callable
-
-
-def draw_graph(end: GraphNode, title: str, names: Mapping[str, GraphNode]) -> DescribedFigure:
+def draw_graph(end: Any, title: str, names: Mapping[str, Any]) -> DescribedFigure:
     """All nodes that `end` was made from, left to right, each with its value in blue and its gradient in orange-red.
 
-    names: {name: node}; nodes without a name are called after the function that made them. A tensor of more than six numbers is
-    shown by its shape.
+    A node has `value` and `grad`, numbers or tensors, its `parents`, and `back`, as lesson 03 builds it. names: {name: node};
+    nodes without a name are called after the function that made them. A tensor of more than six numbers is shown by its shape.
     """
     columns, labels = _columns(end), {id(node): name for name, node in names.items()}
     places = {}
@@ -59,17 +50,16 @@ def draw_graph(end: GraphNode, title: str, names: Mapping[str, GraphNode]) -> De
     return DescribedFigure(figure, title, "From left to right:\n" + "; ".join(words) + ".")
 
 
-def _columns(end: GraphNode) -> dict[GraphNode, int]:
+def _columns(end: Any) -> dict[Any, int]:
     """Each node's column, parents to the left of what is made from them, and inputs close to where they are used."""
-    columns: dict[GraphNode, int] = {}
+    columns = {}
 
-    def visit(node: GraphNode) -> None:
+    def column(node: Any) -> int:
         if node not in columns:
-            for parent in node.parents:
-                visit(parent)
-            columns[node] = 1 + max((columns[parent] for parent in node.parents), default=-1)
+            columns[node] = 1 + max(map(column, node.parents), default=-1)
+        return columns[node]
 
-    visit(end)
+    column(end)
     for node in columns:
         if not node.parents:
             columns[node] = min((columns[user] for user in columns if node in user.parents), default=1) - 1
@@ -122,7 +112,7 @@ def plot_pulls(tokens: list[str], models: Mapping[str, Iterable[float]]) -> Desc
         axes.set_xticks(range(len(tokens)), names, rotation=60, ha="right", parse_math=False)
         axes.set_title(title if i == 1 else "")
         axes.spines[["top", "right", "bottom"]].set_visible(False)
-        label_lines(axes, [(-0.5, name, GRADIENT)])
+        axes.annotate(name, (1, 0.5), (6, 0), xycoords="axes fraction", textcoords="offset points", color=GRADIENT, va="center")
         weak = ", ".join(f"“{token.strip()}” {pull:.2f}" for pull, token in sorted(zip(pulls, tokens, strict=True))[-3:][::-1])
         words.append(f"{name}, weakest at {weak}" if max(pulls) > -0.995 else f"{name}, −1.00 at every token")
     return DescribedFigure(figure, title, f"A bar for each token.\n{'; '.join(words)}.".replace("-", "−"))

@@ -120,10 +120,7 @@ class NGram:
 
     def _encode(self, windows: torch.Tensor) -> torch.Tensor:
         """Each window, (M, k), as one number: its tokens are the digits, in base vocab_size."""
-        keys = torch.zeros(len(windows), dtype=torch.int64)
-        for column in windows.unbind(1):
-            keys = keys * self.vocab_size + column
-        return keys
+        return windows @ self.vocab_size ** torch.arange(windows.shape[1]).flip(0)
 
 
 def _look_up(wanted: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -112,11 +112,11 @@ class FeedForward(nn.Module):
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside `torch.compile`, DataParallel and DistributedDataParallel, however they are nested."""
+    """The model inside `torch.compile`, DataParallel, DistributedDataParallel and AveragedModel, however they are nested."""
     while True:
         if "_orig_mod" in model._modules:                       # torch.compile's wrapper
             model = model._orig_mod
-        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel | torch.optim.swa_utils.AveragedModel):
             model = model.module
         else:
             return model

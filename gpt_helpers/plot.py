@@ -4,8 +4,8 @@ One palette: safe for colour-blind readers, dark enough for text on the card.
 """
 import base64
 import io
-import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle, product
 from typing import Any
 
 import torch
@@ -80,13 +80,15 @@ def new_axes(title: str, xlabel: str, ylabel: str, *, width: float = 7.0, height
     return figure, axes
 
 
-def label_lines(axes: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
-    """Write names beside the right edge, each at its y, pushed apart where they would touch.
+def label_lines(axes: Axes, gap: float = 0.055) -> None:
+    """Write the label of each line beside the right edge, where the line ends, pushed apart where they would touch.
 
-    labels: (y, name, colour) triples. Call it once everything is drawn, since it reads the axes' limits.
+    gap: between two labels, in heights of the axes. Call it once everything is drawn, since it reads the axes' limits.
     """
     low, high = axes.get_ylim()
-    gap, labels = 0.055 * (high - low), sorted(labels)
+    gap *= high - low
+    labels = sorted((min(line.get_ydata()[-1], high), name, line.get_color())
+                    for line, name in zip(*axes.get_legend_handles_labels(), strict=True))
     places = [y for y, _, _ in labels]
     for i in range(1, len(places)):                               # push up from below
         places[i] = max(places[i], places[i - 1] + gap)
@@ -124,20 +126,14 @@ def plot_losses(history: History, *, tokens_per_epoch: float | None = None, base
         raise ValueError("the history has no evaluation to plot: train for at least one step first")
     require_levels(top, baselines=baselines or {}, floor=floor or {})
     figure, axes = new_axes(title, "training tokens seen", "loss (nats per token)")
-    labels = []
-    for name, losses, colour, marker in (("train", history.train_losses, PALETTE["train"], "o"),
-                                         ("validation", history.val_losses, PALETTE["val"], "s")):
-        axes.plot(history.tokens_seen, losses, color=colour, marker=marker, markersize=3.5)
-        labels.append((losses[-1], name, colour))
+    axes.plot(history.tokens_seen, history.train_losses, "o-", color=PALETTE["train"], markersize=3.5, label="train")
+    axes.plot(history.tokens_seen, history.val_losses, "s-", color=PALETTE["val"], markersize=3.5, label="validation")
     for name, loss in (baselines or {}).items():
-        axes.axhline(loss, color=PALETTE["baseline"], linestyle=":")
-        labels.append((loss, name, PALETTE["baseline"]))
+        axes.axhline(loss, color=PALETTE["baseline"], linestyle=":", label=name)
     for name, loss in (floor or {}).items():
-        axes.axhline(loss, color=PALETTE["floor"], linewidth=1.2)
+        axes.axhline(loss, color=PALETTE["floor"], linewidth=1.2, label=name)
         axes.axhspan(0, loss, facecolor="none", edgecolor=PALETTE["baseline"], alpha=0.35, hatch="///", linewidth=0)
-        labels.append((loss, name, PALETTE["floor"]))
-    axes.set_xlim(left=0)
-    axes.set_ylim(0, top)
+    axes.set(xlim=(0, None), ylim=(0, top))
     if history.tokens_seen[-1] >= 1e6:
         axes.xaxis.get_major_locator().set_params(nbins=5)      # long numbers need room
     axes.xaxis.set_major_formatter("{x:,.0f}")
@@ -145,7 +141,7 @@ def plot_losses(history: History, *, tokens_per_epoch: float | None = None, base
         epochs = axes.secondary_xaxis("top", functions=(lambda t: t / tokens_per_epoch, lambda e: e * tokens_per_epoch))
         epochs.xaxis.get_major_locator().set_params(integer=True)
         epochs.set_xlabel("epochs")
-    label_lines(axes, labels)
+    label_lines(axes)
     return DescribedFigure(figure, title, _describe_losses(history, baselines, floor))
 
 
@@ -164,6 +160,11 @@ def _describe_losses(history: History, baselines: Mapping[str, float] | None, fl
     return words
 
 
+def smooth(losses: Sequence[float], width: int = 10) -> dict[int, float]:
+    """{updates: the mean loss of the last `width` of them}, for `plot_curves`."""
+    return {end: sum(losses[end - width:end]) / width for end in range(width, len(losses) + 1, width)}
+
+
 def plot_curves(curves: Mapping[str, Mapping[int, float]], *, floor: float | None = None, top: float | None = None,
                 title: str = "Validation loss against updates") -> DescribedFigure:
     """Losses of several runs, {name: {updates: loss}}; the first is the one that is asked about.
@@ -171,14 +172,13 @@ def plot_curves(curves: Mapping[str, Mapping[int, float]], *, floor: float | Non
     floor: what no model can be below. top: the highest loss that is shown.
     """
     figure, axes = new_axes(title, "updates", "loss (nats per token)", height=3.6)
-    labels, ends = [], {name: list(curve.values())[-1] for name, curve in curves.items()}
-    for (name, curve), colour in zip(curves.items(), ("val", "baseline", "train", "accent"), strict=False):
-        axes.plot(curve.keys(), curve.values(), color=PALETTE[colour], marker="o", markersize=3.5)
-        labels.append((min(ends[name], top or math.inf), name, PALETTE[colour]))
+    looks = cycle(product(("-", "--", ":"), ("val", "baseline", "train", "accent")))
+    for (name, curve), (line, colour) in zip(curves.items(), looks, strict=False):
+        axes.plot(curve.keys(), curve.values(), line, color=PALETTE[colour], marker="o", markersize=3.5, label=name)
     if floor is not None:
-        axes.axhline(floor, color=PALETTE["floor"], linewidth=1.2)
-        labels.append((floor, "floor", PALETTE["floor"]))
+        axes.axhline(floor, color=PALETTE["floor"], linewidth=1.2, label="floor")
     axes.set_ylim(0, top)
-    label_lines(axes, labels)
-    words = "; ".join(f"{name} goes from {next(iter(curve.values())):.2f} to {ends[name]:.2f}" for name, curve in curves.items())
+    label_lines(axes)
+    ends = {name: [*curve.values()] for name, curve in curves.items()}
+    words = "; ".join(f"{name} goes from {losses[0]:.2f} to {losses[-1]:.2f}" for name, losses in ends.items())
     return DescribedFigure(figure, title, words + ("." if floor is None else f"; the floor is {floor:.2f}."))

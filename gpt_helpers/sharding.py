@@ -1,4 +1,5 @@
 """Weights and moment estimates that FSDP2 has sharded: in one piece for a file, and sharded again from one."""
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,12 +26,11 @@ def gathered(model: nn.Module) -> nn.Module:
 
     Where its weights are sharded all processes take part, and the first one gets a copy with whole weights, on the CPU.
     """
-    model, pieces = unwrap(model), {}
+    model = unwrap(model)
     if not sharded(model):
         return model
     weights = model.state_dict(keep_vars=True)                  # tied weights are one parameter
-    for weight in weights.values():
-        pieces[id(weight)] = whole(weight.detach(), everywhere=False)
+    pieces = {id(weight): whole(weight.detach(), everywhere=False) for weight in weights.values()}
     with torch.device("meta"):
         copied = GPTModel(model.cfg)
     copied.load_state_dict({name.replace("_orig_mod.", ""): pieces[id(weight)] for name, weight in weights.items()}, assign=True)
@@ -39,15 +39,18 @@ def gathered(model: nn.Module) -> nn.Module:
 
 def gathered_state(optimizer: Optimizer) -> dict:
     """The optimizer's state dict, to be saved: as `gathered` does with a model's weights."""
-    saved = optimizer.state_dict()
-    return saved | {"state": {i: {key: whole(value, everywhere=False) for key, value in values.items()}
-                              for i, values in saved["state"].items()}}
+    return with_state(optimizer.state_dict(), lambda i, value: whole(value, everywhere=False))
 
 
 def sharded_state(saved: dict, optimizer: Optimizer) -> dict:
     """An optimizer's state dict from a file, with moment estimates that are sharded as the weights they belong to."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    return saved | {"state": {i: {key: sharded_like(weights[i], value) for key, value in values.items()}
+    return with_state(saved, lambda i, value: sharded_like(weights[i], value))
+
+
+def with_state(saved: dict, change: Callable[[int, Any], Any]) -> dict:
+    """An optimizer's state dict with change(i, value) for each value that it holds of weight i; what belongs to none stays."""
+    return saved | {"state": {i: {key: change(i, value) for key, value in values.items()} if isinstance(i, int) else values
                               for i, values in saved["state"].items()}}
 
 

@@ -12,6 +12,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -120,14 +121,12 @@ def next_place(about: dict) -> list[int]:
 
 def whole_shards(folder: Path, about: dict) -> list[dict]:
     """The shards, from the first on, that are as they were written."""
-    whole, width = [], np.dtype(about["dtype"]).itemsize
-    if (folder / TOKENS).exists():
-        with open(folder / TOKENS, "rb") as file:
-            for shard in about["shards"]:
-                if hashlib.sha256(file.read(shard["tokens"] * width)).hexdigest() != shard["sha256"]:
-                    break
-                whole.append(shard)
-    return whole
+    if not (folder / TOKENS).exists():
+        return []
+    width = np.dtype(about["dtype"]).itemsize
+    with open(folder / TOKENS, "rb") as file:
+        return list(takewhile(lambda shard: hashlib.sha256(file.read(shard["tokens"] * width)).hexdigest() == shard["sha256"],
+                              about["shards"]))
 
 
 def write_shard(file: BinaryIO, texts: list[Path], source: int, start: int, tokenizer: Any, about: dict) -> dict:
@@ -139,7 +138,11 @@ def write_shard(file: BinaryIO, texts: list[Path], source: int, start: int, toke
     while source < len(texts) and tokens < SHARD:
         border = [about["end_of_text"]] * (source > 0 and start == 0 and about["end_of_text"] is not None)
         text, start = read_piece(texts[source], start)
-        ids = np.concatenate([border, text_to_token_ids(text, tokenizer)[0]]).astype(kind)
+        ids = np.concatenate([border, text_to_token_ids(text, tokenizer)[0]])
+        if len(ids) and not 0 <= ids.min() <= ids.max() < about["vocab_size"]:
+            raise ValueError(f"got token ids from {ids.min():.0f} to {ids.max():.0f} of a tokenizer whose n_vocab is "
+                             f"{about['vocab_size']}: give it the number of all its tokens")
+        ids = ids.astype(kind)
         file.write(ids.data)
         digest.update(ids.data)
         tokens += len(ids)

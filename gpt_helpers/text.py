@@ -15,6 +15,8 @@ import tiktoken
 import torch
 from tiktoken_ext.openai_public import r50k_pat_str
 
+from gpt_helpers.validate import require_text
+
 DATA = Path(__file__).parent / "data"
 STORY = DATA / "the_tide_house.txt"
 RANKS = DATA / "gpt2.tiktoken"
@@ -146,6 +148,7 @@ def text_to_token_ids(text: str, tokenizer: Any) -> torch.Tensor:
     tokenizer: anything with `encode(text)`. With GPT-2's, `<|endoftext|>` becomes its one token, and half a surrogate
     pair, which no UTF-8 file can hold, becomes the replacement character.
     """
+    require_text(text)
     if isinstance(tokenizer, tiktoken.Encoding):
         encode = functools.partial(tokenizer.encode_to_numpy, allowed_special={END_OF_TEXT})      # 4 bytes a token; in a list 36
     else:
@@ -161,11 +164,12 @@ def token_ids_to_text(ids: torch.Tensor | Sequence[int], tokenizer: Any) -> str:
     """The text of a (1, N) or (N,) tensor of token ids, or of a list of them.
 
     tokenizer: anything with `decode(list of ids)`. With GPT-2's, bytes that are not whole characters become "\\ufffd".
-    Raises ValueError for any other shape, or for an id outside the tokenizer's n_vocab, if it has one.
+    Raises ValueError for any other shape or type, or for an id outside the tokenizer's n_vocab, if it has one.
     """
     ids = torch.as_tensor(ids)
-    if ids.ndim > 2 or (ids.ndim == 2 and len(ids) != 1):
-        raise ValueError(f"got ids of shape {tuple(ids.shape)}, need (N,) or (1, N): take one row, ids[0]")
+    if (ids.is_floating_point() and ids.numel()) or ids.ndim > 2 or (ids.ndim == 2 and len(ids) != 1):
+        raise ValueError(f"got {ids.dtype} ids of shape {tuple(ids.shape)}, need integers, (N,) or (1, N): take one row, ids[0], "
+                         "and of logits the argmax")
     ids = ids.flatten().tolist()
     vocab_size = getattr(tokenizer, "n_vocab", None)
     unknown = [i for i in ids if vocab_size is not None and not 0 <= i < vocab_size]

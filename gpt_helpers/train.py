@@ -13,7 +13,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from gpt_helpers.checkpoint import describe_data, require_storable, resume_training, save_checkpoint, settings
-from gpt_helpers.diagnose import require_sound
 from gpt_helpers.evaluate import History, evaluate_model, generate_and_print_sample
 from gpt_helpers.exchange import exchange, from_first, no_loss, one_stop_button, tell, turn
 from gpt_helpers.files import save_or_say
@@ -130,12 +129,12 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
     callbacks: objects like `progress.Callback`. Returns the History, also when the stop button, or a nan or infinite loss,
     ends training. Raises ValueError, OSError and FileExistsError before the first update, and as `load_checkpoint` does.
     """
+    require_trainable(model, optimizer)
     require_batches(train_loader)
     require_batches(val_loader, eval_iter)
     require_positive(num_epochs=num_epochs, eval_freq=eval_freq, accumulate=accumulate)
     require_processes(model, train_loader, accumulate, preflight)
     require_device(device)
-    require_trainable(model, optimizer)
     steps = math.ceil(len(train_loader) / accumulate) * num_epochs
     require_extras(optimizer, scheduler, steps, max_grad_norm, max_steps, max_tokens)
     require_prompt(start_context, text_to_token_ids(start_context, tokenizer), tokenizer, unwrap(model))
@@ -150,6 +149,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
         state = TrainState(rng=same_random_state(train_loader), given=settings(optimizer, scheduler),
                            scheduler=scheduler and scheduler.state_dict())
         if preflight:
+            from gpt_helpers.diagnose import require_sound
             require_sound(model, (train_loader, val_loader), optimizer, tokenizer, scheduler=scheduler, steps=steps)
     if checkpoint_path:
         require_storable(configuration=unwrap(model).cfg, optimizer=state.given["optimizer"], scheduler=state.given["scheduler"])

@@ -1,5 +1,6 @@
 """Argument checks. Each raises an error in one line: what was given, what was needed and what to do."""
 import difflib
+import inspect
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,13 +36,19 @@ def require_known(what: str, name: Any, known: Iterable[str]) -> None:
         raise ValueError(f"got {what} {name!r:.60}, need one of: {', '.join(close)}")
 
 
-# Token ids, splits, windows and batches.
+# Texts, token ids, splits, windows and batches.
+
+def require_text(text: Any) -> None:
+    """ValueError when something else than a text is to be encoded."""
+    if not isinstance(text, str):
+        raise ValueError(f"got a text of type {type(text).__name__}, need a str: text_to_token_ids(text, tokenizer)")
+
 
 def require_row(ids: torch.Tensor, name: str = "ids", dtypes: Iterable[torch.dtype] = (torch.int64,)) -> None:
     """ValueError when ids are not one row of token ids of one of these types."""
     if not isinstance(ids, torch.Tensor) or ids.dtype not in dtypes:
-        raise ValueError(f"got {name} of type {getattr(ids, 'dtype', type(ids).__name__)}, need a tensor of int64: "
-                         "text_to_token_ids makes one")
+        given = ids.dtype if isinstance(ids, torch.Tensor) else type(ids).__name__
+        raise ValueError(f"got {name} of type {given}, need a tensor of int64: text_to_token_ids makes one")
     if ids.ndim not in (1, 2) or (ids.ndim == 2 and len(ids) != 1):
         raise ValueError(f"got {name} of shape {tuple(ids.shape)}, need one row of token ids, (N,) or (1, N)")
 
@@ -56,7 +63,9 @@ def require_ids(ids: torch.Tensor, cfg: Mapping, past: int = 0) -> None:
     if past + ids.shape[1] > cfg["context_length"]:
         raise ValueError(f"got {past + ids.shape[1]:,} tokens, the model takes at most context_length {cfg['context_length']:,}: "
                          "shorten the input or build the model with a longer context_length")
-    if not ids.is_meta and not 0 <= ids.min() <= ids.max() < cfg["vocab_size"]:
+    if torch.compiler.is_compiling() or ids.is_meta:      # no numbers to look at
+        return
+    if not 0 <= ids.min() <= ids.max() < cfg["vocab_size"]:
         raise ValueError(f"got token ids from {ids.min()} to {ids.max()}, the vocabulary of this model has 0 to "
                          f"{cfg['vocab_size'] - 1}: use the tokenizer that the model was built for")
 
@@ -139,7 +148,9 @@ def require_full_batch(windows: int, batch_size: int, drop_last: bool) -> None:
 
 
 def require_batches(data_loader: Any, num_batches: int | None = None) -> None:
-    """ValueError when a loss over these batches would be a mean of nothing, or their number is unknown."""
+    """ValueError when a loss over these batches would be a mean of nothing, their number is unknown, or they are token ids."""
+    if isinstance(data_loader, torch.Tensor):
+        raise ValueError(f"got a tensor of shape {tuple(data_loader.shape)}, need a loader: create_dataloader makes one of ids")
     try:
         batches = len(data_loader)
     except TypeError:
@@ -210,11 +221,23 @@ def require_config(cfg: Mapping, keys: Iterable[str]) -> None:
                          "emb_dim must be a multiple of n_heads, so that every head gets the same width")
 
 
+def require_model(model: Any) -> None:
+    """ValueError when something else than a model is given in its place."""
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"got a model of type {type(model).__name__}, need a GPTModel: look at the order of the arguments")
+
+
 def require_trainable(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """ValueError when no step could change a weight: gradients off, all weights frozen, or another model's optimizer."""
+    require_model(model)
     if not torch.is_grad_enabled():
-        raise ValueError("gradients are switched off, so no weight would change: train outside of torch.no_grad(), "
-                         "or call torch.set_grad_enabled(True) first")
+        raise ValueError("gradients are switched off, so no weight would change: train outside of torch.no_grad() and "
+                         "torch.inference_mode(), or call torch.set_grad_enabled(True) first")
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError("got LBFGS, whose step needs a function that computes the loss: use one that needs nothing")
+    if isinstance(optimizer, type) or not hasattr(optimizer, "param_groups"):
+        raise ValueError(f"got an optimizer of type {type(optimizer).__name__}, need one made for the model: "
+                         "torch.optim.AdamW(model.parameters())")
     weights = {id(p): p.requires_grad for p in model.parameters()}
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     if held.isdisjoint(weights):      # made for another model, or before this one
@@ -257,6 +280,13 @@ def require_prompt(text: str, ids: torch.Tensor, tokenizer: Any, model: nn.Modul
     """ValueError when a text cannot start a sample: no token, or tokens that the model or the tokenizer does not know."""
     if not isinstance(getattr(model, "cfg", None), Mapping):
         raise ValueError(f"got a model of type {type(model).__name__} without a configuration, need a GPTModel")
+    takes = inspect.signature(model.forward).parameters.values()
+    lacking = [name for name in ("pos_emb", "new_kv_cache") if not hasattr(model, name)]
+    lacking += [f"forward(…, {name})" for name in ("last_only", "kv_cache")
+                if not any(taken.name == name or taken.kind == taken.VAR_KEYWORD for taken in takes)]
+    if lacking:
+        raise ValueError(f"got a model of type {type(model).__name__} without {' and '.join(lacking)}, which writing samples "
+                         "needs: take them over from GPTModel")
     if ids.shape[1] == 0:
         raise ValueError(f"got start_context={text!r}, need at least one token to start a sample with")
     require_ids(ids[:, -model.cfg["context_length"]:], model.cfg)

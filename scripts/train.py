@@ -118,7 +118,7 @@ SETTINGS = {
     },
     "each update": {
         "batch_size": (COUNT, 16, "windows in a batch"),
-        "accumulate": (COUNT, None, "batches in an update, those of all processes together; left out: one for each process"),
+        "accumulate": (COUNT, None, "batches in an update, those of all processes together; left out at first: one for each"),
         "lr": (POSITIVE, None, "highest learning rate; left out: that of the configuration"),
         "schedule": (one_of("cosine", "constant"), "cosine", "cosine or constant, after the warm-up"),
         "warmup": (NATURAL, None, "updates in which the learning rate rises; left out: a twentieth of all"),
@@ -217,10 +217,23 @@ def all_settings(given: dict) -> dict:
             raise ValueError(f"{out / 'settings.json'} is missing or damaged: begin anew with --restart") from None
     if given.get("resume") and not there:
         raise ValueError(f"there is no run to resume in {out}: leave --resume out to begin one")
+    began, batches, processes = stored.get("seed"), stored.get("accumulate") or 0, process_count()
+    if stored and given.get("seed", began) != began:
+        raise ValueError(f"got seed={given['seed']} for a run that began with seed={began}: leave it out, or begin anew with "
+                         "--restart")
+    if "accumulate" not in given and batches % processes:
+        stored["accumulate"] = None
+        if FIRST:
+            print(f"An update was {batches} batches, and is now {processes}: one for each process")
     settings = DEFAULTS | {"prompt": None} | stored | given | {"out": out}
     if "text" not in settings:
         raise ValueError("name a text to train on: --text my.txt")
     return settings | {"text": Path(os.path.realpath(settings["text"]))}
+
+
+def process_count() -> int:
+    """How many processes torchrun has started, or will have; 1 without it."""
+    return int(os.environ["WORLD_SIZE"]) if TOGETHER else 1
 
 
 def readable(words: str) -> bool:
@@ -238,8 +251,8 @@ def resolved(settings: dict, device: torch.device) -> dict:
         raise ValueError(f"got train={settings['train']:g} and val={settings['val']:g}, need something left for each part")
     if (warmup := settings["warmup"] or 0) and warmup >= settings["max_steps"]:
         raise ValueError(f"got warmup={warmup}, need fewer updates than the {settings['max_steps']:,} of the training")
-    if settings["accumulate"] and TOGETHER:
-        require_shares(settings["accumulate"], int(os.environ["WORLD_SIZE"]))
+    if settings["accumulate"]:
+        require_shares(settings["accumulate"], process_count())
     if (settings["min_lr"] or 0) > lr:
         raise ValueError(f"got min_lr={settings['min_lr']:g} above lr={lr:g}: the cosine goes down")
     cfg = configuration(settings | {"config": config}, get_tokenizer().n_vocab)
@@ -434,7 +447,8 @@ def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
         require_sound(model, loaders, optimizer, tokenizer, scheduler=scheduler, steps=steps)
     model = wrap(torch.compile(model) if settings["compile"] else model, settings["engine"])
     optimizer, scheduler = new_optimizer(model, plan)
-    kept = {name: settings[name] for name in (*DEFAULTS, "prompt")} | {"text": str(settings["text"])}
+    kept = {name: settings[name] for name in (*DEFAULTS, "prompt")}
+    kept |= {"text": str(settings["text"]), "accumulate": accumulate}      # so that updates stay what they are
     if FIRST and not resume:
         write_settings(out, kept)                     # a checkpoint is nothing without them
     curve = Curve(out, kept)

@@ -1,11 +1,16 @@
 """Strange texts and settings, tried in bulk: what comes out is right, or it is an error in one line."""
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from small import CFG, training, with_parts
 
 from gpt_helpers.data import TokenWindows, create_dataloader, split_tokens
+from gpt_helpers.model import GPTModel
 from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids, token_ids_to_text
+from gpt_helpers.train import train_model
+from gpt_helpers.weights import save_weights
 
 TOKENIZER = get_tokenizer()
 EVERYTHING = st.characters(codec=None, categories=None)                  # surrogates and NUL, too
@@ -24,6 +29,22 @@ def one_line_or(function, *args, **kwargs):
     except (ValueError, TypeError) as error:
         assert str(error) and "\n" not in str(error)
         return None
+
+
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda: text_to_token_ids(["a", "b"], TOKENIZER), "got a text of type list, need a str"),
+    (lambda: text_to_token_ids(TOKENIZER, "a"), r"got a text of type Encoding, need a str: text_to_token_ids\(text, tokenizer\)"),
+    (lambda: token_ids_to_text(torch.rand(1, 5), TOKENIZER), r"got torch.float32 ids .* need integers.* of logits the argmax"),
+    (lambda: create_dataloader(np.arange(100), 2, 8), "got ids of type ndarray, need a tensor of int64"),
+    (lambda: save_weights(GPTModel(CFG), "w.safetensors"), "got a model of type str, need a GPTModel: look at the order"),
+    (lambda: train_model(*with_parts(training(), model=3)), "got a model of type int, need a GPTModel"),
+    (lambda: train_model(*with_parts(training(), optimizer=torch.optim.AdamW)), "got an optimizer of type type, need one made"),
+    (lambda: train_model(*with_parts(training(), val_loader=torch.arange(9))), r"got a tensor of shape \(9,\), need a loader")])
+def test_what_people_mix_up_is_told_in_one_line(call, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=words) as caught:
+        call()
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -21,7 +21,6 @@ from gpt_helpers.bigger import (
     new_model,
     plot_rates,
     read_losses,
-    smooth,
     validation_loss,
     warm_up,
     warm_up_and_decay,
@@ -79,10 +78,6 @@ def test_each_option_changes_the_training_where_it_should_and_only_there():
         _, losses = learn(TINY, 1, 0.01, warm_up_and_decay, **options)
         assert losses != plain and losses[-1] == pytest.approx(plain[-1], rel=0.2)
     assert validation_loss(model) == pytest.approx(plain[-1], rel=0.2)
-
-
-def test_smooth_takes_the_mean_of_the_last_updates():
-    assert smooth([1.0, 3.0, 5.0, 7.0, 100.0], width=2) == {2: 2.0, 4: 6.0}
 
 
 def test_the_figure_says_where_each_way_is_lowest_and_how_it_ends():

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn.utils import prune
 
 from gpt_helpers.checkpoint import VERSION, describe_data, load_checkpoint, read_checkpoint, save_checkpoint
 from gpt_helpers.data import create_dataloader
@@ -175,6 +176,52 @@ def test_weights_are_safetensors_that_anyone_can_load(tmp_path):
     assert found.keys() == model.state_dict().keys() and all(torch.equal(found[key], w) for key, w in model.state_dict().items())
     loaded = load_weights(tmp_path / "w.safetensors")
     assert loaded.cfg == CFG and not loaded.training and same([*loaded.state_dict().values()], [*model.state_dict().values()])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_weights_come_back_as_the_type_of_number_that_they_were(dtype, tmp_path):
+    model = trained()[0].to(dtype)
+    save_weights(tmp_path / "w.safetensors", model)
+    loaded = load_weights(tmp_path / "w.safetensors").state_dict()
+    assert {weight.dtype for weight in loaded.values()} == {dtype}
+    assert same([*loaded.values()], [*model.state_dict().values()])
+
+
+def test_averaged_weights_are_those_of_the_model_inside(tmp_path):
+    average = torch.optim.swa_utils.AveragedModel(trained()[0])
+    average.update_parameters(trained()[0])
+    average.update_parameters(trained(seed=2)[0])
+    save_weights(tmp_path / "w.safetensors", average)
+    expected = torch.lerp(trained()[0].out_head.weight, trained(seed=2)[0].out_head.weight, 0.5)
+    torch.testing.assert_close(load_weights(tmp_path / "w.safetensors").out_head.weight, expected)
+
+
+class Lora(torch.nn.Module):
+    """A layer whose weight is frozen, and two small ones beside it that learn."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.down = layer, torch.nn.Linear(layer.in_features, 2, bias=False)
+        self.up = torch.nn.Linear(2, layer.out_features, bias=False)
+
+    def forward(self, x):
+        return self.layer(x) + self.up(self.down(x))
+
+
+def with_lora(model):
+    model.out_head = Lora(model.out_head)
+
+
+@pytest.mark.parametrize(("change", "name"), [
+    (with_lora, "out_head.down.weight, out_head.layer.weight"),
+    (lambda model: prune.random_unstructured(model.out_head, "weight", 0.5), "out_head.weight, out_head.weight_mask"),
+    (lambda model: model.register_buffer("mask", torch.ones(8, 8)), "mask")])
+def test_weights_that_load_weights_could_not_load_are_not_saved_as_such(change, name, tmp_path):
+    model, _ = trained()
+    change(model)
+    with pytest.raises(ValueError, match=f"not just the weights of a GPTModel .*{name}.*, so load_weights could not") as caught:
+        save_weights(tmp_path / "w.safetensors", model)
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("spoil", [lambda data: b"", lambda data: data[:100], lambda data: data[:-1], lambda data: b"x" * 500,

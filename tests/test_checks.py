@@ -87,6 +87,15 @@ def test_an_answer_that_has_no_mistake_of_the_table_is_told_none(check, nothing,
         assert line.startswith("✘") and not [words for words in check.table if words in line and words not in idle], line
 
 
+NO_RETURN = {"check_accumulate", "check_undisturbed", "check_diverged", "check_write_beside"}      # None is right there
+
+
+@pytest.mark.parametrize("name", [name for name in CHECKS if name not in NO_RETURN])
+def test_a_right_answer_without_its_return_is_told_so(name, capsys):
+    line = verdict(capsys, CHECKS[name], lambda *args: [CHECKS[name].right(*args)].clear())
+    assert "is a `return` missing" in line or "; None came back" in line, line
+
+
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_bank_has_several_right_answers_and_at_least_five_mistakes(name):
     assert len(RIGHT[CHECKS[name]]) >= 2 and len(WRONG[CHECKS[name]]) >= 5
@@ -319,22 +328,10 @@ def usual_machine(monkeypatch):
     monkeypatch.setattr(core, "slowness", lambda: 1.0)
 
 
-class Clocks:
-    """What core takes for the module time; both clocks stand still until a test turns them."""
-
-    def __init__(self):
-        self.work = self.wall = 0.0
-
-    def thread_time(self):
-        return self.work
-
-    def monotonic(self):
-        return self.wall
-
-
 @pytest.fixture
 def clocks(monkeypatch):
-    clocks = Clocks()
+    """What core takes for the module time; both clocks stand still until a test turns them."""
+    clocks = SimpleNamespace(work=0.0, wall=0.0, thread_time=lambda: clocks.work, monotonic=lambda: clocks.wall)
     monkeypatch.setattr(core, "time", clocks)
     return clocks
 

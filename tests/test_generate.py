@@ -175,6 +175,13 @@ def test_a_context_of_nothing_is_refused(model, context_size):
             write(model, PROMPT, 1, context_size)
 
 
+def test_more_context_than_the_model_takes_is_refused_before_anything_is_written(model):
+    for write in (generate_text_simple, generate):
+        with pytest.raises(ValueError, match="got context_size=100 for text of 17 tokens, the model takes at most 16"):
+            write(model, [1, 2], 16, 100)
+        assert write(model, [1, 2], 15, 100).shape == (1, 17)
+
+
 @pytest.mark.parametrize(("ids", "text", "length"), [
     ([1, 2, 3], [9, 1, 2, 3, 9], 3), ([1, 2, 3], [1, 2, 9, 2, 3], 2), ([1, 2], [3, 4], 0), ([7], [7], 1),
     ([5, 5, 5], [5, 5], 2), ([1, 2, 3, 4], [3, 4, 1, 2], 2), ([], [1], 0)])

@@ -214,6 +214,11 @@ def test_ids_out_of_the_vocabulary_are_refused(model, bad):
         model(torch.tensor([[1, bad, 2]]))
 
 
+def test_the_whole_model_is_one_graph_for_torch_compile(model, ids):
+    whole = torch.compile(model.eval(), backend="eager", fullgraph=True)
+    assert torch.equal(whole(ids), model(ids))
+
+
 @pytest.mark.parametrize("bad", [torch.zeros(4, dtype=torch.int64), torch.zeros(1, 0, dtype=torch.int64), torch.zeros(1, 4),
                                  torch.zeros(0, 4, dtype=torch.int64), torch.zeros(1, 4, dtype=torch.uint8)])
 def test_ids_of_a_wrong_shape_or_type_are_refused(model, bad):

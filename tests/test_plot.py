@@ -9,7 +9,7 @@ import pytest
 
 from gpt_helpers import plot
 from gpt_helpers.evaluate import History
-from gpt_helpers.plot import CARD, PALETTE, LivePlot, label_lines, new_axes, plot_losses
+from gpt_helpers.plot import CARD, PALETTE, LivePlot, label_lines, new_axes, plot_curves, plot_losses, smooth
 
 HISTORY = History([10.9, 5.5, 2.25], [10.8, 5.75, 6.125], [512, 25_600, 38_400])
 
@@ -160,7 +160,9 @@ def test_names_stand_at_the_ends_where_there_is_room_and_never_above_the_axes():
     def places(*ys):
         _, axes = new_axes("Title", "x", "y")
         axes.set_ylim(0, 10)
-        label_lines(axes, [(y, str(i), "black") for i, y in enumerate(ys)])
+        for i, y in enumerate(ys):
+            axes.axhline(y, label=str(i))
+        label_lines(axes)
         return [text.xy[1] for text in axes.texts]
     assert places(1, 5, 9) == [1, 5, 9]
     assert max(places(9.9, 9.9, 9.9)) <= 10
@@ -192,3 +194,14 @@ def test_every_colour_is_dark_enough_for_text_on_the_card(colour):
 def test_a_run_that_recorded_nothing_cannot_be_plotted():
     with pytest.raises(ValueError, match="no evaluation to plot"):
         plot_losses(History([], [], []))
+
+
+def test_smooth_takes_the_mean_of_the_last_updates():
+    assert smooth([1.0, 3.0, 5.0, 7.0, 100.0], width=2) == {2: 2.0, 4: 6.0}
+
+
+def test_any_number_of_curves_is_drawn_and_no_two_of_a_dozen_look_alike():
+    figure = plot_curves({f"run {i}": {1: 2.0 + i, 2: 1.0 + i} for i in range(12)})
+    lines = figure.figure.axes[0].lines
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == 12
+    assert "run 11 goes from 13.00 to 12.00" in str(figure)

@@ -109,6 +109,7 @@ def test_every_sentence_of_a_table_is_known_again_alone(name):
         assert (told.mark, told.mistakes) == ("wrong", (words,))
 
 
+@pytest.mark.slow
 def test_in_all_tables_a_sentence_is_found_alone_in_pairs_and_behind_a_case():
     """As the checks put them together; where one sentence is part of another, the longer one is told."""
     for check in named.checks().values():
@@ -204,6 +205,7 @@ def test_in_a_class_of_200_every_mistake_is_found_as_often_as_it_was_planted():
                            for number, name in by_number.items()]
 
 
+@pytest.mark.slow
 def test_the_page_begins_with_the_mistake_that_most_have_made_its_section_and_an_example():
     _, mistakes = simulated_class.planted(class_of_200()[0])
     top = max(mistakes, key=mistakes.get)
@@ -212,6 +214,7 @@ def test_the_page_begins_with_the_mistake_that_most_have_made_its_section_and_an
     assert f"{mistakes[top]} of 200 students" in begin and "Read again: lesson 02" in begin and "<pre><code>def " in begin
 
 
+@pytest.mark.slow
 def test_mistakes_that_come_together_are_found_and_no_others():
     """One student in five confuses bits with nats twice; everything else was drawn independently."""
     together = class_report.Class(class_of_200()[1], class_report.exercises_of(LESSON)).together()
@@ -454,6 +457,7 @@ def test_the_last_definition_of_a_function_is_the_answer_and_magics_do_not_matte
     assert anonymous.answer_in(new_notebook(cells=cells), "cross_entropy") is None
 
 
+@pytest.mark.slow
 def test_the_classs_page_has_no_name_and_the_teachers_has_all():
     group, _ = class_of_200()
     pages = pages_of_200()
@@ -482,6 +486,7 @@ def test_nothing_that_a_student_writes_becomes_part_of_a_page():
         assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
 
 
+@pytest.mark.slow
 def test_a_page_needs_nothing_from_outside():
     for page in pages_of_200().values():
         assert not re.search(r"https?://|src=|@import|url\(|<link|<script", page)
@@ -521,6 +526,7 @@ def test_feedback_lies_where_the_submission_lay_and_no_page_replaces_another(tmp
         "feedback/y/feedback.html"}
 
 
+@pytest.mark.slow
 def test_a_students_page_has_their_own_lines_and_how_many_share_a_mistake():
     group, files = class_of_200()
     i = next(i for i, student in enumerate(group) if student.answers["check_perplexity"].mistakes)
@@ -541,6 +547,7 @@ def test_a_process_that_hangs_dies_or_eats_memory_costs_only_its_own_result():
     assert "still running after 60 seconds" in str(results[1]) and "ended before" in str(results[2])
 
 
+@pytest.mark.slow
 def test_results_come_in_order_and_at_most_so_many_run_at_a_time():
     assert [*apart.each_apart(spoilt_work.work, "abc", 3, 300)] == ["a", "b", "c"]
     assert [*apart.each_apart(spoilt_work.work, [], 3, 60)] == []

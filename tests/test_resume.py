@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from small import CFG, STEPS, Watch, moments, quiet, training, weights
+from small import CFG, STEPS, Watch, moments, quiet, training, weights, with_parts
 
 from gpt_helpers.checkpoint import describe_data, read_checkpoint, save_checkpoint
 from gpt_helpers.data import create_dataloader
@@ -70,6 +70,29 @@ def test_a_training_stopped_after_any_step_ends_at_the_same_bits(whole, stop, tm
     history = quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True)
     assert_same(parts, history, whole)
     assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
+
+
+class Counting(torch.optim.SGD):
+    """Holds a number that belongs to no weight, as optimizers that people write do."""
+
+    def step(self, closure=None):
+        super().step(closure)
+        self.state["steps"] = self.state.get("steps", 0) + 1
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adafactor, torch.optim.Adagrad, Counting])
+def test_whatever_an_optimizer_holds_a_training_goes_on_with_the_same_bits(kind, tmp_path):
+    def begun():
+        parts = training()
+        return with_parts(parts, optimizer=kind(parts[0].parameters(), lr=1e-2))
+
+    uninterrupted, parts = begun(), begun()
+    history = quiet(train_model, *uninterrupted)
+    quiet(train_model, *begun(), checkpoint_path=tmp_path / "run.pt", max_steps=5)
+    assert quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True) == history
+    assert torch.equal(weights(parts), weights(uninterrupted))
+    if kind is Counting:
+        assert parts[3].state["steps"] == STEPS
 
 
 @pytest.mark.slow

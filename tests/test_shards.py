@@ -135,6 +135,13 @@ def test_a_large_vocabulary_takes_32_bits(tmp_path):
     assert [part.tolist() for part in TokenWindows(ids, 2)[0]] == [[70_097, 70_098], [70_098, 70_099]]
 
 
+@pytest.mark.parametrize(("token", "size"), [(70_000, 256), (-1, 256), (256, 256)])
+def test_a_token_beyond_the_vocabulary_is_refused_and_not_cut_to_16_bits(token, size, tmp_path):
+    (tmp_path / "a.txt").write_text("abc", encoding="utf-8")
+    with pytest.raises(ValueError, match=f"got token ids from .*{token}.* of a tokenizer whose n_vocab is {size}"):
+        encode_texts(tmp_path / "a.txt", tmp_path, SimpleNamespace(encode=lambda words: [1, token], n_vocab=size))
+
+
 # Stopped, damaged, mistaken.
 
 @pytest.mark.parametrize("stop", [0, 1, 2, 7, 30, 61])

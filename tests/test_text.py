@@ -139,7 +139,7 @@ def test_an_unknown_id_is_refused(ids):
 
 
 def test_several_rows_are_not_one_text():
-    with pytest.raises(ValueError, match=r"shape \(2, 3\), need \(N,\) or \(1, N\)"):
+    with pytest.raises(ValueError, match=r"shape \(2, 3\), need integers, \(N,\) or \(1, N\)"):
         token_ids_to_text(torch.zeros(2, 3, dtype=torch.int64), get_tokenizer())
 
 

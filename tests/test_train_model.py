@@ -119,6 +119,8 @@ def test_what_could_never_learn_is_refused():
     refused("got start_context='', need at least one token", with_parts(parts, start_context=""))
     with torch.no_grad():
         refused("gradients are switched off", parts)
+    refused("got LBFGS, whose step needs a function",
+            with_parts(parts, optimizer=torch.optim.LBFGS(parts[0].parameters())))
     parts[0].requires_grad_(False)
     refused(r"all weights that the optimizer holds are frozen \(requires_grad is False\)", parts)
 
@@ -148,6 +150,18 @@ def test_extras_that_do_not_fit_are_refused():
     other = torch.nn.Linear(2, 2)
     refused("got a model of type Linear without a configuration, need a GPTModel",
             with_parts(parts, model=other, optimizer=torch.optim.SGD(other.parameters())))
+
+
+def test_a_model_that_could_not_write_a_sample_is_refused():
+    """Or an epoch of training would be lost with it."""
+    class Own(GPTModel):
+        def forward(self, ids):
+            return super().forward(ids)
+
+    parts, own = training(), Own(CFG)
+    del own.pos_emb
+    refused(r"got a model of type Own without pos_emb and forward\(…, last_only\) and forward\(…, kv_cache\), which writing",
+            with_parts(parts, model=own, optimizer=torch.optim.SGD(own.parameters())))
 
 
 # Schedule, clipping, accumulation.

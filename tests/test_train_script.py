@@ -184,6 +184,32 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits_with_its_own_settings(fo
     assert everything("stopped/checkpoint.pt")["model"] != everything("whole/checkpoint.pt")["model"]
 
 
+def test_an_update_keeps_its_size_where_another_number_of_processes_can_share_it(folder, capsys, monkeypatch):
+    def goes_on(processes, *settings):
+        """Updates go on in one process that takes itself for so many, and so the batches of all."""
+        monkeypatch.setattr(script, "TOGETHER", processes > 1)
+        monkeypatch.setenv("WORLD_SIZE", str(processes))
+        found = script.all_settings(script.parse(["--text", "my.txt", *settings]))
+        return found["accumulate"], capsys.readouterr().out
+
+    run(capsys, "--text", "my.txt", *SMALL, "accumulate=2", "max_steps=1")
+    for processes in (1, 2):
+        assert goes_on(processes) == (2, "")
+    assert goes_on(4) == (None, "An update was 2 batches, and is now 4: one for each process\n")
+    assert goes_on(4, "accumulate=8") == (8, "")
+    run(capsys, "--text", "my.txt", *SMALL, "--restart", "max_steps=1")
+    assert json.loads(Path("runs/my/settings.json").read_text())["accumulate"] == 1
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_with_another_seed_is_refused_for_it_would_not_be_heard(folder, capsys):
+    run(capsys, "--text", "my.txt", *SMALL, "max_steps=1")
+    status, _, err = run(capsys, "--text", "my.txt", "seed=5")
+    assert status == 2 and "got seed=5 for a run that began with seed=123: leave it out, or begin anew with --restart" in err
+    assert run(capsys, "--text", "my.txt", "seed=123", "max_steps=2")[0] == 0
+    assert run(capsys, "--text", "my.txt", *SMALL, "seed=5", "max_steps=1", "--restart")[0] == 0
+
+
 def press(when):
     """A callback that presses Ctrl-C, or sends another signal, at a step; at -1 in the evaluation before the first."""
     step, number = when
@@ -199,7 +225,7 @@ def press(when):
     return Press
 
 
-@pytest.mark.parametrize(("step", "number"), [(6, signal.SIGINT), (-1, signal.SIGINT),
+@pytest.mark.parametrize(("step", "number"), [(6, signal.SIGINT), pytest.param(-1, signal.SIGINT, marks=pytest.mark.slow),
                                               pytest.param(6, signal.SIGTERM, marks=pytest.mark.slow)])
 def test_ctrl_c_saves_and_says_how_to_go_on(step, number, folder, capsys, monkeypatch):
     run(capsys, "--text", "my.txt", *SMALL, "--out", "whole")
@@ -524,7 +550,7 @@ def test_a_full_disk_is_said_in_one_line(folder, capsys):
     assert (status, err) == (2, "train.py: No space left on device; mend that, and the same command goes on from here\n")
 
 
-@pytest.mark.parametrize("from_save", [1, 2])
+@pytest.mark.parametrize("from_save", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_whose_last_checkpoint_could_not_be_saved_does_not_pass_for_done(from_save, folder, capsys, monkeypatch):
     """Neither when no checkpoint was saved, nor when only the first one was."""
     calls, save = itertools.count(1), loops.save_checkpoint

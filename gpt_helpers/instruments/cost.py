@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -32,7 +33,7 @@ class BytesHeld(TorchDispatchMode):
     known: tensors from before, which do not count, nor do views of them.
     """
 
-    def __init__(self, known: Iterable[torch.Tensor] = ()):
+    def __init__(self, known: Iterable[torch.Tensor]):
         super().__init__()
         self.sizes, self.peak = {tensor.untyped_storage().data_ptr(): 0 for tensor in known}, 0
 
@@ -80,12 +81,11 @@ def output_types(model: nn.Module, inputs: torch.Tensor) -> dict[str, torch.dtyp
     types = {}
 
     def note(layer: nn.Module, _: tuple, output: torch.Tensor) -> None:
-        types[type(layer).__name__] = output.dtype
+        if not list(layer.children()):
+            types[type(layer).__name__] = output.dtype
 
-    hooks = [layer.register_forward_hook(note) for layer in model.modules() if not list(layer.children())]
-    model(inputs)
-    for hook in hooks:
-        hook.remove()
+    with register_module_forward_hook(note):
+        model(inputs)
     return types
 
 

@@ -22,12 +22,12 @@ def targets_follow(batches: Sequence[Batch]) -> Finding:
 
         A target before padding is left out: what follows it in the inputs may be padding. part: of each window.
         """
-        same = counted = 0
+        same = []
         for inputs, targets in batches:
             ahead, there = inputs[:, shift:][:, part], targets[:, : max(0, inputs.shape[1] - shift)][:, part]
             scored = (there != PADDING) & (targets[:, shift:][:, part] != PADDING)
-            same, counted = same + ((ahead == there) & scored).sum().item(), counted + scored.sum().item()
-        return same / counted if counted else math.nan
+            same.append((ahead == there)[scored])
+        return torch.cat(same).double().mean().item()
 
     inputs, share = batches[0][0], agree(1)
     if math.isnan(share):
@@ -41,8 +41,9 @@ def targets_follow(batches: Sequence[Batch]) -> Finding:
                               "were inputs and targets shuffled or cut separately?")
     halves = [agree(0, slice(0, inputs.shape[1] // 2)), agree(0, slice(inputs.shape[1] // 2, None))]
     same, end = agree(0), halves[1] > halves[0]
-    runs = [run_of_one_token(part.flip(1) if end else part) for part in (inputs for inputs, _ in batches)]
-    if inputs.shape[1] >= 16 and same > 0.1 and max(halves) > 2 * min(halves) and (torch.cat(runs) > 2).float().mean() > 0.3:
+    sides = [x.flip(1) if end else x for x, _ in batches]
+    runs = torch.cat([(x[:, 1:] == x[:, :1]).cumprod(1).sum(1) for x in sides])      # (R,) how often each repeats its first token
+    if inputs.shape[1] >= 16 and same > 0.1 and max(halves) > 2 * min(halves) and (runs > 2).float().mean() > 0.3:
         return Finding(False, f"{same:.0%} of the targets repeat their input, most at the {'ends' if end else 'beginnings'} of "
                               f"windows: padding is scored like text; give its targets the value {PADDING}")
     counts = torch.cat([targets[targets != PADDING] for _, targets in batches]).bincount()
@@ -57,14 +58,9 @@ def targets_follow(batches: Sequence[Batch]) -> Finding:
     return Finding(True, "each target is the next token")
 
 
-def run_of_one_token(inputs: torch.Tensor) -> torch.Tensor:
-    """How often each window, (B, T), repeats its first token at once, (B,)."""
-    return (inputs[:, 1:] == inputs[:, :1]).cumprod(1).sum(1)
-
-
 def order_is_mixed(first: Sequence[Batch], again: Sequence[Batch]) -> Finding:
     """Does training come in another order in the next epoch? first, again: the first batches of two epochs."""
-    same = all(x.shape == y.shape and torch.equal(x, y) for (x, _), (y, _) in zip(first, again, strict=False))
+    same = all(torch.equal(x, y) for (x, _), (y, _) in zip(first, again, strict=False))
     if all(len(x) > 1 and torch.equal(x, x[:1].expand_as(x)) for x, _ in first):
         return Finding(False, "all windows of a batch are the same window")
     if len(first) == 1 and len(again) == 1:
@@ -89,24 +85,21 @@ def order_is_mixed(first: Sequence[Batch], again: Sequence[Batch]) -> Finding:
     return Finding(None, "the batches come in the same order in each epoch; shuffle=True unless that is meant")
 
 
-def validation_is_new(train: Sequence[Batch], val: Sequence[Batch], length: int = 24) -> Finding:
-    """Do the words with which validation's windows begin, so many tokens, stand in the training text? train, val: batches."""
-    length = min(length, rows(train).shape[1], rows(val).shape[1])
+def validation_is_new(train: Sequence[Batch], val: Sequence[Batch]) -> Finding:
+    """Do the words with which validation's windows begin, 24 tokens, stand in the training text? train, val: batches."""
+    length = min(24, rows(train).shape[1], rows(val).shape[1])
     train, val = (rows(part)[(rows(part, 1)[:, :length] != PADDING).all(1)] for part in (train, val))
     if length < 12 or not len(train) or not len(val):
         return Finding(None, f"windows of {length} tokens, or of much padding, do not tell whether validation is new text")
     train = train.unique(dim=0)
     factors = torch.randint(2**62, (length,), generator=torch.Generator().manual_seed(0)) | 1
 
-    def stretches(windows: torch.Tensor) -> torch.Tensor:
-        """A number for each stretch, (R, T - length + 1); equal stretches have equal numbers."""
-        places = windows.shape[1] - length + 1
-        return sum(windows[:, i : i + places] * factor for i, factor in enumerate(factors))
+    def known(windows: torch.Tensor, text: torch.Tensor) -> float:
+        """The share of windows whose beginnings stand anywhere in the text; equal stretches have equal products."""
+        return torch.isin(windows[:, :length] @ factors, text.unfold(1, length, 1) @ factors).float().mean().item()
 
-    known = stretches(train).unique()
-    shared = torch.isin(stretches(val)[:, 0], known).float().mean().item()
-    half = len(train) // 2
-    repeated = torch.isin(stretches(train[half:])[:, 0], stretches(train[:half])).float().mean().item()
+    half, shared = len(train) // 2, known(val, train)
+    repeated = known(train[half:], train[:half])
     if shared > 0.5 or shared > 0.1 + 3 * repeated:
         return Finding(False, f"{shared:.0%} of the validation windows begin with words that stand in the training text, too: "
                               "the loss on them shows what was learned by heart")

@@ -19,11 +19,6 @@ class Finding(NamedTuple):
     sound: bool | None
     words: str
 
-    @property
-    def rank(self) -> int:
-        """The lower, the worse."""
-        return (False, None, True).index(self.sound)
-
 
 def in_a_line(error: Exception) -> str:
     """What an error says, in one line."""

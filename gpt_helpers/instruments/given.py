@@ -44,8 +44,8 @@ def as_one(optimizer: Optimizer | Sequence[Optimizer]) -> Optimizer | Together:
     return several[0] if len(several) == 1 else Together(several)
 
 
-def require_weights(model: nn.Module) -> torch.device:
-    """ValueError when a model has no weights, or weights without numbers; returns the device of the first."""
+def require_run(model: nn.Module, loaders: Any, tokenizer: Any, scheduler: Any) -> None:
+    """ValueError for a model without weights, loaders that are no pair, a tokenizer or a scheduler that is none."""
     weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     if weight is None:
         raise ValueError(f"got a model of type {type(model).__name__} without weights, need an nn.Module that can be trained")
@@ -53,17 +53,10 @@ def require_weights(model: nn.Module) -> torch.device:
         raise ValueError("got a model with lazy layers that have no weights yet: call it once with a batch")
     if weight.is_meta:
         raise ValueError("got a model on the meta device, which has shapes and no numbers: make it on the CPU or a GPU")
-    return weight.device
-
-
-def require_tokenizer(tokenizer: Any) -> None:
-    """ValueError when a tokenizer cannot encode and decode."""
+    if not isinstance(loaders, list | tuple) or len(loaders) != 2:
+        raise ValueError(f"got loaders of type {type(loaders).__name__}, need a pair: (train_loader, val_loader)")
     if tokenizer is not None and not all(callable(getattr(tokenizer, name, None)) for name in ("encode", "decode")):
         raise ValueError(f"got a tokenizer of type {type(tokenizer).__name__}, need one with encode and decode, or None")
-
-
-def require_schedule(scheduler: Any) -> None:
-    """ValueError when a scheduler is none."""
     known = all(hasattr(scheduler, name) for name in ("optimizer", "last_epoch", "state_dict"))
     if scheduler is not None and (not known or isinstance(scheduler, type)):
         raise ValueError(f"got a scheduler of type {type(scheduler).__name__}, need one of torch.optim.lr_scheduler, or None")

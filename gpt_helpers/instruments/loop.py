@@ -9,23 +9,21 @@ from torch import nn
 from torch.optim import Optimizer
 
 from gpt_helpers.instruments.finding import Batch, Finding, gradient_of, mean_loss, weights_of
-from gpt_helpers.instruments.optimizer import peak_rates
+from gpt_helpers.instruments.optimizer import SECONDS, STEPS, peak_rates
 from gpt_helpers.validate import PADDING
 
 
-def step_is_classic(model: nn.Module, optimizer: Optimizer, step: Callable, batches: list[Batch],
-                    seconds: float = 4.0) -> Finding:
+def step_is_classic(model: nn.Module, optimizer: Optimizer, step: Callable, batches: list[Batch]) -> Finding:
     """Does each step follow the gradient of its own batch? What the optimizer gets is compared with what it should get.
 
-    seconds: after two steps no other is begun when so many have passed.
+    After two steps no other is begun when SECONDS have passed.
     """
     seed, before = torch.randint(2**31, ()).item(), weights_of(model)
     right, other = (gradient_with(model, batches[0], draw) for draw in (seed, seed + 1))
     if right.norm() == 0:
         return Finding(False, "the gradient of the loss is 0 everywhere: no step can change that")
     usual = F.cosine_similarity(other, right, dim=0).item()      # 1 without dropout
-    got, modes, states, kept, calls, began = [], [], [], False, 0, time.monotonic()
-    closures = []
+    got, closures, modes, states, kept, calls, began = [], [], [], [], False, 0, time.monotonic()
     with (optimizer.register_step_pre_hook(lambda _, args, kwargs: got.append(gradient_of(model)) or closures.extend(
               [*args[1:], *kwargs.values()])),
           model.register_forward_pre_hook(lambda *_: modes.append(model.training))):
@@ -40,7 +38,7 @@ def step_is_classic(model: nn.Module, optimizer: Optimizer, step: Callable, batc
             kept |= noise is not None and F.cosine_similarity(got[-1], noise, dim=0).item() > 0.5
             if not weights_of(model).isfinite().all():
                 return Finding(False, f"after {calls} steps a weight is nan or infinite")
-            if calls >= 2 and time.monotonic() - began > seconds:
+            if calls >= 2 and time.monotonic() - began > SECONDS:
                 break
     if any(map(callable, closures)):
         return Finding(None, "the optimizer calls a closure for its gradients, which this test does not look into")
@@ -84,7 +82,7 @@ def noise_for(model: nn.Module, optimizer: Optimizer) -> torch.Tensor | None:
     return gradient_of(model) if left else None
 
 
-def compare_gradients(got: torch.Tensor, right: torch.Tensor, usual: float = 1.0) -> Finding:
+def compare_gradients(got: torch.Tensor, right: torch.Tensor, usual: float) -> Finding:
     """What the optimizer was given at its first step, and the gradient of that batch, each as one long row.
 
     usual: the cosine of two gradients of that batch whose dropout differs; 1 without dropout.
@@ -105,7 +103,7 @@ def compare_gradients(got: torch.Tensor, right: torch.Tensor, usual: float = 1.0
     return Finding(True, "each step follows the gradient of its own batch" + (f", scaled to {scale:.0%}" if scale < 0.98 else ""))
 
 
-def rate_is_kept(optimizer: Optimizer, rates: list[float] | None = None) -> Finding:
+def rate_is_kept(optimizer: Optimizer, rates: list[float] | None) -> Finding:
     """After a few steps, is the learning rate as it was meant? rates: the highest of each group."""
     for group, rate in zip(optimizer.param_groups, rates or peak_rates(optimizer), strict=True):
         if group["lr"] > 3 * max(rate, group.get("initial_lr", 0)):
@@ -114,13 +112,13 @@ def rate_is_kept(optimizer: Optimizer, rates: list[float] | None = None) -> Find
     return Finding(True, "each step keeps the learning rate")
 
 
-def own_steps_learn(model: nn.Module, step: Callable, batch: Batch, steps: int = 12, seconds: float = 4.0) -> Finding:
+def own_steps_learn(model: nn.Module, step: Callable, batch: Batch) -> Finding:
     """Does the loss of one batch fall by one's own steps? They may clip gradients, which `run_trial` does not."""
     losses, began = [], time.monotonic()
-    for _ in range(steps):
+    for _ in range(STEPS):
         with torch.no_grad():
             losses.append(mean_loss(model.eval(), batch).item())
-        if len(losses) > 3 and time.monotonic() - began > seconds:
+        if len(losses) > 3 and time.monotonic() - began > SECONDS:
             break
         step(*batch)
     words = f"{len(losses) - 1} of your own steps on one batch take its loss from {losses[0]:.2f} to {losses[-1]:.2f}"
@@ -134,15 +132,13 @@ def sets_train_mode(model: nn.Module, step: Callable, batch: Batch) -> bool:
     return model.training
 
 
-def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batch], sets_mode: Callable | None = None,
-                        seconds: float = 2.0) -> Finding:
+def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batch], sets_mode: Callable | None) -> Finding:
     """Does evaluating give the same twice, and leave weights, mode and random numbers as they were?
 
-    batches: those that the loss is compared on, if they take no longer than so many seconds. sets_mode: tells, by a step,
+    batches: those that the loss is compared on, if that takes no longer than two seconds. sets_mode: tells, by a step,
     whether each step sets the mode itself.
     """
-    graphs, trains, before = [], [], weights_of(model)
-    states, losses = [], []
+    graphs, trains, states, losses, before = [], [], [], [], weights_of(model)
     with model.register_forward_hook(lambda *_: graphs.append(torch.is_grad_enabled()) or trains.append(model.training)):
         for seed in (1, 2):
             model.train()
@@ -169,7 +165,7 @@ def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batc
     left_in_eval = not model.training
     if not trains:
         return Finding(None, "evaluating never calls this model: is it another one, or an average of its weights?")
-    right = validation_loss(model.eval(), batches, seconds)
+    right = validation_loss(model.eval(), batches)
     if right is not None and not math.isclose(losses[0], right, rel_tol=0.05):
         units = {"in bits, not in nats": right / math.log(2), "the perplexity, not the loss": math.exp(min(right, 700))}
         if unit := next((unit for unit, value in units.items() if math.isclose(losses[0], value, rel_tol=0.05)), None):
@@ -183,14 +179,13 @@ def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batc
 
 
 @torch.no_grad()
-def validation_loss(model: nn.Module, batches: list[Batch], seconds: float) -> float | None:
-    """The mean loss over the tokens of all batches, or None if that takes longer than so many seconds."""
+def validation_loss(model: nn.Module, batches: list[Batch]) -> float | None:
+    """The mean loss over the tokens of all batches, or None if that takes longer than two seconds."""
     began, total, tokens = time.monotonic(), 0.0, 0
     for inputs, targets in batches:
-        if time.monotonic() - began > seconds:
+        if time.monotonic() - began > 2:
             return None
-        counted = (targets != PADDING).sum().item()
-        if counted:
+        if counted := (targets != PADDING).sum().item():
             total += mean_loss(model, (inputs, targets)).item() * counted
             tokens += counted
     return total / tokens if tokens else None

@@ -113,7 +113,7 @@ def writing_loss(model: nn.Module, batch: Batch) -> float:
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten()).item()
 
 
-def parameters_are_sound(model: nn.Module, held: Container[int] = ()) -> Finding:
+def parameters_are_sound(model: nn.Module, held: Container[int]) -> Finding:
     """Is each weight one of its own, exact enough, and free to move? held: the ids of those that the optimizer holds."""
     own = {id(weight) for weight in model.parameters()}
     for name, module in model.named_modules():
@@ -135,8 +135,7 @@ def parameters_are_sound(model: nn.Module, held: Container[int] = ()) -> Finding
     if halves := {str(weight.dtype) for weight in model.parameters() if weight.dtype in (torch.float16, torch.bfloat16)}:
         return Finding(False, f"the weights are {' and '.join(halves)}, in which a small update is rounded away: keep them in "
                               "float32, and compute in autocast")
-    frozen = {name: id(weight) for name, weight in model.named_parameters() if not weight.requires_grad}
-    if frozen:
+    if frozen := {name: id(weight) for name, weight in model.named_parameters() if not weight.requires_grad}:
         meant = not any(key in held for key in frozen.values())
         then = "the optimizer leaves them out" if meant else "if that is meant, leave them out of the optimizer"
         return Finding(None if meant else False, f"{len(frozen)} of {len(names)} weight tensors are frozen "

@@ -15,7 +15,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from gpt_helpers.instruments.finding import Batch, Finding, mean_loss
 from gpt_helpers.model import unwrap
 
-MOST = 100_000      # steps of a schedule that are looked at
+MOST = 100_000                # steps of a schedule that are looked at
+STEPS, SECONDS = 12, 4.0      # of a trial on one batch
 
 
 def holds_the_model(model: nn.Module, optimizer: Optimizer) -> Finding:
@@ -32,7 +33,7 @@ def holds_the_model(model: nn.Module, optimizer: Optimizer) -> Finding:
     return Finding(True, "the optimizer holds every weight")
 
 
-def settings_fit(model: nn.Module, optimizer: Optimizer, batch: Batch, rates: list[float] | None = None) -> Finding:
+def settings_fit(model: nn.Module, optimizer: Optimizer, batch: Batch, rates: list[float] | None) -> Finding:
     """Does each group step, downhill, with an eps below the gradients and a decay that leaves something over?"""
     rates = rates or peak_rates(optimizer)
     mean_loss(model, batch).backward()
@@ -81,22 +82,19 @@ def peak_rates(optimizer: Optimizer, scheduler: Any = None, steps: int = 10_000)
 
 class Trial(NamedTuple):
     """A few updates on one batch. losses: before each, and after the last. moved: {weight: the share of its rows that
-    got a gradient}. rows: {embedding: how many did}. ratio: the size of the first update over that of the weights. norms:
-    {weight: its first gradient's norm}.
+    got a gradient}. rows: {embedding: how many did}. ratio: the size of the first update over that of the weights.
     """
 
     losses: list
     moved: dict
     rows: dict
     ratio: float
-    norms: dict
 
 
-def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int = 12, seconds: float = 4.0,
-              rates: list[float] | None = None) -> Trial:
-    """Updates of the model on one batch, at the highest learning rate that is known; `given.unchanged` puts it back.
+def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, rates: list[float] | None = None) -> Trial:
+    """STEPS updates of the model on one batch, at the highest learning rate that is known; `given.unchanged` puts it back.
 
-    steps: how many, but after three of them no new one is begun when so many seconds have passed. rates: one for each group.
+    After three of them no new one is begun when SECONDS have passed. rates: one for each group.
     """
     model = unwrap(model)
     model.eval()                                                   # without dropout, so that a falling loss means learning
@@ -104,10 +102,9 @@ def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int =
         group["lr"] = rate
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     reached = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in before.items()}
-    losses, norms, ratio = [], {}, 0.0
-    started = time.monotonic()
-    for step in range(steps):
-        if step >= 3 and time.monotonic() - started > seconds:
+    losses, ratio, started = [], 0.0, time.monotonic()
+    for step in range(STEPS):
+        if step >= 3 and time.monotonic() - started > SECONDS:
             break
         model.zero_grad()
         loss = mean_loss(model, batch)
@@ -118,8 +115,6 @@ def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int =
             if weight.grad is not None:
                 reached[name] |= weight.grad != 0
         if step == 0:
-            norms = {name: 0.0 if weight.grad is None else weight.grad.norm().item()
-                     for name, weight in model.named_parameters()}
             pairs = [(weight.detach().float(), before[name].float()) for name, weight in model.named_parameters()
                      if weight.ndim > 1]
             change, size = get_total_norm([new - old for new, old in pairs]), get_total_norm([old for _, old in pairs])
@@ -131,7 +126,7 @@ def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, steps: int =
              for name, weight in model.named_parameters() if weight.requires_grad}
     rows = {f"{name}.weight": int(reached[f"{name}.weight"].any(dim=-1).sum()) for name, module in model.named_modules()
             if isinstance(module, nn.Embedding) and f"{name}.weight" in reached}
-    return Trial(losses, moved, rows, ratio, norms)
+    return Trial(losses, moved, rows, ratio)
 
 
 def schedule_fits(scheduler: Any, steps: int) -> Finding:
@@ -148,15 +143,14 @@ def schedule_fits(scheduler: Any, steps: int) -> Finding:
     if steps > MOST:
         return Finding(None, f"the learning rate goes from {rates[0]:.2g} to {rates[-1]:.2g} in the first {MOST:,} of {steps:,} "
                              "steps; the others were not looked at")
-    idle = sum(rate < 0.01 * max(rates) for rate in rates) / steps
-    if idle > 0.3:
+    if (idle := sum(rate < 0.01 * max(rates) for rate in rates) / steps) > 0.3:
         return Finding(False, f"for {idle:.0%} of the {steps:,} steps the learning rate is below a hundredth of its highest")
     if len(set(rates)) > 1 and rates == sorted(rates) and rates[-1] > 1.5 * rates[steps // 2]:
         return Finding(None, f"the learning rate rises to the very end, from {rates[0]:.2g} to {rates[-1]:.2g}")
     return Finding(True, f"the learning rate goes from {rates[0]:.2g} over {max(rates):.2g} to {rates[-1]:.2g}")
 
 
-def learns(trial: Trial, steps: int | None = None) -> Finding:
+def learns(trial: Trial, steps: int | None) -> Finding:
     """Does the loss of one batch fall, by updates that are neither too large nor too small? steps: of the whole run."""
     first, last, updates = trial.losses[0], trial.losses[-1], len(trial.losses) - 1
     if not math.isfinite(last):
@@ -187,8 +181,7 @@ def gradients_reach(trial: Trial) -> Finding:
                        f"{', …' if len(never) > 2 else ''}): they take no part in the loss")
     if fixed := [name for name, rows in trial.rows.items() if rows == 1]:
         return Finding(False, f"only one row of {fixed[0]} ever gets a gradient: are all positions the same?")
-    dead = {name: share for name, share in trial.moved.items() if share < 0.7}
-    if dead:
+    if dead := {name: share for name, share in trial.moved.items() if share < 0.7}:
         name = min(dead, key=dead.get)
         return Finding(False, f"{1 - dead[name]:.0%} of the rows of {name} never get a gradient: dead units")
     return Finding(True, "a gradient reaches every weight")

@@ -1,13 +1,12 @@
 """Pictures and tables of lesson 04: the race, the valley, and how far weights have moved."""
 import math
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import mean, stdev
 from typing import Any
 
 import torch
 
-from gpt_helpers.bigger import smooth
-from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes, plot_curves, show_table
+from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes, plot_curves, show_table, smooth
 
 LEVELS = (0.585, 0.6, 0.63, 0.7, 0.8, 1, 1.3, 1.7, 2.2)      # losses at which the valley's lines are drawn
 COLOURS = {"SGD": "val", "momentum": "baseline", "Adam": "train", "AdamW": "accent"}
@@ -25,16 +24,12 @@ def show_race(stored: Mapping[str, Sequence[Mapping[str, Any]]], columns: Iterab
 
     here: {rule: training losses of the tokens in this notebook's own run, (n,)}; their mean is one more column.
     """
-    columns = list(columns)
-    head = ["", "learning rate", *columns, *(["train, above"] if here else [])]
-    rows = []
+    columns, rows = list(columns), []
     for rule, runs in stored.items():
         numbers = [[run[name] for run in runs] for name in columns]
-        cells = [rule, f"{runs[0]['rate']:g}"]
-        cells += [f"{statistics.mean(losses):.2f} ± {statistics.stdev(losses):.2f}" for losses in numbers]
-        cells += [f"{here[rule].mean():.2f}"] if here else []
-        rows.append(cells)
-    show_table(head, rows)
+        rows.append([rule, f"{runs[0]['rate']:g}", *(f"{mean(losses):.2f} ± {stdev(losses):.2f}" for losses in numbers),
+                     *([f"{here[rule].mean():.2f}"] if here else [])])
+    show_table(["", "learning rate", *columns, *(["train, above"] if here else [])], rows)
 
 
 def plot_frequencies(here: Mapping[str, Mapping[str, float]],
@@ -42,16 +37,15 @@ def plot_frequencies(here: Mapping[str, Mapping[str, float]],
     """Training loss by how often a token occurs: {rule: `losses_by_frequency`} as lines, all stored runs as bands behind."""
     title = "Who learns the rare tokens?"
     figure, axes = new_axes(title, "the token occurs in the training part …", "loss (nats per token)")
-    labels, words = [], []
+    words = []
     for rule, losses in here.items():
         colour = PALETTE[COLOURS[rule]]
         bands = [[run[name] for run in stored[rule]] for name in losses]
         axes.fill_between(losses.keys(), list(map(min, bands)), list(map(max, bands)), color=colour, alpha=0.15, linewidth=0)
-        axes.plot(losses.keys(), losses.values(), color=colour, marker="o", markersize=4)
-        labels.append((list(losses.values())[-1], rule, colour))
+        axes.plot(losses.keys(), losses.values(), color=colour, marker="o", markersize=4, label=rule)
         words.append(f"{rule} " + ", ".join(f"{loss:.1f}" for loss in losses.values()))
     axes.set_ylim(0)
-    label_lines(axes, labels)
+    label_lines(axes)
     return DescribedFigure(figure, title, f"Lines: the race above. Bands: from the lowest to the highest of {len(bands[0])} "
                            f"stored runs. Loss of tokens that occur {', '.join(losses)}: {'; '.join(words)}.")
 
@@ -82,17 +76,10 @@ def plot_lines(lines: Mapping[str, Sequence[float]], title: str, ylabel: str, *,
     """
     figure, axes = new_axes(title, "steps", ylabel)
     styles = zip(lines.items(), ("train", "val", "baseline", "accent"), ("-", "--", ":", "-."), strict=False)
-    labels = []
     for (name, values), colour, style in styles:
-        axes.plot(values, color=PALETTE[colour], linestyle=style)
-        labels.append((values[-1], name, PALETTE[colour]))
-    if log:
-        axes.set_yscale("log")
-        for value, name, colour in labels:
-            axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
-                          color=colour, va="center", annotation_clip=False)
-    else:
-        label_lines(axes, labels)
+        axes.plot(values, color=PALETTE[colour], linestyle=style, label=name)
+    axes.set_yscale("log" if log else "linear")
+    label_lines(axes, gap=0 if log else 0.055)      # a gap would not be the same all the way up
     ends = {name: f"{values[-1]:.2f}" if not log or values[-1] < 2 * values[0] else "far above" for name, values in lines.items()}
     words = "; ".join(f"{name} from {values[0]:.2f} to {ends[name]}" for name, values in lines.items())
     return DescribedFigure(figure, title, f"A line each, over {len(values) - 1} steps: {words}.")

@@ -1,7 +1,7 @@
 """All faults of lesson 09 at once: their stored runs, and the pictures of them."""
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from statistics import median
 
@@ -69,10 +69,9 @@ def plot_gallery(curves: Mapping[str, Mapping[int, float]], behind: Mapping[int,
                            f"the healthy curve in grey behind it, and the floor as a thin line. Losses at the end: {ends}.")
 
 
-def plot_matrix(found: Mapping[str, Iterable[str]], tests: Iterable[str], *, title: str) -> DescribedFigure:
+def plot_matrix(found: Mapping[str, Collection[str]], tests: Iterable[str], *, title: str) -> DescribedFigure:
     """Which test finds what, {row: the tests that found it}: a dot for each; a test that found nothing has no column."""
     figure, axes = new_axes(title, "", "", width=7.0, height=0.17 * len(found) + 1.4)
-    found = {name: set(by) for name, by in found.items()}
     columns = [test for test in tests if any(test in by for by in found.values())]
     for y, by in enumerate(found.values()):
         axes.plot([columns.index(test) for test in by], [y] * len(by), "o", color=PALETTE["val"], markersize=5)

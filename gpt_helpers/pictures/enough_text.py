@@ -25,14 +25,12 @@ def plot_kinds(losses: Sequence[Mapping[str, float]], tokens_seen: Sequence[floa
     losses: `mean_by_kind` at each of tokens_seen. no_memory: the loss on memory of a table of five tokens, a dotted line.
     """
     figure, axes = new_axes("Loss by kind of word", "training tokens seen", "loss (nats per token)")
-    axes.axhline(no_memory, color=PALETTE["baseline"], linestyle=":")
-    labels = [(no_memory, "no memory", PALETTE["baseline"])]
+    axes.axhline(no_memory, color=PALETTE["baseline"], linestyle=":", label="no memory")
     for kind, colour in zip(KINDS, ("accent", "test", "baseline"), strict=True):
-        axes.plot(tokens_seen, [means[kind] for means in losses], color=PALETTE[colour])
-        labels.append((losses[-1][kind], kind, PALETTE[colour]))
+        axes.plot(tokens_seen, [means[kind] for means in losses], color=PALETTE[colour], label=kind)
     axes.set(xlim=(0, 1_000_000), ylim=(0, 4.5))
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    label_lines(axes, labels)
+    label_lines(axes)
     memory = [means["memory"] for means in losses]
     start, end = (first_below(limit, memory, tokens_seen) / 1e6 for limit in (no_memory, 0.1))
     return DescribedFigure(
@@ -81,15 +79,12 @@ def plot_text_sizes(runs: Mapping[int, Sequence[Mapping[str, float]]], floor: fl
              "best": ("GPT, stopped early", "val", "--"), "table": ("best table", "baseline", ":")}
     mean = {key: {size: fmean(run[key] for run in same) for size, same in runs.items()} for key in lines}
     every = [run for same in runs.values() for run in same]
-    labels = []
     for key, (name, colour, style) in lines.items():
-        axes.plot(mean[key].keys(), mean[key].values(), style, color=PALETTE[colour])
+        axes.plot(mean[key].keys(), mean[key].values(), style, color=PALETTE[colour], label=name)
         axes.plot([run["tokens"] for run in every], [run[key] for run in every], ".", color=PALETTE[colour], markersize=4)
-        labels.append((list(mean[key].values())[-1], name, PALETTE[colour]))
-    axes.axhline(floor, color=PALETTE["floor"])
-    axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
-    label_lines(axes, [*labels, (floor, "floor", PALETTE["floor"])])
+    axes.axhline(floor, color=PALETTE["floor"], label="floor")
+    axes.set(xscale="log", ylim=(0, None))
+    label_lines(axes)
     words = ", ".join(f"{mean['last'][size]:.2f} and {mean['table'][size]:.2f} with {size:,} tokens" for size in runs)
     return DescribedFigure(figure, "Loss against the size of the text",
                            f"Validation loss at the end, and of the best table: {words}.")
@@ -106,8 +101,7 @@ def plot_widths(compute: Mapping[int, float], above: Mapping[int, Sequence[float
         axes.plot([compute[width]] * len(losses), losses, "o", color=PALETTE["val"], markersize=4)
         axes.annotate(f"{width}", (compute[width], losses[-1]), xytext=(0, 6), textcoords="offset points", ha="center")
     axes.plot(compute.values(), promise.values(), color=PALETTE["baseline"], linestyle="--")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.set(xscale="log", yscale="log")
     words = ", ".join(f"{width}: {losses[0]:.4f}" for width, losses in above.items())
     return DescribedFigure(
         figure, "Six widths, three runs each, and a line through the best of the four narrowest",

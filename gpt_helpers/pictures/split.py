@@ -58,8 +58,7 @@ def plot_leak(windows: TokenWindows, cut: int) -> DescribedFigure:
     axes.text(val[0].item() - 0.7, (cut + len(windows) - 1) / 2, "validation windows", color=PALETTE["val"], va="center",
               ha="right")
     axes.text(fmean(shared), len(windows) + 0.1, "in both", color="#1a1a1a", ha="center", va="center")
-    axes.set_yticks(range(len(windows)))
-    axes.set_ylim(len(windows) + 0.6, -0.6)
+    axes.set(yticks=range(len(windows)), ylim=(len(windows) + 0.6, -0.6))
     return DescribedFigure(
         figure, "Training and validation windows that overlap across the cut",
         f"There are {len(windows)} windows of {windows.context_length} targets, each one position further right than the last. "
@@ -70,12 +69,12 @@ def plot_leak(windows: TokenWindows, cut: int) -> DescribedFigure:
 def plot_winner(val_losses: Mapping[int, float], test_losses: Mapping[int, float]) -> DescribedFigure:
     """The loss of the best of many recipes that are equally good: {recipes tried: its loss in nats}, in validation and test."""
     figure, axes = new_axes("The best of many", "recipes tried", "loss of the winner", height=3.4)
-    axes.plot(val_losses.keys(), val_losses.values(), color=PALETTE["val"], marker="s")
-    axes.plot(test_losses.keys(), test_losses.values(), color=PALETTE["test"], marker="o")
+    axes.plot(val_losses.keys(), val_losses.values(), color=PALETTE["val"], marker="s", label="validation")
+    axes.plot(test_losses.keys(), test_losses.values(), color=PALETTE["test"], marker="o", label="test")
     losses = [*val_losses.values(), *test_losses.values()]
     axes.set_ylim(math.floor(10 * min(losses)) / 10, math.ceil(10 * max(losses)) / 10)
     first, last = min(val_losses), max(val_losses)
-    label_lines(axes, [(val_losses[last], "validation", PALETTE["val"]), (test_losses[last], "test", PALETTE["test"])])
+    label_lines(axes)
     return DescribedFigure(
         figure, "Loss of the winner against the number of recipes tried",
         "All recipes have the same true loss. The winner's validation loss falls, the more recipes are tried; its test loss does "

@@ -23,13 +23,7 @@ def enter(check, answers):
         wrong(check, *words.split(" … "))(answer)
 
 
-def nothing(*args):
-    """Prints, and returns nothing."""
-    print(end="")
-
-
 # 4.1 momentum
-
 def momentum(w, g, m, lr, beta):
     m = torch.lerp(g, m, beta)
     return [torch.add(w, m, alpha=-lr), m]
@@ -63,14 +57,12 @@ enter(check_momentum_step, {
     "g went into m with a minus": lambda w, g, m, lr, beta: (w + lr * torch.lerp(-g, m, beta), torch.lerp(-g, m, beta)),
     "shares are exchanged": lambda w, g, m, lr, beta: (w - m.lerp(g, beta), m.lerp(g, beta)),
     "has 3 values; need 2": lambda w, g, m, lr, beta: (*momentum(w, g, m, lr, beta), g),
-    "None … return": nothing,
     "the new w is": lambda w, g, m, lr, beta: (w - lr * m.lerp(g, 1 - beta).sign(), m.lerp(g, 1 - beta)),
     "need a tensor of shape": lambda *args: [x.tolist() for x in momentum(*args)],
 })
 
+
 # 4.2 bias correction
-
-
 def corrected_by_filling(average, beta, step):
     filled = 0.0
     for _ in range(step):
@@ -93,16 +85,13 @@ enter(check_corrected, {
     "power step - 1": lambda average, beta, step: corrected_by_filling(average, beta, step - 1) if step > 1 else average / 0,
     "subtracted … parentheses": lambda average, beta, step: average / 1 - beta**step,
     "TypeError … ^": lambda average, beta, step: average / (1 - beta ^ step),
-    "multiplied by the share": lambda average, beta, step: torch.stack([x * (1 - beta**step) for x in average]),
     "has shape (); need shape": lambda average, beta, step: average[0] / (1 - beta**step),
-    "None … return": nothing,
     "of type float; need a tensor": lambda average, beta, step: 1.0,
     "a late step": lambda average, beta, step: average / (1 - beta ** min(step, 100)),
 })
 
+
 # 4.3 the AdamW step
-
-
 def step_of(kind):
     """The step of an optimizer of PyTorch, as an answer."""
     def answer(w, g, m, v, step, lr, betas, eps, weight_decay):
@@ -151,12 +140,10 @@ enter(check_adamw_step, {
     "as (v, w, m)": lambda *args: [adamw(*args)[i] for i in (2, 0, 1)],
     "β₁ is 0.9 whatever": lambda *args: adamw(*args[:6], (0.9, 0.999), 1e-8, 0.01),
     "the new w is": lambda *args: (args[0].sin(), *adamw(*args)[1:]),
-    "None … return": nothing,
 })
 
+
 # 4.4 which weights decay
-
-
 def groups(decay, rest, weight_decay, zero=0.0):
     return [{"params": decay, "weight_decay": weight_decay}, {"params": rest, "weight_decay": zero}]
 
@@ -192,34 +179,23 @@ def groups_with_in(model, weight_decay):
     return groups(decay, [p for p in model.parameters() if p not in decay], weight_decay)
 
 
-def groups_without_tables(model, weight_decay):
-    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    return sort(model.parameters(), weight_decay, lambda p: p.ndim >= 2 and id(p) not in tables)
-
-
 for answer in (lambda model, d: tuple(sort(model.parameters(), d)), generated_groups, groups_by_layers,
                lambda model, d: torch.optim.AdamW(sort(model.parameters(), d), lr=0.001).param_groups):
     right(check_decay_groups)(answer)
 enter(check_decay_groups, {
     "scale of a LayerNorm … only biases are exempted": sort_by_names(lambda name: not name.endswith(".bias")),
     "not every bias or norm says so": sort_by_names(lambda name: not any(word in name for word in ("bias", "norm", "ln"))),
-    "length": lambda model, d: sort(model.parameters(), d, lambda p: len(p) > 1),
     "one group is empty … walk": groups_of_one_walk,
     "compare tensors number by number": groups_with_in,
-    "embeddings": groups_without_tables,
     "two layers share": lambda model, d: groups_by_layers(model, d, list),
     "layers inside it": lambda model, d: sort([p for layer in model.modules() for p in layer.parameters()], d),
-    "0 dimensions": lambda model, d: sort([p for p in model.parameters() if p.ndim], d),
-    "both groups": lambda model, d: groups(sort(model.parameters(), d)[0]["params"], list(model.parameters()), d),
     "pairs … name": lambda model, d: groups(list(model.named_parameters()), [], d),
     "holds names": lambda model, d: groups([name for name, p in model.named_parameters()], [], d),
     "copy … own parameters": lambda model, d: sort(model.state_dict().values(), d),
     "holds layers": lambda model, d: groups(list(model.children()), [], d),
     "is a set": lambda model, d: groups(set(model.parameters()), [], d),
-    "all tensors decay": lambda model, d: [group | {"weight_decay": d} for group in sort(model.parameters(), d)],
     "is None; what does not decay has 0": lambda model, d: groups(list(model.parameters()), [], d, None),
     'no key "weight_decay" … 0.01': lambda model, d: [{"params": list(model.parameters())}, {"params": []}],
-    "use the one that is given": lambda model, d: sort(model.parameters(), 0.1),
     "type list; need a dict": lambda model, d: [list(model.parameters()), []],
     "optimizer came back": lambda model, d: torch.optim.AdamW(sort(model.parameters(), d)),
     "one dict came back": lambda model, d: sort(model.parameters(), d)[0],
@@ -227,9 +203,8 @@ enter(check_decay_groups, {
     "weights were changed": lambda model, d: sort([p.requires_grad_(False).mul_(2) for p in model.parameters()], d),
 })
 
+
 # 4.5 warm-up and cosine
-
-
 def rate_with_tensors(step, high, low, warm, total):
     if step + 1 <= warm:
         return torch.tensor((step + 1) / warm * high)
@@ -246,13 +221,11 @@ def rate(step, high, low, warm, total):
 right(check_learning_rate)(rate_with_tensors)
 right(check_learning_rate)(rate)
 enter(check_learning_rate, {
-    "max_lr and min_lr are exchanged": lambda k, high, low, w, t: rate(k, low, high, w, t),
     "before warmup_steps: the warm-up is missing": lambda k, high, low, w, t: rate(k, high, low, 0, t),
     "overshoots": lambda k, high, low, w, t: high * (k + 1) / max(1, w) if k <= w else rate(k, high, low, w, t),
     "over all total_steps … falls to 0": lambda k, high, low, w, t: (
         high * (k + 1) / w if k < w else low if k >= t else high * (1 + math.cos(k / t * math.pi)) / 2),
     "stays at max_lr … //": lambda k, high, low, w, t: rate(k, high, low, w, t) if k < w or k >= t else high,
-    "after total_steps the rate is 0": lambda k, high, low, w, t: rate(k, high, low, w, t) * (k <= t),
     "None … return": lambda k, high, low, w, t: rate(k, high, low, w, t) if k < t else None,
     "warmup_steps = 0 … ZeroDivisionError": lambda k, high, low, w, t: rate(k, high, low, w, t) + 0 / w,
     "warmup_steps = 1": lambda k, high, low, w, t: rate(k, high, low, 0 if w == 1 else w, t),
@@ -262,7 +235,6 @@ enter(check_learning_rate, {
 })
 
 # 4.6 a decay to order
-
 LEFT = numbers_of("4.6", 1)["left"] / 100
 right(check_weight_decay_for)(lambda n, lr: -math.expm1(math.log(LEFT) / n) / lr)
 right(check_weight_decay_for)(lambda n, lr: (1 - torch.tensor(1 / LEFT) ** (-1 / n)) / lr)
@@ -270,12 +242,10 @@ enter(check_weight_decay_for, {
     "is close for many steps only … divide it by lr": lambda n, lr: -math.log(LEFT) / n,
     "turned round": lambda n, lr: math.log(LEFT) / math.log1p(-lr * n),
     "1 // steps … use /": lambda n, lr: (1 - math.pow(LEFT, int(1 / n))) / lr,
-    "half of the weight is left": lambda n, lr: (1 - 0.5 ** (1 / n)) / lr,
     "another student's numbers": lambda n, lr: (1 - (numbers_of("4.6", 8)["left"] / 100) ** (1 / n)) / lr,
     "or yours rounded": lambda n, lr: (1 - round(LEFT, 2) ** (1 / n)) / lr,
     "is rounded": lambda n, lr: round((1 - LEFT ** (1 / n)) / lr, 3),
     "TypeError": lambda n, lr: (1 - LEFT ^ (1 / n)) / lr,
-    "None … return": nothing,
     "gives 0.1 whatever": lambda n, lr: 0.1,
     "gives … is right": lambda n, lr: (1 - LEFT ** (1 / n)) / lr + n * lr,
     "type list; need a number": lambda n, lr: [(1 - LEFT ** (1 / n)) / lr],

@@ -25,7 +25,6 @@ def by_autograd(forward, tensors, grad_out=None):
 
 
 # 3.1 wiggle every weight
-
 @right(check_wiggle)
 def wiggle(f, w, eps, where=places):
     slopes = torch.zeros_like(w)
@@ -65,11 +64,9 @@ wrong(check_wiggle, "float32")(lambda f, w, eps: wiggle(lambda v: f(torch.tensor
 wrong(check_wiggle, "one number moved", "()")(
     lambda f, w, eps: torch.tensor([[(f(number + eps) - f(number - eps)) / (2 * eps) for number in row] for row in w]))
 wrong(check_wiggle, "the slope is of type list")(lambda *args: wiggle(*args).tolist())
-wrong(check_wiggle, "the slope is None", "return")(lambda *args: [wiggle(*args)].clear())
 
 
 # 3.2 the gradient at the logits
-
 @right(check_loss_gradient)
 def loss_gradient_by_loops(x, targets):
     grad = torch.zeros(x.shape, dtype=torch.float64)
@@ -95,7 +92,6 @@ wrong(check_loss_gradient, "torch.arange(N)", "every row")(lambda x, t: less(x, 
 wrong(check_loss_gradient, "whole rows", "torch.arange(N)")(lambda x, t: less(x, t, t))
 wrong(check_loss_gradient, "only p is divided")(lambda x, t: less(x, t, torch.arange(len(t)), t, by=len(t)))
 wrong(check_loss_gradient, "sign is turned", "division by N is missing")(lambda x, t: F.one_hot(t, x.shape[1]) - x.softmax(1))
-wrong(check_loss_gradient, "twice too large", "called twice")(lambda x, t: 2 * loss_gradient(x, t))
 wrong(check_loss_gradient, "another order")(lambda targets, logits: loss_gradient(logits, targets))
 wrong(check_loss_gradient, "in place")(lambda x, t: loss_gradient(x.sub_(x.max(1, keepdim=True).values), t))
 wrong(check_loss_gradient, "F.one_hot(targets, V)")(lambda x, t: (x.softmax(1) - F.one_hot(t.clamp(max=3))) / len(t))
@@ -103,7 +99,6 @@ wrong(check_loss_gradient, "keepdim")(lambda x, t: (x.exp() / x.exp().sum(1) - F
 
 
 # 3.3 back through a linear layer
-
 @right(check_linear_backward)
 def linear(x, w, g):
     return g @ w, g.flatten(0, 1).T @ x.flatten(0, 1), g.sum(dim=(0, 1))
@@ -126,23 +121,19 @@ def wrong_linear(*words):
 
 
 right(check_linear_backward)(lambda x, w, g: (part for part in by_autograd(F.linear, [x, w, torch.zeros(len(w))], g)))
-wrong_linear("weight is transposed", "weight.T")(lambda x, w, g: {0: g @ w.T})
 wrong_linear("grad_weight", "sequences alone")(lambda x, w, g: {1: torch.einsum("bto,bti->tio", g, x)})
 wrong_linear("grad_weight has the first sequence", "; and grad_bias is averaged")(
     lambda x, w, g: {1: g[0].T @ x[0], 2: g.mean((0, 1))})
-wrong_linear("grad_weight is averaged over the sequences")(lambda x, w, g: {1: torch.einsum("bto,bti->oi", g, x) / len(x)})
 wrong_linear("grad_bias is None")(lambda x, w, g: {2: None})
 wrong_linear("grad_x has the wrong sign")(lambda x, w, g: {0: -g @ w})
 wrong_linear("grad_bias is added up over the last dim")(lambda x, w, g: {0: g @ w + w.mean(), 2: g.sum(-1)})
 wrong(check_linear_backward, "grad_weight has the last token")(lambda *args: linear_by_loops(*args, add=lambda old, new: new))
 wrong(check_linear_backward, "0 at the last positions")(lambda x, w, g: linear_by_loops(x, w, g, places(x[:, :len(x), 0])))
 wrong(check_linear_backward, "arguments", "another order")(lambda g, x, w: linear(x, w, g))
-wrong(check_linear_backward, "results", "another order")(lambda *args: linear(*args)[::-1])
 wrong(check_linear_backward, "has 2 values; need 3")(lambda *args: linear(*args)[:2])
 
 
 # 3.4 back through LayerNorm
-
 @right(check_layernorm_backward)
 def layernorm(x, w, g, eps=1e-5):
     return by_autograd(lambda x, w, bias: F.layer_norm(x, w.shape, w, bias, eps), [x, w, torch.zeros(len(w))], g)
@@ -179,7 +170,6 @@ wrong(check_layernorm_backward, "in place")(lambda x, *more: layernorm(x.sub_(x.
 
 
 # 3.5 a large batch in small pieces
-
 @right(check_accumulate)
 def accumulate(model, batches, batch_loss, step=lambda model: None):
     for p in model.parameters():
@@ -228,7 +218,6 @@ wrong(check_accumulate, "NoneType", "zero_")(lambda model, *more: (model.emb.gra
 
 
 # 3.6 the embedding's gradient
-
 @right(check_embedding_backward)
 def embedding_by_loops(ids, g, v, start=torch.zeros, add=torch.add, where=places):
     grad = start(v, g.shape[-1])
@@ -249,7 +238,6 @@ wrong(check_embedding_backward, "all places of a text")(lambda ids, g, v: torch.
     sum(text_grad.sum(0) * (token in text) for text, text_grad in zip(ids, g, strict=True)) for token in range(v)]))
 wrong(check_embedding_backward, "run to B")(lambda *args: embedding_by_loops(*args, where=lambda ids: places(ids[:, :len(ids)])))
 wrong(check_embedding_backward, "each of the V tokens")(lambda ids, g, v: torch.stack([g[ids == k].sum(0) for k in ids.unique()]))
-wrong(check_embedding_backward, "the zeros came back")(lambda *args: embedding_by_loops(*args, add=lambda old, new: old))
 wrong(check_embedding_backward, "do not pair up")(
     lambda ids, g, v: torch.zeros(v, g.shape[-1]).index_add(0, ids.T.flatten(), g.flatten(0, 1)))
 wrong(check_embedding_backward, "need a tensor")(lambda *args: embedding_by_loops(*args).tolist())

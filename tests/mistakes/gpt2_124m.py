@@ -19,8 +19,8 @@ from gpt_helpers.generate import longest_match
 from gpt_helpers.model import GPTModel
 from mistakes import right, wrong
 
-# 7.1 how many weights?
 
+# 7.1 how many weights?
 def shapes(cfg, tied, final=True, twice=1):
     """The shapes of all tensors, one after the other."""
     v, t, c = cfg["vocab_size"], cfg["context_length"], cfg["emb_dim"]
@@ -50,19 +50,16 @@ wrong(check_count_parameters, "the LayerNorm after the last block is missing")(
 wrong(check_count_parameters, "tied head", "count it once")(lambda cfg, tied: sum(map(math.prod, shapes(cfg, False))))
 wrong(check_count_parameters, "a float; need whole numbers")(lambda *args: sum(map(math.prod, shapes(*args))) / 2)
 wrong(check_count_parameters, "the number is")(lambda cfg, tied: sum(map(sum, shapes(cfg, tied))))
-wrong(check_count_parameters, "12·C² a block")(
-    lambda cfg, tied: (12 * cfg["n_layers"] * cfg["emb_dim"] ** 2
-                       + ((1 if tied else 2) * cfg["vocab_size"] + cfg["context_length"]) * cfg["emb_dim"]))
+wrong(check_count_parameters, "12·C² a block")(lambda *args: sum(math.prod(shape) for shape in shapes(*args) if len(shape) == 2))
 wrong(check_count_parameters, "KeyError")(lambda cfg, tied: cfg["vocab"] * cfg["emb_dim"])
 
 
 # 7.2 what fits
-
-def a_batch(bytes_each=16, giga=1000**3, student=1, most=math.floor, least=0):
+def a_batch(giga=1000**3, student=1, most=math.floor, least=0):
     memory, reserved = numbers_of("7.2", student).values()
 
     def largest_batch(n_parameters, activations):
-        room = giga * memory - giga * reserved - bytes_each * n_parameters
+        room = giga * memory - giga * reserved - 16 * n_parameters
         return max(least, most(room / activations))
     return largest_batch
 
@@ -77,8 +74,6 @@ def largest_batch_one_by_one(n_parameters, activations):
 
 
 right(check_largest_batch)(a_batch())
-wrong(check_largest_batch, "12 bytes a weight")(a_batch(bytes_each=12))
-wrong(check_largest_batch, "not 2**30")(a_batch(giga=2**30))
 wrong(check_largest_batch, "round down")(a_batch(most=math.ceil))
 wrong(check_largest_batch, "the number came out below 0")(a_batch(least=-math.inf))
 wrong(check_largest_batch, "another student's numbers")(a_batch(student=2))
@@ -86,12 +81,9 @@ wrong(check_largest_batch, "another student's numbers")(a_batch(student=31))
 wrong(check_largest_batch, "whatever it is given")(lambda n, activations: 32)
 wrong(check_largest_batch, "is all of it in bytes?")(a_batch(giga=1))
 wrong(check_largest_batch, "is all of it in bytes?")(lambda n, activations: 0)
-wrong(check_largest_batch, "32 bits")(a_batch(bytes_each=4 * 32))
-wrong(check_largest_batch, "0 is asked, and not 1")(a_batch(least=1))
 
 
 # 7.3 how many days?
-
 def days(student=1, flops=6, clock=3600, hours=24):
     teraflops, percent = numbers_of("7.3", student).values()
     return lambda n, tokens: tokens * flops * n / (teraflops * 10**10 * percent * clock * hours)
@@ -106,18 +98,14 @@ def days_as_a_tensor(n_parameters, tokens):
 
 right(check_training_days)(days())
 wrong(check_training_days, "2·N·D is the forward pass alone")(days(flops=2))
-wrong(check_training_days, "make 6·N·D")(days(flops=8))
-wrong(check_training_days, "twice as much")(days(flops=12))
 wrong(check_training_days, "those are hours")(days(hours=1))
 wrong(check_training_days, "those are seconds")(days(clock=1, hours=1))
 wrong(check_training_days, "another student's numbers")(days(student=30))
-wrong(check_training_days, "days")(
-    lambda n, d: round(days()(n, d), 1))
+wrong(check_training_days, "days")(lambda n, d: round(days()(n, d), 1))
 wrong(check_training_days, "2·N·D is the forward pass alone", "; and", "those are hours")(days(flops=2, hours=1))
 
 
 # 7.4 the longest quotation
-
 @wrong(check_longest_quotation, "may be the first of another one")
 def longest_quotation_in_one_walk(written, n_prompt, train):
     new, best = written[n_prompt:], 0
@@ -166,9 +154,6 @@ def longest_that_is_reset_by_nothing(written, n_prompt, train):
 
 
 wrong(check_longest_quotation, "the prompt counts, too")(lambda written, n, train: longest_by_difflib(written, 0, train))
-wrong(check_longest_quotation, "the first new token is left out")(lambda w, n, train: longest_by_difflib(w, n + 1, train))
-wrong(check_longest_quotation, "tokens were counted that stand somewhere")(
-    lambda w, n, train: len([t for t in w[n:] if t in train]))
 wrong(check_longest_quotation, "difflib leaves frequent tokens out")(
     lambda w, n, train: difflib.SequenceMatcher(None, w[n:], train).find_longest_match().size)
 
@@ -207,7 +192,6 @@ wrong(check_longest_quotation, "need a number")(lambda w, n, train: w[n : n + lo
 
 
 # 7.5 where it turns
-
 @right(check_turning_point)
 def turning_point_by_sorting(train_losses, val_losses, tokens_seen):
     val, tokens, train = sorted(zip(val_losses, tokens_seen, train_losses, strict=True))[0]
@@ -239,12 +223,8 @@ def turning_point_from_the_second_on(train_losses, val_losses, tokens_seen):
     return tokens_seen[best], val_losses[best] - train_losses[best]
 
 
-wrong(check_turning_point, "the lowest training loss was looked for")(
-    lambda t, v, n: (n[t.index(min(t))], v[t.index(min(t))] - min(t)))
 wrong(check_turning_point, "the last of several")(
     lambda t, v, n: (lambda i: (n[i], v[i] - t[i]))(max(i for i in range(len(v)) if v[i] == min(v))))
-wrong(check_turning_point, "that is the gap at the end")(lambda t, v, n: (n[v.index(min(v))], v[-1] - t[-1]))
-wrong(check_turning_point, "from different evaluations")(lambda t, v, n: (n[v.index(min(v))], min(v) - min(t)))
 wrong(check_turning_point, "lost its minus")(lambda t, v, n: (n[v.index(min(v))], abs(turning_point_by_sorting(t, v, n)[1])))
 wrong(check_turning_point, "first rises")(lambda t, v, n: next(
     (n[i], v[i] - t[i]) for i in range(len(v)) if i + 1 == len(v) or v[i + 1] > v[i]))
@@ -255,7 +235,6 @@ wrong(check_turning_point, "the number of the evaluation came back")(
 
 
 # 7.6 who is ahead?
-
 @right(check_ahead)
 def ahead_by_statistics(model_losses, table_losses):
     lead = [b - a for a, b in zip(model_losses.tolist(), table_losses.tolist(), strict=True)]
@@ -277,7 +256,6 @@ def ahead_unpaired(model_losses, table_losses):
 
 wrong(check_ahead, "the lead has the wrong sign")(lambda model, table: (-ahead_by_statistics(model, table)[0],
                                                                         ahead_by_statistics(model, table)[1]))
-wrong(check_ahead, "of single tokens")(lambda m, t: ((t - m).mean(), torch.std(t - m)))
 wrong(check_ahead, "divides by N (a biased variance)")(lambda m, t: ((t - m).mean(), (t - m).std(unbiased=False) / len(m) ** 0.5))
 wrong(check_ahead, "the lead is of type")(lambda model, table: ("model", 0.1))
 wrong(check_ahead, "the lead has shape")(lambda model, table: (table - model, 0.1))
