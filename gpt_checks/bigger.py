@@ -378,8 +378,8 @@ def shared(draw):
 IN_TURN = "process r takes window r, and from there every N-th of N processes"
 LEFT = "leave out the last windows when they do not go round, so that no process waits for one that has none left"
 check_my_windows = spec(
-    "10.5", "who takes which window", see=("10", "Several processes"), right=my_windows, cases=shared, use=observe.listed,
-    rtol=1e-9, name="the list of windows",
+    "10.5", "who takes which window", see=("10", "Several processes"), right=my_windows, cases=shared,
+    use=observe.listed, also=observe.a_list, rtol=1e-9, name="the list of windows",
     doc="my_windows(windows, rank, processes): rank, rank + processes and so on, equally many for each process; a list of ints.",
     mistakes=exchange("kept", {
         f"some processes get a window more than others; {LEFT}": lambda n, p: n,
@@ -593,8 +593,8 @@ check_best_segment = spec(
     mistakes=exchange("kept", {
         "blocks / k must be rounded up, neither down nor to one more: a last segment that is not full has an input, too":
             [lambda n, k: n // k, lambda n, k: n / k, lambda n, k: round(n / k)],
-        "the inputs of all segments are kept until the end, so there are blocks / k of them, rounded up": [
-            lambda n, k: 1, lambda n, k: n, lambda n, k: k],
+        "k = 1 came out best everywhere; a longer segment keeps fewer inputs, ceil(blocks / k), and k · block_bytes are added":
+            [lambda n, k: 1, lambda n, k: n, lambda n, k: k],
     }) | exchange("inside", {
         "a segment is recomputed as a whole, so the peak has k · block_bytes in it": [lambda k, block: block, lambda k, block: 0],
     }) | exchange("sizes", {

@@ -376,7 +376,9 @@ check_follows = spec(
             lambda logits, at, names, old: expected(logits, at) != names,
         "only two names were compared; what the model expects is the largest of all V logits":
             lambda logits, at, names, old: of(logits, at, names) > of(logits, at, old),
-        "a logit above 0, or among the first few, is no expectation; the largest of all V logits is":
+        "the largest logit was looked for among the entries; each entry has V logits of its own: argmax(-1)":
+            lambda logits, at, names, old: logits[torch.arange(len(at)), at].argmax(0)[: len(at)] == names,
+        "a logit above 0, above what it was, or among the first few, is no expectation; the largest of all V logits is":
             lambda logits, at, names, old: of(logits, at, names) > 0,
         "what a model expects need not have half of the probability; the largest of all V logits is enough":
             lambda logits, at, names, old: of(logits.softmax(-1), at, names) > 0.5,
@@ -612,6 +614,7 @@ def writings(draw):
     yield None, (f"#{other}{other[:3]}Z", text)
     yield "a quotation at the end", (f"ZQ{text[:5]}#{middle}", text)
     yield "all of it quoted", (middle, text)
+    yield "a quotation with a space at both ends", (f" {words[1]} ", text)
     yield "a quotation that begins inside another one", (f"J{middle}", f"{text} J{middle[:3]}")
     yield "a long text, quoted over the end of a line", (f"ZQ  {text[end - 8 : end + 12]}  #", 5 * text)
     yield "nothing quoted", ("".join(draw.choices("ZQXJ#", k=draw.randint(5, 9))), text)
@@ -629,6 +632,8 @@ check_longest_quote = spec(
         "only the beginning and the end of what was written were compared; a quotation may stand between":
             lambda w: [w[:j] for j in range(1, len(w) + 1)] + [w[i:] for i in range(len(w))],
         "only the end of what was written was compared; a quotation may end anywhere": lambda w: [w[i:] for i in range(len(w))],
+        "spaces or ends of lines were stripped off what was written; they are quoted as any other character":
+            lambda w: substrings(w.strip()),
         "only all of what was written was looked up; a part of it may be quoted": lambda w: [w],
         "only whole words were compared; a quotation is a row of characters, spaces among them": [str.split, whole_words],
         "that is 1 wherever anything is quoted: compare longer pieces, and keep the longest of all, not the last": list,

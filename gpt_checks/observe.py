@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
 
-from gpt_checks.core import as_tensor, same
+from gpt_checks.core import NotYet, as_tensor, same
 from gpt_checks.spec import Facts
 
 
@@ -28,9 +28,27 @@ def as_list(value):
         return value
 
 
+class Held(list):
+    """The list of what a sequence held; kind: the name of that sequence's type."""
+
+    kind = "list"
+
+
 def listed(answer, *args):
     """What an answer gives, as a list if it is a sequence."""
-    return as_list(answer(*args))
+    got = answer(*args)
+    if not isinstance(held := as_list(got), list):
+        return held
+    held = Held(held)
+    held.kind = type(got).__name__
+    return held
+
+
+def a_list(got):
+    """Raises NotYet when values that are right, and were to be a list, came in something else."""
+    if getattr(got, "kind", "list") not in ("list", "tuple"):
+        turn = ".tolist() makes" if got.kind in ("Tensor", "ndarray") else "list(...) makes"
+        raise NotYet(f"the values are right, but came as a {got.kind}; a list is asked, and {turn} one of it")
 
 
 class Words(str):

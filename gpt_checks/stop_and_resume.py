@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from gpt_checks.core import Draw, as_tensor, short, want_that
-from gpt_checks.observe import Model, Words, as_list, random_state_beside
+from gpt_checks.observe import Model, Words, a_list, listed, random_state_beside
 from gpt_checks.spec import Facts, exchange, spec
 
 # 6.1
@@ -309,13 +309,13 @@ def places_in_the_data(draw: Draw) -> Iterator:
 def a_rest(answer: Callable, *args: Any) -> Facts:
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    got = as_list(answer(*args))
+    got = listed(answer, *args)
     same = torch.equal(torch.get_rng_state(), state)
     return Facts({"the list of batches": got, "the random state, afterwards,": "as it was" if same else "moved"})
 
 
 check_batches_left = spec(
-    "6.3", "where were we?", see=("06", "Stop, and go on"), right=batches_left, cases=places_in_the_data, use=a_rest,
+    "6.3", "where were we?", see=("06", "Stop, and go on"), right=batches_left, cases=places_in_the_data, use=a_rest, also=a_list,
     doc="batches_left(n_batches, steps, seed): the batches that the epoch still has after so many steps, in their order.",
     mistakes=exchange("order", {
         "every epoch got the order of the first; an epoch's own seed is seed + epoch": lambda n, seed, epoch: order_of(n, seed),

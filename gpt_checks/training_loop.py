@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from gpt_checks import observe
 from gpt_checks.loss import COMBINED, by_tokens, unequal
-from gpt_checks.observe import Descent, Model, batch_loss, cross_entropy, draw_batches, listed, parts
+from gpt_checks.observe import Descent, Model, a_list, batch_loss, cross_entropy, draw_batches, listed, parts
 from gpt_checks.spec import exchange, spec
 
 
@@ -33,7 +33,7 @@ def evenly(first, last, count, whole):
 
 
 check_tokens_axis = spec(
-    "5.1", "tokens seen", see=("05", "What to record"), right=tokens_axis, cases=settings, use=listed, rtol=1e-9,
+    "5.1", "tokens seen", see=("05", "What to record"), right=tokens_axis, cases=settings, use=listed, also=a_list, rtol=1e-9,
     name="the list of tokens seen after steps 0, eval_freq, 2·eval_freq, … below num_steps",
     scales=lambda f, n, b, t: {"batch_size": b, "context_length": t, "batch_size · context_length": b * t, "eval_freq": f},
     doc="tokens_axis(eval_freq, num_steps, batch_size, context_length): a list of the tokens seen after steps 0, f, 2f, ...",
@@ -154,7 +154,7 @@ AS_IT_IS = "; call backward() on the batch's mean loss, as it is"
 PERPLEXITY = "that is the perplexity; the loss is its logarithm"
 BACKWARD_TWICE = "backward() is called more than once on a loss, and gradients add up; once is enough"
 STEP_FIRST = "step() comes before backward(), so it moves the weights by old gradients or by none; backward() first"
-BY_HAND = "the weights were moved by hand; step() of the optimizer does that, by its own rule"
+BY_HAND = "the weights were moved by hand, or by another optimizer; step() of the one that is given does that, by its own rule"
 ORDERS = {
     "zero_grad() comes between backward() and step(), so step() finds no gradient; it belongs before backward()":
         "loss backward zero_grad step",

@@ -216,7 +216,7 @@ wrong(check_grow, "sum of the updates alone")(lambda weights, updates: sum(updat
 
 
 # 10.5 who takes which window
-right(check_my_windows)(lambda windows, rank, processes: range(windows)[: windows // processes * processes][rank::processes])
+right(check_my_windows)(lambda n, rank, processes: [*range(n)[: n // processes * processes][rank::processes]])
 
 
 @right(check_my_windows)
@@ -228,7 +228,8 @@ def my_windows_dealt_like_cards(windows, rank, processes):
     return hands[rank]
 
 
-right(check_my_windows)(lambda windows, rank, processes: torch.arange(windows // processes) * processes + rank)
+right(check_my_windows)(lambda windows, rank, processes: (torch.arange(windows // processes) * processes + rank).tolist())
+wrong(check_my_windows, "came as a Tensor")(lambda n, rank, processes: torch.arange(n // processes) * processes + rank)
 wrong(check_my_windows, "rounded to the nearest one")(lambda n, r, p: [r + p * i for i in range(round(n / p))])
 wrong(check_my_windows, "a window more than others")(lambda n, r, p: [i for i in range(n) if i % p == r])
 wrong(check_my_windows, "the list of windows has")(lambda n, r, p: list(range(r, n - n % p if n % p > 1 else n, p)))

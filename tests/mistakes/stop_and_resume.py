@@ -138,7 +138,11 @@ def batches_left_one_by_one(n_batches, steps, seed):
 def batches_left_with_the_global_state_put_back(n_batches, steps, seed):
     with torch.random.fork_rng():
         torch.manual_seed(seed + steps // n_batches)
-        return torch.randperm(n_batches)[steps % n_batches:]
+        return torch.randperm(n_batches)[steps % n_batches:].tolist()
+
+
+wrong(check_batches_left, "came as a Tensor")(lambda n, steps, seed: torch.randperm(
+    n, generator=torch.Generator().manual_seed(seed + steps // n))[steps % n :])
 
 
 @wrong(check_batches_left, "was not given the generator")

@@ -17,10 +17,13 @@ from gpt_checks.training_loop import (
 from mistakes import right, wrong
 
 # 5.1 tokens seen
-right(check_tokens_axis)(lambda f, n, b, t: range(b * t, n * b * t + 1, f * b * t))
-right(check_tokens_axis)(lambda f, n, b, t: (torch.arange(0, n, f) + 1) * b * t)
+right(check_tokens_axis)(lambda f, n, b, t: [*range(b * t, n * b * t + 1, f * b * t)])
+right(check_tokens_axis)(lambda f, n, b, t: list((torch.arange(0, n, f) + 1) * b * t))
 right(check_tokens_axis)(lambda f, n, b, t: tuple(s for i, s in enumerate(accumulate([b * t] * n)) if i % f == 0))
-right(check_tokens_axis)(lambda f, n, b, t: (float((1 + i * f) * b * t) for i in range(math.ceil(n / f))))
+right(check_tokens_axis)(lambda f, n, b, t: [float((1 + i * f) * b * t) for i in range(math.ceil(n / f))])
+wrong(check_tokens_axis, "came as a range", "list(...) makes one")(lambda f, n, b, t: range(b * t, n * b * t + 1, f * b * t))
+wrong(check_tokens_axis, "came as a Tensor", ".tolist() makes one")(lambda f, n, b, t: (torch.arange(0, n, f) + 1) * b * t)
+wrong(check_tokens_axis, "came as a generator")(lambda f, n, b, t: ((1 + i * f) * b * t for i in range(math.ceil(n / f))))
 wrong(check_tokens_axis, "a token is added")(lambda f, n, b, t: [step * b * t + 1 for step in range(0, n, f)])
 wrong(check_tokens_axis, "has 3 values; need")(lambda f, n, b, t: [120, 720, 1320])
 wrong(check_tokens_axis, "inside the loop")(lambda f, n, b, t: next([(step + 1) * b * t] for step in range(0, n, f)))
