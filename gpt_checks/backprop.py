@@ -671,6 +671,8 @@ check_embedding_backward = spec(
                               "the length T": ids.shape[1], "the width C": g.shape[-1]},
     doc="embedding_backward(ids, grad_out, vocab_size): (V, C), where each id's row adds up what arrives at its places.",
     mistakes=exchange("write", {
+        "rows of grad_out were looked up by id, as forward does in the table; add each to the row of its id":
+            [lambda grad, ids, g: long(g)[ids.flatten()][: len(grad)], lambda grad, ids, g: long(g)[: len(grad)]],
         "a repeated id keeps one of its gradients only: grad[ids] = … and grad[ids] += … write each row once, however often "
         "its id occurs; add them one after the other, or with index_add": [
             lambda grad, ids, g: in_turn(grad, ids.flatten(), long(g)),

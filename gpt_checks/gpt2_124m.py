@@ -450,7 +450,8 @@ check_ahead = spec(
         "the two standard errors were added" + PAIRED: lambda model, table, d: model.std() + table.std(),
         "that is the standard error of the model's loss alone" + PAIRED: lambda model, table, d: model.std(),
         "that is the standard error of the table's loss alone" + PAIRED: lambda model, table, d: table.std(),
-        "the two standard errors were subtracted" + PAIRED: lambda model, table, d: table.std() - model.std(),
+        "the two standard errors were subtracted" + PAIRED:
+            [lambda model, table, d: table.std() - model.std(), lambda model, table, d: (table.std() - model.std()).abs()],
         "the standard deviation divides by N (a biased variance); a sample's divides by N - 1, as .std() does":
             lambda model, table, d: d.std(correction=0),
         "the variance was taken; the standard deviation is its root": lambda model, table, d: d.var(),

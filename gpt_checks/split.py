@@ -320,6 +320,7 @@ check_smallest_text = spec(
         f"that is the validation part alone; {LONGER}": lambda p, parts: p,
         f"that is the validation part divided by `parts`; {LONGER}":
             [lambda p, parts: p / parts, lambda p, parts: p // parts, lambda p, parts: -(-p // parts)],
+        f"that is the validation part, rounded up to a multiple of `parts`; {LONGER}": lambda p, parts: -(-p // parts) * parts,
         f"`parts` is added; {LONGER} as one of them": lambda p, parts: p + parts,
         f"the other parts have one token each; {LONGER} as validation": lambda p, parts: p + parts - 1,
         "`parts` - 1 is the factor; validation itself is one of the parts": lambda p, parts: p * (parts - 1),
