@@ -192,7 +192,7 @@ def told(kept: Any, then: Any, now: Any) -> str:
         return f"a {type(kept).__name__}"
     then, now = ({key: some[key] for key in kept if key in some} for some in (then, now))
     when = "that moment" if equal(kept, then) else "now, steps later" if equal(kept, now) else "neither that moment nor now"
-    keys = [type(key).__name__ if isinstance(key, torch.Tensor) else key for key in kept]
+    keys = ["a tensor" if isinstance(key, torch.Tensor) else key for key in kept]
     return f"as of {when}" + f", with the keys {short(keys)} alone" * (len(then) < n)
 
 

@@ -17,6 +17,7 @@ import contextlib
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -53,6 +54,7 @@ def processes(device: torch.device | str = "cpu", timeout: float = 60) -> Iterat
             print(f"Process {rank()} stopped: {type(error).__name__}: {words}", file=sys.stderr)
             raise
     dist.destroy_process_group()
+    time.sleep(0.2)      # gloo's threads finish their last exchange; on a busy machine, a program that ends before that aborts
 
 
 def launched() -> bool:
