@@ -376,8 +376,6 @@ check_follows = spec(
             lambda logits, at, names, old: expected(logits, at) != names,
         "only two names were compared; what the model expects is the largest of all V logits":
             lambda logits, at, names, old: of(logits, at, names) > of(logits, at, old),
-        "the largest logit was looked for among the entries; each entry has V logits of its own: argmax(-1)":
-            lambda logits, at, names, old: logits[torch.arange(len(at)), at].argmax(0)[: len(at)] == names,
         "a logit above 0, above what it was, or among the first few, is no expectation; the largest of all V logits is":
             lambda logits, at, names, old: of(logits, at, names) > 0,
         "what a model expects need not have half of the probability; the largest of all V logits is enough":
@@ -388,8 +386,8 @@ check_follows = spec(
         "logits[:, night - 1] takes every position in every entry, (B, B); entry i has one: logits[torch.arange(B), night - 1]":
             lambda logits, at, names, old: logits[:, at].argmax(-1) == names,
     }) | exchange("end", {
-        "no entry is True, though the model expects the other name in some: is it asked at night - 1, right before that name?":
-            lambda hits: hits & False,
+        "no entry is True, though the model expects the other name in some: the largest of the V logits at night - 1, right before "
+        "that name, is what it expects": lambda hits: hits & False,
         "the number of entries came back; True or False is asked for each": lambda hits: hits.sum(),
         "the share of entries came back; True or False is asked for each": lambda hits: hits.float().mean(),
         "numbers came back; True or False is asked for each entry, as == gives it": [torch.Tensor.long, torch.Tensor.float],
