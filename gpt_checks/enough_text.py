@@ -386,8 +386,8 @@ check_follows = spec(
         "logits[:, night - 1] takes every position in every entry, (B, B); entry i has one: logits[torch.arange(B), night - 1]":
             lambda logits, at, names, old: logits[:, at].argmax(-1) == names,
     }) | exchange("end", {
-        "no entry is True, though the model expects the other name in some: the largest of the V logits at night - 1, right before "
-        "that name, is what it expects": lambda hits: hits & False,
+        "no entry is True, though the model expects the other name in some: the largest of the V logits at night - 1, right "
+        "before that name, is what it expects": lambda hits: hits & False,
         "the number of entries came back; True or False is asked for each": lambda hits: hits.sum(),
         "the share of entries came back; True or False is asked for each": lambda hits: hits.float().mean(),
         "numbers came back; True or False is asked for each entry, as == gives it": [torch.Tensor.long, torch.Tensor.float],
