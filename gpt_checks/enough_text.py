@@ -91,9 +91,8 @@ check_floor = spec(
         "only the last context came back: add up, and do not overwrite": lambda hs, contexts: hs[-1],
         "only the first context came back: is `return` inside the loop?": lambda hs, contexts: hs[0],
         "that is the most certain context; the floor is a mean over all": lambda hs, contexts: min(hs),
-        "the times are squared; weigh each context by how often it occurs, once": lambda hs, contexts: by_times(
-            [h * times for (times, _), h in zip(contexts, hs, strict=True)], contexts) / by_times(
-            [times for times, _ in contexts], contexts),
+        "the times are squared; weigh each context by how often it occurs, once":
+            lambda hs, contexts: by_times(hs, [(times**2, probs) for times, probs in contexts]),
         "the entropies were added up and then multiplied by the last context's times; multiply each by its own, in the loop":
             lambda hs, contexts: sum(hs) * contexts[-1][0] / sum(times for times, _ in contexts),
         "that is the most uncertain context; the floor is a mean over all": lambda hs, contexts: max(hs),

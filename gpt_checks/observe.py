@@ -31,22 +31,21 @@ def as_list(value):
 class Held(list):
     """The list of what a sequence held; kind: the name of that sequence's type."""
 
-    kind = "list"
+    def __init__(self, held, kind):
+        super().__init__(held)
+        self.kind = kind
 
 
 def listed(answer, *args):
     """What an answer gives, as a list if it is a sequence."""
     got = answer(*args)
-    if not isinstance(held := as_list(got), list):
-        return held
-    held = Held(held)
-    held.kind = type(got).__name__
-    return held
+    held = as_list(got)
+    return Held(held, type(got).__name__) if isinstance(held, list) else held
 
 
 def a_list(got):
     """Raises NotYet when values that are right, and were to be a list, came in something else."""
-    if getattr(got, "kind", "list") not in ("list", "tuple"):
+    if isinstance(got, Held) and got.kind not in ("list", "tuple"):
         turn = ".tolist() makes" if got.kind in ("Tensor", "ndarray") else "list(...) makes"
         raise NotYet(f"the values are right, but came as a {got.kind}; a list is asked, and {turn} one of it")
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from gpt_helpers.model import unwrap
-from gpt_helpers.validate import require_integers, require_positive
+from gpt_helpers.validate import require_context_size, require_integers, require_positive
 
 
 def generate_text_simple(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: int,
@@ -60,9 +60,7 @@ def extend(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: 
     model = unwrap(model)                       # a compiled one would be compiled again for every new length
     idx = torch.as_tensor(idx, device=next(model.parameters()).device)
     idx = idx.unsqueeze(0) if idx.ndim == 1 else idx
-    if (most := min(context_size, idx.shape[1] + max_new_tokens - 1)) > (longest := model.cfg["context_length"]):
-        raise ValueError(f"got context_size={context_size:,} for text of {most:,} tokens, the model takes at most {longest:,}: "
-                         "give its context_length as context_size")
+    require_context_size(context_size, idx.shape[1] + max_new_tokens - 1, model.cfg)
     kv_cache, new = model.new_kv_cache(), idx
     stopped = torch.zeros(len(idx), 1, dtype=torch.bool, device=idx.device)
     for _ in range(max_new_tokens):

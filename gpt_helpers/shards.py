@@ -138,9 +138,9 @@ def write_shard(file: BinaryIO, texts: list[Path], source: int, start: int, toke
     while source < len(texts) and tokens < SHARD:
         border = [about["end_of_text"]] * (source > 0 and start == 0 and about["end_of_text"] is not None)
         text, start = read_piece(texts[source], start)
-        ids = np.concatenate([border, text_to_token_ids(text, tokenizer)[0]])
+        ids = np.concatenate([np.array(border, np.int64), text_to_token_ids(text, tokenizer)[0]])
         if len(ids) and not 0 <= ids.min() <= ids.max() < about["vocab_size"]:
-            raise ValueError(f"got token ids from {ids.min():.0f} to {ids.max():.0f} of a tokenizer whose n_vocab is "
+            raise ValueError(f"got token ids from {ids.min()} to {ids.max()} of a tokenizer whose n_vocab is "
                              f"{about['vocab_size']}: give it the number of all its tokens")
         ids = ids.astype(kind)
         file.write(ids.data)

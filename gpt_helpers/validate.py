@@ -63,11 +63,16 @@ def require_ids(ids: torch.Tensor, cfg: Mapping, past: int = 0) -> None:
     if past + ids.shape[1] > cfg["context_length"]:
         raise ValueError(f"got {past + ids.shape[1]:,} tokens, the model takes at most context_length {cfg['context_length']:,}: "
                          "shorten the input or build the model with a longer context_length")
-    if torch.compiler.is_compiling() or ids.is_meta:      # no numbers to look at
-        return
-    if not 0 <= ids.min() <= ids.max() < cfg["vocab_size"]:
+    if not (ids.is_meta or torch.compiler.is_compiling() or 0 <= ids.min() <= ids.max() < cfg["vocab_size"]):
         raise ValueError(f"got token ids from {ids.min()} to {ids.max()}, the vocabulary of this model has 0 to "
                          f"{cfg['vocab_size'] - 1}: use the tokenizer that the model was built for")
+
+
+def require_context_size(context_size: int, tokens: int, cfg: Mapping) -> None:
+    """ValueError when so many tokens, of which the last context_size are seen, would become too many for the model."""
+    if (most := min(context_size, tokens)) > (longest := cfg["context_length"]):
+        raise ValueError(f"got context_size={context_size:,} for text of {most:,} tokens, the model takes at most {longest:,}: "
+                         "give its context_length as context_size")
 
 
 def require_targets(inputs: torch.Tensor, targets: torch.Tensor, cfg: Mapping | None) -> None:

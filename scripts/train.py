@@ -118,7 +118,7 @@ SETTINGS = {
     },
     "each update": {
         "batch_size": (COUNT, 16, "windows in a batch"),
-        "accumulate": (COUNT, None, "batches in an update, those of all processes together; left out at first: one for each"),
+        "accumulate": (COUNT, None, "batches in an update, of all processes together; left out when a run begins: one for each"),
         "lr": (POSITIVE, None, "highest learning rate; left out: that of the configuration"),
         "schedule": (one_of("cosine", "constant"), "cosine", "cosine or constant, after the warm-up"),
         "warmup": (NATURAL, None, "updates in which the learning rate rises; left out: a twentieth of all"),

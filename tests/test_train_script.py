@@ -186,7 +186,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits_with_its_own_settings(fo
 
 def test_an_update_keeps_its_size_where_another_number_of_processes_can_share_it(folder, capsys, monkeypatch):
     def goes_on(processes, *settings):
-        """Updates go on in one process that takes itself for so many, and so the batches of all."""
+        """The batches of an update where so many processes go on, and what is printed."""
         monkeypatch.setattr(script, "TOGETHER", processes > 1)
         monkeypatch.setenv("WORLD_SIZE", str(processes))
         found = script.all_settings(script.parse(["--text", "my.txt", *settings]))
