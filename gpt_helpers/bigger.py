@@ -9,12 +9,12 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from gpt_helpers.data import entry_windows
 from gpt_helpers.files import read_table
 from gpt_helpers.healthy import CONFIG, END_ID, LOG
 from gpt_helpers.loss import calc_loss_batch, calc_loss_loader
 from gpt_helpers.model import GPTModel
 from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes
+from gpt_helpers.words import entry_windows
 
 STEPS, BATCH_SIZE, WARM_UP = 200, 16, 20
 SMALL, WIDE = (CONFIG | {"emb_dim": width, "drop_rate": 0.0} for width in (64, 192))

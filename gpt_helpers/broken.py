@@ -8,10 +8,10 @@ import inspect
 import linecache
 from typing import Any
 
-from gpt_helpers import data, healthy, loss, model
+from gpt_helpers import healthy, loss, model, words
 from gpt_helpers.validate import require_known
 
-PARTS = (data.entry_windows, model.GPTModel, model.TransformerBlock, model.CausalAttention, model.FeedForward,
+PARTS = (words.entry_windows, model.GPTModel, model.TransformerBlock, model.CausalAttention, model.FeedForward,
          loss.calc_loss_batch, loss.calc_loss_loader, healthy.Training)
 HEALTHY = "\n\n".join(map(inspect.getsource, PARTS))
 
@@ -166,7 +166,7 @@ def diff(name: str) -> str:
 
 def training(*names: str, seed: int = 1) -> Any:
     """A new `healthy.Training` of this seed, with these faults in it."""
-    namespace = {**vars(data), **vars(model), **vars(loss), **vars(healthy)}
+    namespace = {**vars(words), **vars(model), **vars(loss), **vars(healthy)}
     text, name = program(*names), f"<{' and '.join(names) or 'healthy'}>"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)      # for tracebacks
     exec(compile(text, name, "exec"), namespace)

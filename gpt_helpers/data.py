@@ -3,12 +3,9 @@ import copy
 from typing import NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from gpt_helpers.validate import (
-    PADDING,
-    require_entries,
-    require_entry_room,
     require_fractions,
     require_full_batch,
     require_index,
@@ -95,25 +92,6 @@ def create_dataloader(ids: torch.Tensor, batch_size: int, context_length: int, s
     windows = TokenWindows(ids, context_length, stride)
     require_full_batch(len(windows), batch_size, drop_last)
     return DataLoader(windows, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last, num_workers=num_workers)
-
-
-def entry_windows(ids: torch.Tensor, end: int, context_length: int) -> TensorDataset:
-    """One window for each entry: (inputs, targets), both (context_length,) int64, for a DataLoader.
-
-    ids: (N,), beginning with the token `end`, which ends each entry. Inputs begin with the end of the entry before, so that
-    every word of an entry is a target once. What is left over is padding: `end` in the inputs, -100 in the targets.
-    Raises ValueError when an entry is longer than context_length.
-    """
-    require_row(ids)
-    ids = ids.flatten()
-    require_entries(ids, end)
-    starts = (ids[:-1] == end).nonzero().flatten()                                            # (entries,)
-    lengths = torch.cat([starts[1:], torch.tensor([len(ids) - 1])]) - starts                  # (entries,) targets in each
-    require_entry_room(lengths, context_length)
-    place = torch.arange(context_length)
-    window = starts[:, None] + torch.arange(context_length + 1)                               # (entries, T + 1)
-    window, inside = ids[window.clamp(max=len(ids) - 1)], place < lengths[:, None]            # (entries, T)
-    return TensorDataset(torch.where(inside, window[:, :-1], end), torch.where(inside, window[:, 1:], PADDING))
 
 
 def independent(loader: DataLoader) -> DataLoader:

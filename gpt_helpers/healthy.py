@@ -7,10 +7,10 @@ from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader
 
-from gpt_helpers.data import entry_windows
 from gpt_helpers.language import END, HarbourLog
 from gpt_helpers.loss import calc_loss_batch, calc_loss_loader
 from gpt_helpers.model import GPTModel
+from gpt_helpers.words import entry_windows
 
 LOG = HarbourLog(before=0)
 VOCABULARY, END_ID = LOG.tokenizer.vocabulary, LOG.tokenizer.ids[END]

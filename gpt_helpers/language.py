@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import torch
 
-from gpt_helpers.text import WordTokenizer, split_words, token_ids_to_text
+from gpt_helpers.text import token_ids_to_text
 from gpt_helpers.validate import require_entries, require_integers, require_language, require_positive, require_row
+from gpt_helpers.words import WordTokenizer, split_words
 
 END = "\n"      # the token that ends an entry: the log has one entry to a line
 KINDS = ("choice", "memory", "grammar")
@@ -60,13 +61,12 @@ def say(text: str) -> Iterator[Step]:
 
 
 class HarbourLog:
-    """The log of a harbour; without settings, that of lesson 08.
+    """The log of a harbour, of entries that are independent of each other; without settings, that of lesson 08.
 
-    names, colours, places: the nth is drawn with a probability in proportion to 1/n. women: the names
-    that are "she"; when left out, those of Nell, Ada, Bess and Orla that are among the names.
-    numbers, goods, verbs, ways, hours: drawn evenly. events: sentences without their full stop, with different first
-    words, drawn evenly, none twice in an entry; the last one is the fog, after which the bell is rung. before, after: how
-    likely an event is before the counting and after it. Entries are drawn independently of each other. Raises ValueError.
+    names, colours, places: the nth is drawn with a probability in proportion to 1/n. women: the names that are "she"; when left
+    out, those of Nell, Ada, Bess and Orla that are there. numbers, goods, verbs, ways, hours: drawn evenly. events: sentences
+    without their full stop, with different first words, drawn evenly, none twice in an entry; after the last one, the fog, the
+    bell is rung. before, after: how likely an event is before the counting and after it. Raises ValueError.
     """
 
     def __init__(self, *, names: str = "Tobin Nell Marrow Ada Jory Bess Edmund Orla", women: str | None = None,

@@ -9,13 +9,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader, RandomSampler
 
-from gpt_helpers.data import entry_windows
 from gpt_helpers.evaluate import History
 from gpt_helpers.files import read_table
 from gpt_helpers.language import END, KINDS, HarbourLog
 from gpt_helpers.model import GPTModel
 from gpt_helpers.train import train_model
 from gpt_helpers.validate import require_device, require_integers, require_positive
+from gpt_helpers.words import entry_windows
 
 CONTEXT_LENGTH, BATCH_SIZE = 64, 32
 VALIDATION = {"tokens": 10_000, "seed": 0}      # what all losses are measured on; a training text has another seed

@@ -19,8 +19,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+from gpt_helpers.corpus import digest_of_text, find_texts, read_piece
 from gpt_helpers.files import write_text
-from gpt_helpers.text import digest_of_text, find_texts, read_piece, text_to_token_ids
+from gpt_helpers.text import text_to_token_ids
 
 TOKENS, ABOUT = "tokens.bin", "tokens.json"
 SHARD = 2**24      # tokens of a shard, at least: what a stop can lose

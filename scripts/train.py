@@ -26,6 +26,7 @@ from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LR
 from torch.utils.data import DataLoader
 
 from gpt_helpers.bigger import decay_groups
+from gpt_helpers.corpus import find_texts
 from gpt_helpers.data import Split, create_dataloader, split_tokens
 from gpt_helpers.device import pick_device, prepare_device
 from gpt_helpers.diagnose import require_sound
@@ -39,7 +40,7 @@ from gpt_helpers.plot import plot_losses
 from gpt_helpers.progress import Callback, Progress
 from gpt_helpers.shards import ABOUT, TOKENS, encode_texts, open_tokens
 from gpt_helpers.state import deferred_interrupts
-from gpt_helpers.text import find_texts, get_tokenizer
+from gpt_helpers.text import get_tokenizer
 from gpt_helpers.train import train_model
 from gpt_helpers.validate import require_known
 from gpt_helpers.weights import load_weights

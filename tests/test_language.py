@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_helpers.data import entry_windows
 from gpt_helpers.language import END, KINDS, HarbourLog
 from gpt_helpers.loss import NGram
-from gpt_helpers.text import WordTokenizer, split_words, text_to_token_ids, token_ids_to_text
+from gpt_helpers.text import text_to_token_ids, token_ids_to_text
 from gpt_helpers.validate import PADDING
+from gpt_helpers.words import WordTokenizer, entry_windows, split_words
 
 LOG = HarbourLog()
 SMALL = HarbourLog(names="Nell Tobin", women="Nell", colours="red blue", places="quay weir", numbers="two three", goods="nets",
