@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from gpt_helpers.bigger import (
+from gpt_helpers.files import read_table, write_table
+from gpt_helpers.lessons.bigger import (
     SMALL,
     STEPS,
     WIDE,
@@ -19,7 +20,6 @@ from gpt_helpers.bigger import (
     warm_up,
     warm_up_and_decay,
 )
-from gpt_helpers.files import read_table, write_table
 
 PATH = Path(__file__).resolve().parent.parent / "notebooks" / "10_bigger.csv"
 RATES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)

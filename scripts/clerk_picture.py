@@ -7,8 +7,8 @@ import itertools
 import math
 from pathlib import Path
 
-from gpt_helpers.clerk import _SAYS, WHEELS
 from gpt_helpers.files import write_text
+from gpt_helpers.lessons.clerk import _SAYS, WHEELS
 
 PICTURE = Path(__file__).resolve().parent.parent / "images" / "00_clerk.svg"
 HOURS, SECONDS, TIMES = 60, 30, 3      # of tide on the roll, and drawn in one play; how long that takes; how often it is played

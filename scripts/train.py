@@ -25,7 +25,6 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 from torch.utils.data import DataLoader
 
-from gpt_helpers.bigger import decay_groups
 from gpt_helpers.corpus import find_texts
 from gpt_helpers.data import Split, create_dataloader, split_tokens
 from gpt_helpers.device import pick_device, prepare_device
@@ -33,6 +32,7 @@ from gpt_helpers.diagnose import require_sound
 from gpt_helpers.evaluate import History, generate_and_print_sample
 from gpt_helpers.exchange import from_first
 from gpt_helpers.files import locked, save_or_say, write_atomically, write_table, write_text
+from gpt_helpers.lessons.bigger import decay_groups
 from gpt_helpers.loss import calc_token_losses
 from gpt_helpers.model import GPT_CONFIG_124M, GPT_CONFIG_TINY, GPTModel
 from gpt_helpers.parallel import launched, processes, require_shares, size, wrap

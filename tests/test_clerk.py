@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from gpt_helpers.clerk import _SAYS, _WEATHER, WHEELS, plot_tide, read_gauge
+from gpt_helpers.lessons.clerk import _SAYS, _WEATHER, WHEELS, plot_tide, read_gauge
 
 SPEEDS = torch.tensor(list(WHEELS.values())).deg2rad()
 HOURS = 7.0 * torch.arange(400)

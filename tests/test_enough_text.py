@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from gpt_helpers.language import END, HarbourLog
-from gpt_helpers.pictures.enough_text import (
+from gpt_helpers.lessons.enough_text import (
     AT_NIGHT,
     memory_places,
     plot_attention,

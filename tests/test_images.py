@@ -11,7 +11,7 @@ import pytest
 import sharpening_picture
 import torch
 
-from gpt_helpers.clerk import _SAYS, WHEELS
+from gpt_helpers.lessons.clerk import _SAYS, WHEELS
 
 ROOT = Path(__file__).parent.parent
 DRAWINGS = sorted((ROOT / "images").glob("*.svg"))

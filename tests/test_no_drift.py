@@ -19,7 +19,8 @@ def definitions(source):
 
 
 def package():
-    return {name: node for path in (ROOT / "gpt_helpers").glob("*.py")
+    return {name: node for folder in ("gpt_helpers", "gpt_helpers/lessons")
+            for path in (ROOT / folder).glob("*.py")
             for name, node in definitions(path.read_text(encoding="utf-8")).items()}
 
 

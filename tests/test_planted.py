@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, OneC
 from torch.utils.data import DataLoader, TensorDataset
 
 from gpt_helpers.diagnose import preflight
-from gpt_helpers.healthy import END_ID, LOG
+from gpt_helpers.lessons.healthy import END_ID, LOG
 from gpt_helpers.words import entry_windows
 
 V, T, STEPS = LOG.tokenizer.n_vocab, 24, 300

@@ -10,8 +10,7 @@ from small import quiet
 
 from gpt_checks.enough_text import crossing as crossing_of_lists
 from gpt_helpers.language import KINDS, HarbourLog
-from gpt_helpers.loss import bigram_loss
-from gpt_helpers.scaling import (
+from gpt_helpers.lessons.scaling import (
     BATCH_SIZE,
     CONTEXT_LENGTH,
     VALIDATION,
@@ -23,6 +22,7 @@ from gpt_helpers.scaling import (
     new_training,
     read_runs,
 )
+from gpt_helpers.loss import bigram_loss
 from gpt_helpers.validate import PADDING
 from gpt_helpers.words import entry_windows
 

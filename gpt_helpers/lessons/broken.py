@@ -8,7 +8,8 @@ import inspect
 import linecache
 from typing import Any
 
-from gpt_helpers import healthy, loss, model, words
+from gpt_helpers import loss, model, words
+from gpt_helpers.lessons import healthy
 from gpt_helpers.validate import require_known
 
 PARTS = (words.entry_windows, model.GPTModel, model.TransformerBlock, model.CausalAttention, model.FeedForward,

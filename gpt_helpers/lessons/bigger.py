@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from gpt_helpers.files import read_table
-from gpt_helpers.healthy import CONFIG, END_ID, LOG
+from gpt_helpers.lessons.healthy import CONFIG, END_ID, LOG
 from gpt_helpers.loss import calc_loss_batch, calc_loss_loader
 from gpt_helpers.model import GPTModel
 from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes
