@@ -8,7 +8,7 @@ from pathlib import Path
 SUFFIXES = (".txt", ".md")
 PIECE = 2**20      # bytes of a text that are read at once
 
-# GPT-2's tokenizer never joins what stands on both sides of such a place: a space or line end after something else, or a
+# GPT-2's tokenizer never merges across such a place: a space or line end after something else, or a
 # mark after a letter or digit. So the tokens are those of the whole text.
 CUT = re.compile(r".*(?:\S(?=[ \r\n])|[^\W_](?=[.,;:!?，。、；：！？]))", re.DOTALL)
 
@@ -58,7 +58,7 @@ def read_piece(path: Path, start: int) -> tuple[str, int]:
 
 
 def digest_of_text(path: Path) -> str:
-    """The sha256 of a file that is UTF-8 text, whatever its size. Raises ValueError for another, with the place."""
+    """The sha256 of a file that is UTF-8 text, whatever its size. Raises ValueError where it is not, and says where."""
     digest, decoder, at, raw = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), 0, b"first"
     with open(path, "rb") as file:
         while raw:

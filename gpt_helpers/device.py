@@ -54,8 +54,8 @@ def keep_freed_memory() -> None:
         mallopt(-1, 2**31 - 1)         # M_TRIM_THRESHOLD: the heap does not shrink
 
 
-def kept_for_backward(inputs: torch.Tensor, targets: torch.Tensor, model: nn.Module) -> list[torch.Tensor]:
-    """What autograd keeps of the loss of one batch until backward: every tensor once, without the weights.
+def saved_for_backward(inputs: torch.Tensor, targets: torch.Tensor, model: nn.Module) -> list[torch.Tensor]:
+    """The tensors that autograd saves for backward when it computes the loss of one batch: each once, weights left out.
 
     inputs, targets: (B, T) token ids on the model's device. Under `torch.no_grad()` the list is empty.
     """
@@ -84,7 +84,7 @@ def training_memory(cfg: Mapping, batch_size: int) -> dict[str, int]:
         model = GPTModel(cfg)
         ids = torch.zeros(batch_size, cfg["context_length"], dtype=torch.int64)
     weights = sum(p.nbytes for p in model.parameters())
-    kept = [tensor.untyped_storage() for tensor in kept_for_backward(ids, ids, model)]
+    kept = [tensor.untyped_storage() for tensor in saved_for_backward(ids, ids, model)]
     return {"weights": weights, "gradients": weights, "AdamW's two moment estimates": 2 * weights,
             "activations": sum({storage._cdata: storage.nbytes() for storage in kept}.values())}
 

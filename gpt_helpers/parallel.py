@@ -8,10 +8,10 @@ A program that runs alone with `python program.py`, and with `torchrun --nproc-p
         train_model(model, train_loader, val_loader, optimizer, device, ..., accumulate=4)
 
 `accumulate` counts the micro-batches of all processes, so the updates are the same ones on 1, 2 or 4: process r takes the
-micro-batches r, r + size, r + 2·size and so on, and loads no others. A run that was stopped on some processes goes on with
-any other number, but for rounding, where more than two gradients are added in another order. Dropout draws the same numbers on
-all that torchrun starts, be it one process; `python` alone draws others. All of
-them evaluate and sample; the first one prints, saves and calls the callbacks.
+micro-batches r, r + size, r + 2·size and so on, and loads no others. A stopped run can resume on
+any other number of processes; the result differs only by rounding, where more than two gradients are added in another order.
+Under torchrun dropout draws the same numbers on any number of processes, even one; plain `python` draws others. All processes
+evaluate and sample; the first one prints, saves and calls the callbacks.
 """
 import contextlib
 import math
@@ -63,7 +63,7 @@ def launched() -> bool:
 
 
 def together() -> bool:
-    """Whether there is a process group, be it of one process."""
+    """Whether there is a process group, even one of a single process."""
     return dist.is_available() and dist.is_initialized()
 
 
@@ -102,7 +102,7 @@ def wrap(model: nn.Module, engine: str = "ddp") -> nn.Module:
 
 
 def require_shares(accumulate: int, processes: int) -> None:
-    """ValueError when so many processes could not share the micro-batches of an update evenly."""
+    """ValueError when this many processes could not share the micro-batches of an update evenly."""
     if accumulate % processes:
         raise ValueError(f"got accumulate={accumulate} for {processes} processes, need a multiple of {processes}: it counts the "
                          "micro-batches of all processes")
@@ -131,7 +131,7 @@ def data_parallel(model: nn.Module) -> DistributedDataParallel | None:
 
 
 def ring_bytes(parameters: int, processes: int) -> int:
-    """The bytes that each process sends in a step under DDP: each of them is to have the sum of all float32 gradients.
+    """The bytes that each process sends in a step under DDP, so that each ends up with the sum of all float32 gradients.
 
     Under FSDP2 it is half as much again, because parts of the weights are sent, too, for the forward and for the backward.
     Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009;

@@ -18,7 +18,7 @@ def save_weights(path: str | Path, model: nn.Module, *, val_loss: float | None =
 
     A compiled or wrapped model is saved as the model inside; tied weights are written once, under the first of their names.
     Of several processes all take part, and the first writes. val_loss: what these weights achieve, see `stored_loss`.
-    Raises OSError when the file cannot be written, ValueError when a weight is nan or infinite, or is none of a GPTModel's.
+    Raises OSError when the file cannot be written, ValueError when a weight is nan or infinite, or does not belong to a GPTModel.
     """
     from safetensors.torch import save_file
 
@@ -31,7 +31,7 @@ def save_weights(path: str | Path, model: nn.Module, *, val_loss: float | None =
     weights, names = plain_state(model), {}
     firsts = {name: names.setdefault((w.data_ptr(), w.shape, w.stride()), name) for name, w in weights.items()}
     tied = {name: first for name, first in firsts.items() if name != first}
-    about = {"about": json.dumps({"config": model.cfg, "tied": tied, "val_loss": val_loss})}      # several would change places
+    about = {"about": json.dumps({"config": model.cfg, "tied": tied, "val_loss": val_loss})}      # several have no fixed order
     once = {name: weight.contiguous() for name, weight in weights.items() if name not in tied}
     write_atomically(path, lambda temporary: save_file(once, temporary, metadata=about))
 

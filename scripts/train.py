@@ -76,8 +76,8 @@ def kind(need: str, convert: Callable, accept: Callable = lambda value: True) ->
     return read
 
 
-def whole(words: str) -> int:
-    """A whole number, also one like 1e6 or 1_000_000. ValueError or OverflowError when it is none."""
+def integer(words: str) -> int:
+    """An integer, also written like 1e6 or 1_000_000. ValueError or OverflowError when it is not one."""
     with contextlib.suppress(ValueError):
         return int(words)                             # every digit counts
     if (number := int(float(words))) != float(words):
@@ -85,14 +85,14 @@ def whole(words: str) -> int:
     return number
 
 
-COUNT = kind("a whole number of at least 1, at most 1e15", whole, lambda n: 1 <= n <= 10**15)
-NATURAL = kind("a whole number of at least 0, at most 1e15", whole, lambda n: 0 <= n <= 10**15)
-LAYERS = kind("a whole number from 1 to 10,000", whole, lambda n: 1 <= n <= 10_000)
+COUNT = kind("an integer of at least 1, at most 1e15", integer, lambda n: 1 <= n <= 10**15)
+NATURAL = kind("an integer of at least 0, at most 1e15", integer, lambda n: 0 <= n <= 10**15)
+LAYERS = kind("an integer from 1 to 10,000", integer, lambda n: 1 <= n <= 10_000)
 POSITIVE = kind("a number above 0", float, lambda x: 0 < x < math.inf)
 AT_LEAST_0 = kind("a number of at least 0", float, lambda x: 0 <= x < math.inf)
-SHARE = kind("a share, from 0 to below 1", float, lambda x: 0 <= x < 1)
+FRACTION = kind("a fraction, from 0 to below 1", float, lambda x: 0 <= x < 1)
 DECAY = kind("a number above 0 and below 1", float, lambda x: 0 < x < 1)
-SEED = kind("a whole number from 0 to 2**63 - 1", whole, lambda n: 0 <= n < 2**63)
+SEED = kind("an integer from 0 to 2**63 - 1", integer, lambda n: 0 <= n < 2**63)
 YES_NO = kind("true or false", lambda words: {"true": True, "false": False}[words.lower()])
 
 
@@ -109,7 +109,7 @@ SETTINGS = {
         "emb_dim": (COUNT, None, "numbers per token inside the model"),
         "n_heads": (COUNT, None, "attention heads"),
         "n_layers": (LAYERS, None, "blocks"),
-        "drop_rate": (SHARE, None, "dropout"),
+        "drop_rate": (FRACTION, None, "dropout"),
         "qkv_bias": (YES_NO, None, "whether queries, keys and values have a bias"),
     },
     "how long": {
@@ -134,8 +134,8 @@ SETTINGS = {
         "seed": (SEED, 123, "of weights, order and dropout"),
     },
     "what is measured and saved": {
-        "train": (SHARE, 0.8, "share of the text to train on"),
-        "val": (SHARE, 0.1, "share to validate on; the rest is for the test"),
+        "train": (FRACTION, 0.8, "fraction of the text to train on"),
+        "val": (FRACTION, 0.1, "fraction to validate on; the rest is for the test"),
         "eval_freq": (COUNT, None, "updates between evaluations; left out: a fortieth of all"),
         "eval_iter": (COUNT, 10, "batches in an evaluation, from all over the part"),
         "test_iter": (COUNT, 100, "batches in the test"),

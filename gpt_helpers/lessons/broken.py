@@ -149,7 +149,7 @@ PATIENTS = dict(zip("ABCDEF", ("no_mask", "padding_counted", "softmax_twice", "n
 
 
 def program(*names: str) -> str:
-    """The text of the healthy program with these faults in it. Raises ValueError for a name that is none."""
+    """The text of the healthy program with these faults in it. Raises ValueError for an unknown name."""
     text = HEALTHY
     for name in names:
         require_known("fault", name, FAULTS)

@@ -20,7 +20,7 @@ STEPS, BATCH_SIZE, EVAL_FREQ, LEARNING_RATE = 400, 16, 25, 1e-2
 
 
 class Training:
-    """Data, model, optimizer and schedule of one seed; `step` is one update, `evaluate` one look, `run` all of it."""
+    """Data, model, optimizer and schedule of one seed; `step` is one update, `evaluate` one evaluation, `run` all of it."""
 
     def __init__(self, seed: int = 1):
         torch.manual_seed(seed)
@@ -33,7 +33,7 @@ class Training:
         self.scheduler = OneCycleLR(self.optimizer, LEARNING_RATE, total_steps=STEPS, pct_start=0.1, cycle_momentum=False)
 
     def batches(self, steps: int) -> Iterator[list]:
-        """So many batches, epoch after epoch."""
+        """`steps` batches, epoch after epoch."""
         return islice(chain.from_iterable(repeat(self.train_loader)), steps)
 
     def step(self, inputs: torch.Tensor, targets: torch.Tensor) -> float:
