@@ -22,7 +22,7 @@ class Callback:
 
 
 class Samples(Callback):
-    """Keeps the samples of a run for `train_model(..., callbacks=[Samples()])`: texts, {epoch: what the model wrote after it}."""
+    """Collects the samples of a run for `train_model(..., callbacks=[Samples()])`: texts, {epoch: what the model wrote after it}."""
 
     def __init__(self):
         self.texts = {}
