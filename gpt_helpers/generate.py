@@ -58,8 +58,11 @@ def extend(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: 
     require_positive(context_size=context_size)
     require_integers(0, max_new_tokens=max_new_tokens)
     model = unwrap(model)                       # a compiled one would be compiled again for every new length
-    idx = torch.as_tensor(idx, device=next(model.parameters()).device)
-    idx = idx.unsqueeze(0) if idx.ndim == 1 else idx
+    try:
+        idx = torch.as_tensor(idx, device=next(model.parameters()).device)
+    except (RuntimeError, TypeError, ValueError):
+        raise ValueError(f"got the prompt {idx!r:.60}, need token ids: text_to_token_ids(text, tokenizer)") from None
+    idx = idx.reshape(1, -1) if idx.ndim < 2 else idx
     require_context_size(context_size, idx.shape[1] + max_new_tokens - 1, model.cfg)
     kv_cache, new = model.new_kv_cache(), idx
     stopped = torch.zeros(len(idx), 1, dtype=torch.bool, device=idx.device)

@@ -127,7 +127,8 @@ def test_a_prompt_may_be_a_list_or_a_row(model):
 
 
 @pytest.mark.parametrize("prompt", [[], [[]], torch.zeros(0, dtype=torch.int64), [1.5], [97],
-                                    torch.zeros(1, 1, 1, dtype=torch.int64)])
+                                    torch.zeros(1, 1, 1, dtype=torch.int64), "Every effort", ["Every"], None, {"input_ids": [1]},
+                                    [[1, 2], [3]], [1, None]])
 def test_a_prompt_that_is_none_is_refused_in_one_line(model, prompt):
     with pytest.raises(ValueError, match="got ") as caught:
         generate_text_simple(model, prompt, 5, 16)
