@@ -3,6 +3,7 @@
 A checkpoint is a torch.save file, and is read without executing anything in it.
 """
 import copy
+import errno
 import hashlib
 import io
 import warnings
@@ -150,6 +151,9 @@ def read_checkpoint(path: str | Path) -> dict:
             damaged = archive.testzip()
         saved = None if damaged else load_plain(path)
     except Exception as error:      # what a damaged byte raises depends on where it is
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):      # of a place before the file's beginning
+            raise type(error)(f"{name} could not be read ({error.strerror}): try again, or see whether its disk is there and "
+                              "you may read it") from None
         damaged = type(error).__name__
     if damaged:
         raise ValueError(f"{name} is damaged, cut short or no checkpoint at all ({damaged}): use an older one, or start over")

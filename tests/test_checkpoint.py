@@ -1,5 +1,6 @@
 """Checkpoints: all or nothing, nothing executed, and one line for whatever is wrong with one."""
 import copy
+import errno
 import os
 import pickle
 import subprocess
@@ -70,6 +71,16 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_file_that_is_something_else_is_refused(content, tmp_path):
     (tmp_path / "run.pt").write_bytes(content)
     refused(tmp_path / "run.pt", "damaged, cut short or no checkpoint")
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Permission denied"), OSError(errno.EIO, "Input/output error")])
+def test_a_file_that_cannot_be_read_is_not_called_damaged(error, saved_at, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("zipfile.ZipFile.testzip", fail)
+    with pytest.raises(type(error), match=rf"^run\.pt could not be read \({error.strerror}\): "):
+        load_checkpoint(saved_at, *trained(), data={"batches": 3})
 
 
 def test_a_file_cut_short_anywhere_is_refused(saved_at):
