@@ -1,6 +1,7 @@
 """From one row of token ids to three parts, and from a part to batches of inputs and targets."""
 import copy
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
@@ -126,3 +127,22 @@ def independent(loader: DataLoader) -> DataLoader:
         loader = copy.copy(loader)
         vars(loader).update(persistent_workers=False, _iterator=None)      # DataLoader forbids the usual way
     return loader
+
+
+def pairs(batches: Iterable) -> Iterator:
+    """These batches. ValueError when one of them is not (inputs, targets), two tensors."""
+    for batch in batches:
+        require_pair(batch)
+        yield batch
+
+
+def require_pair(batch: Any) -> None:
+    """ValueError when a batch does not unpack into two tensors."""
+    try:
+        inputs, targets = batch
+    except (TypeError, ValueError):
+        inputs = targets = None
+    if not (isinstance(inputs, torch.Tensor) and isinstance(targets, torch.Tensor)):
+        parts = f"({', '.join(type(part).__name__ for part in batch)})" if isinstance(batch, tuple | list) else ""
+        raise ValueError(f"got a batch {parts or f'of type {type(batch).__name__}'}, need (inputs, targets), two tensors: "
+                         "give the loader a collate_fn that returns them")
