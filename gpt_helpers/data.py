@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from gpt_helpers.validate import (
     PADDING,
@@ -81,6 +81,19 @@ class TokenWindows(Dataset):
 def all_targets(windows: TokenWindows | Subset) -> torch.Tensor:
     """Every target of every window, in one row: (windows · T,) int64; a token as often as windows ask for it."""
     return torch.cat([windows[i][1] for i in range(len(windows))])
+
+
+def contents(dataset: Any) -> Iterator[torch.Tensor]:
+    """The tensors that tell what a dataset gives: windows, tensors, or parts and sums of such datasets; of another kind none."""
+    if isinstance(dataset, TokenWindows):
+        yield dataset.ids
+    if isinstance(dataset, TensorDataset):
+        yield from dataset.tensors
+    if isinstance(dataset, Subset):
+        yield torch.as_tensor(dataset.indices)
+        yield from contents(dataset.dataset)
+    for part in dataset.datasets if isinstance(dataset, ConcatDataset) else ():
+        yield from contents(part)
 
 
 def create_dataloader(ids: torch.Tensor, batch_size: int, context_length: int, stride: int | None = None, *,
