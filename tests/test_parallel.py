@@ -129,7 +129,9 @@ def test_without_dropout_they_end_at_the_bits_of_a_process_that_knows_of_no_othe
 def test_the_cases_differ(alone):
     """Otherwise the tests above would prove little."""
     ends = [torch.cat([weight.flatten() for weight in came.weights.values()]) for came in alone.values()]
-    assert sum(torch.equal(a, b) for a in ends for b in ends) == len(ends) + 2 * 2      # "plain" and "workers" are as others
+    assert sum(torch.equal(a, b) for a in ends for b in ends) == len(ends) + 3 * 2
+    for name, twin in {"workers": "dropout", "plain": "without dropout", "all": "chain"}.items():      # "all" is noisy in vain
+        assert torch.equal(*(ends[list(alone).index(each)] for each in (name, twin)))
 
 
 @pytest.mark.slow
