@@ -1,6 +1,7 @@
 """The training state: how far training has come, and the random states with it."""
 import contextlib
 import copy
+import json
 import math
 import random
 import signal
@@ -18,6 +19,15 @@ from torch.utils.data import DataLoader
 from gpt_helpers.data import independent, pairs
 from gpt_helpers.exchange import from_first
 from gpt_helpers.parallel import rank, size, together
+
+GENERATORS = {      # of each type, how its state is read, in a form that a checkpoint can hold, and put back
+    torch.Generator: (torch.Generator.get_state, torch.Generator.set_state),
+    random.Random: (random.Random.getstate, random.Random.setstate),
+    np.random.Generator: (lambda own: json.dumps(own.bit_generator.state, default=np.ndarray.tolist),
+                          lambda own, state: setattr(own.bit_generator, "state", json.loads(state))),
+    np.random.RandomState: (lambda own: json.dumps(own.get_state(legacy=False), default=np.ndarray.tolist),
+                            lambda own, state: own.set_state(json.loads(state))),
+}
 
 
 @dataclass
@@ -111,10 +121,14 @@ def require_state(training: Any, loader: DataLoader) -> None:
         raise ValueError("its loader had a generator of its own and this one has none, or the other way round: make it as before")
 
 
-def own_generators(loader: DataLoader | None) -> dict[str, torch.Generator]:
-    """The generators of their own that a loader, and the sampler in it, draw from, each once, under names for `random_state`."""
-    places = loader, getattr(loader, "sampler", None), getattr(getattr(loader, "batch_sampler", None), "sampler", None)
-    own = {id(generator): generator for each in places if (generator := getattr(each, "generator", None)) is not None}
+def own_generators(loader: DataLoader | None) -> dict[str, Any]:
+    """The generators that a loader, its samplers and its dataset hold, each once, under names for `random_state`."""
+    places, own = [loader], {}
+    for place in places:
+        held = getattr(place, "__dict__", {})
+        own |= {id(thing): thing for thing in held.values() if type(thing) in GENERATORS}
+        inside = [held[name] for name in ("sampler", "batch_sampler", "dataset") if name in held]
+        places += [thing for thing in inside if all(thing is not each for each in places)]
     return {f"loader{i or ''}": generator for i, generator in enumerate(own.values())}
 
 
@@ -130,7 +144,7 @@ def random_state(loader: DataLoader | None = None) -> dict:
         state["mps"] = torch.mps.get_rng_state()
     kind, keys, *rest = np.random.get_state()
     state["numpy"] = [kind, keys.tolist(), *rest]
-    return state | {name: generator.get_state() for name, generator in own_generators(loader).items()}
+    return state | {name: GENERATORS[type(own)][0](own) for name, own in own_generators(loader).items()}
 
 
 def set_random_state(state: dict, loader: DataLoader | None = None) -> None:
@@ -142,8 +156,8 @@ def set_random_state(state: dict, loader: DataLoader | None = None) -> None:
     if "mps" in state and torch.backends.mps.is_available():
         torch.mps.set_rng_state(state["mps"])
     np.random.set_state(state["numpy"])
-    for name, generator in own_generators(loader).items():
-        generator.set_state(state[name])
+    for name, own in own_generators(loader).items():
+        GENERATORS[type(own)][1](own, state[name])
 
 
 def same_random_state(loader: DataLoader) -> dict:

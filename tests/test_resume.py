@@ -160,6 +160,51 @@ def test_a_loader_with_its_own_generator_goes_on_too(held_by, tmp_path):
     assert torch.equal(weights(parts), weights(straight))
 
 
+class Drawn(torch.utils.data.Dataset):
+    """Windows from anywhere in the text, in an order of their own: it is a dataset, and the sampler of itself."""
+
+    def __init__(self, ids, seed, kind):
+        self.ids, self.kind = ids, kind
+        self.rng = {"python": random.Random, "numpy": numpy.random.default_rng, "old numpy": numpy.random.RandomState,
+                    "Philox": lambda seed: numpy.random.Generator(numpy.random.Philox(seed))}[kind](seed)
+
+    def __len__(self):
+        return 22
+
+    def __iter__(self):
+        return iter([self.place() for _ in range(22)])
+
+    def __getitem__(self, i):
+        start = i + self.place()
+        return self.ids[start : start + 8], self.ids[start + 1 : start + 9]
+
+    def place(self):
+        return int(self.rng.random() * 22 if self.kind != "old numpy" else self.rng.randint(22))
+
+
+@pytest.mark.parametrize(("kind", "place"), [("python", "sampler"), ("python", "dataset"), ("numpy", "part of a dataset"),
+                                             ("numpy", "batch sampler"), ("old numpy", "dataset"), ("Philox", "sampler")])
+def test_a_generator_of_any_kind_in_the_dataset_or_sampler_goes_on_too(kind, place, tmp_path):
+    def seeded(seed, **changed):
+        parts = training()
+        drawn = Drawn(parts[1].dataset.ids, seed, kind)
+        windows, part = parts[1].dataset, torch.utils.data.Subset(drawn, range(22))
+        loader = {"sampler": lambda load: load(windows, 4, sampler=drawn), "dataset": lambda load: load(drawn, 4),
+                  "batch sampler": lambda load: load(windows, batch_sampler=torch.utils.data.BatchSampler(drawn, 4, False)),
+                  "part of a dataset": lambda load: load(part, 4)}[place](torch.utils.data.DataLoader)
+        return with_parts(parts, train_loader=loader, **changed)
+
+    straight = seeded(3)
+    history = quiet(train_model, *straight)
+    often = seeded(3, eval_freq=1)
+    quiet(train_model, *often)
+    assert torch.equal(weights(often), weights(straight))
+    quiet(train_model, *seeded(3), checkpoint_path=tmp_path / "run.pt", max_steps=8)
+    parts = seeded(77)
+    assert quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True) == history
+    assert torch.equal(weights(parts), weights(straight))
+
+
 def test_more_epochs_can_be_added_later(tmp_path):
     straight = training(epochs=3)
     history = quiet(train_model, *straight)
