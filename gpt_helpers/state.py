@@ -1,7 +1,6 @@
 """The training state: how far training has come, and the random states with it."""
 import contextlib
 import copy
-import json
 import math
 import random
 import signal
@@ -16,18 +15,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from gpt_helpers.data import independent, pairs
+from gpt_helpers.data import GENERATORS, independent, own_generators, pairs
 from gpt_helpers.exchange import from_first
 from gpt_helpers.parallel import rank, size, together
-
-GENERATORS = {      # of each type, how its state is read, in a form that a checkpoint can hold, and put back
-    torch.Generator: (torch.Generator.get_state, torch.Generator.set_state),
-    random.Random: (random.Random.getstate, random.Random.setstate),
-    np.random.Generator: (lambda own: json.dumps(own.bit_generator.state, default=np.ndarray.tolist),
-                          lambda own, state: setattr(own.bit_generator, "state", json.loads(state))),
-    np.random.RandomState: (lambda own: json.dumps(own.get_state(legacy=False), default=np.ndarray.tolist),
-                            lambda own, state: own.set_state(json.loads(state))),
-}
 
 
 @dataclass
@@ -121,17 +111,6 @@ def require_state(training: Any, loader: DataLoader) -> None:
         raise ValueError("its loader had a generator of its own and this one has none, or the other way round: make it as before")
 
 
-def own_generators(loader: DataLoader | None) -> dict[str, Any]:
-    """The generators that a loader, its samplers and its dataset hold, each once, under names for `random_state`."""
-    places, own = [loader], {}
-    for place in places:
-        held = getattr(place, "__dict__", {})
-        own |= {id(thing): thing for thing in held.values() if type(thing) in GENERATORS}
-        inside = [held[name] for name in ("sampler", "batch_sampler", "dataset") if name in held]
-        places += [thing for thing in inside if all(thing is not each for each in places)]
-    return {f"loader{i or ''}": generator for i, generator in enumerate(own.values())}
-
-
 def random_state(loader: DataLoader | None = None) -> dict:
     """Every random state that training can draw from, in a form that a checkpoint can hold.
 
@@ -201,19 +180,23 @@ def fresh_casts() -> Iterator[None]:
 def deferred_interrupts() -> Iterator[None]:
     """Ctrl-C, JupyterLab's stop button and a loader's worker that died wait until the body is done, so that it runs completely.
 
-    All of them are signals to which something in Python, be it the default, answers with an error wherever the program is.
+    All of them are signals, which Python code answers with an error wherever the program happens to be.
     """
-    if threading.current_thread() is not threading.main_thread():      # only the main thread is ever interrupted
+    with deferred(signal.SIGINT), deferred(getattr(signal, "SIGCHLD", signal.SIGINT)):
+        yield
+
+
+@contextlib.contextmanager
+def deferred(number: int) -> Iterator[None]:
+    """A signal with this number, if Python code answers it, waits until the body is done."""
+    before, caught = signal.getsignal(number), []
+    if not callable(before) or threading.current_thread() is not threading.main_thread():      # no other is ever interrupted
         yield
         return
-    caught, numbers = {}, (signal.SIGINT, getattr(signal, "SIGCHLD", signal.SIGINT))
-    before = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
-    for number in before:
-        signal.signal(number, caught.setdefault)
     try:
+        signal.signal(number, lambda *args: caught.append(args))
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number in sorted(caught):
-            before[number](number, caught[number])
+        signal.signal(number, before)
+        if caught:
+            before(*caught[0])
