@@ -33,6 +33,15 @@ def pick_device(device: str | None = None) -> torch.device:
     return torch.device(device)
 
 
+def require_same_device(device: torch.device | str, model: nn.Module) -> None:
+    """ValueError when PyTorch cannot compute on this device here, or the model is on another one."""
+    require_device(device)
+    weights, batches = next(model.parameters()).device, torch.zeros(1, device=device).device
+    if weights != batches:
+        raise ValueError(f"the model is on {weights}, and its batches would go to {batches}: call model.to({str(batches)!r}) "
+                         "before you make the optimizer")
+
+
 def prepare_device(device: torch.device) -> torch.device:
     """Get a device ready for training, and return it: TF32 matrix multiplication on cuda, `keep_freed_memory` on the cpu."""
     if device.type == "cuda":

@@ -1,12 +1,13 @@
 """Generating text with a model, one token at a time."""
 import random
 from collections.abc import Callable, Sequence
+from numbers import Real
 
 import torch
 from torch import nn
 
 from gpt_helpers.model import unwrap
-from gpt_helpers.validate import require_context_size, require_integers, require_positive
+from gpt_helpers.validate import require_context_size, require_integers, require_model, require_positive
 
 
 def generate_text_simple(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: int,
@@ -30,8 +31,8 @@ def generate(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens
     the global random state. Shapes as in `generate_text_simple`. Raises ValueError.
     Source: Fan et al., "Hierarchical Neural Story Generation", 2018 (top-k sampling).
     """
-    if not temperature >= 0:
-        raise ValueError(f"got temperature={temperature}, need 0 (greedy) or more")
+    if not (isinstance(temperature, Real | torch.Tensor) and temperature >= 0):
+        raise ValueError(f"got temperature={temperature!r:.60}, need 0 (greedy) or more")
     if top_k is not None:
         require_positive(top_k=top_k)
     if stop_token is not None:
@@ -55,11 +56,15 @@ def extend(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: 
     As long as everything fits into the context, only the new token goes through the model, and a KV cache holds the past.
     After that the window slides, every position in it changes, and the cache is no longer valid.
     """
+    require_model(model)
     require_positive(context_size=context_size)
     require_integers(0, max_new_tokens=max_new_tokens)
     model = unwrap(model)                       # a compiled one would be compiled again for every new length
-    idx = torch.as_tensor(idx, device=next(model.parameters()).device)
-    idx = idx.unsqueeze(0) if idx.ndim == 1 else idx
+    try:
+        idx = torch.as_tensor(idx, device=next(model.parameters()).device)
+    except (RuntimeError, TypeError, ValueError):
+        raise ValueError(f"got the prompt {idx!r:.60}, need token ids: text_to_token_ids(text, tokenizer)") from None
+    idx = idx.reshape(1, -1) if idx.ndim < 2 else idx
     require_context_size(context_size, idx.shape[1] + max_new_tokens - 1, model.cfg)
     kv_cache, new = model.new_kv_cache(), idx
     stopped = torch.zeros(len(idx), 1, dtype=torch.bool, device=idx.device)

@@ -26,6 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DistributedSampler, IterableDataset
 
 from gpt_helpers.model import unwrap
 
@@ -110,12 +111,21 @@ def require_shares(accumulate: int, processes: int) -> None:
 
 def require_processes(model: nn.Module, loader: Any, accumulate: int, preflight: bool) -> None:
     """ValueError when several processes could not train this model together, or could not share these batches."""
+    if launched() and not together() and int(os.environ["WORLD_SIZE"]) > 1:
+        raise ValueError(f"torchrun started {os.environ['WORLD_SIZE']} processes, and each would train for itself: train inside "
+                         "`with processes(pick_device()) as device:`")
     if size() > 1 and not (sharded(model) or data_parallel(model)):
         raise ValueError(f"got a model that each of {size()} processes would train for itself: wrap it first, wrap(model, 'ddp')")
     require_shares(accumulate, size())
     if together() and getattr(loader, "batch_sampler", None) is None:
         raise ValueError(f"got a {type(loader).__name__} without a batch_sampler, so its batches cannot be shared out: make it a "
                          "DataLoader with a batch_size")
+    if together() and isinstance(data := getattr(loader, "dataset", None), IterableDataset):
+        raise ValueError(f"got a loader over a {type(data).__name__}, an IterableDataset, so its batches cannot be shared out: "
+                         "use a Dataset with __getitem__")
+    if together() and isinstance(getattr(loader, "sampler", None), DistributedSampler):
+        raise ValueError("got a loader with a DistributedSampler, which shares its batches out a second time: leave it out, "
+                         "and use shuffle=True")
     if together() and preflight:
         raise ValueError("got preflight=True under torchrun: call diagnose.preflight on the model before you wrap it")
 

@@ -9,7 +9,10 @@ from gpt_helpers.evaluate import History
 
 
 class Callback:
-    """What `train_model(..., callbacks=[...])` calls. Subclass it, and write the methods that you need."""
+    """What `train_model(..., callbacks=[...])` calls. Subclass it, and write the methods that you need.
+
+    It may draw random numbers, for a sample or an evaluation of its own: training then goes on with those it had before.
+    """
 
     def on_step(self, step: int, loss: float) -> None:
         """After an update; the first is step 0. loss: the batch's, before the update, in nats per token."""

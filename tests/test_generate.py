@@ -127,7 +127,8 @@ def test_a_prompt_may_be_a_list_or_a_row(model):
 
 
 @pytest.mark.parametrize("prompt", [[], [[]], torch.zeros(0, dtype=torch.int64), [1.5], [97],
-                                    torch.zeros(1, 1, 1, dtype=torch.int64)])
+                                    torch.zeros(1, 1, 1, dtype=torch.int64), "Every effort", ["Every"], None, {"input_ids": [1]},
+                                    [[1, 2], [3]], [1, None]])
 def test_a_prompt_that_is_none_is_refused_in_one_line(model, prompt):
     with pytest.raises(ValueError, match="got ") as caught:
         generate_text_simple(model, prompt, 5, 16)
@@ -162,9 +163,10 @@ def test_a_wrapped_model_writes_as_the_model_inside(model, wrap):
     assert torch.equal(generate(wrap(model), PROMPT, 5, 16, temperature=0), generate_text_simple(model, PROMPT, 5, 16))
 
 
-@pytest.mark.parametrize(("setting", "bad"), [("temperature", -1), ("temperature", float("nan")), ("top_k", 0)])
+@pytest.mark.parametrize(("setting", "bad"), [("temperature", -1), ("temperature", float("nan")), ("temperature", None),
+                                              ("temperature", "hot"), ("top_k", 0)])
 def test_impossible_settings_are_refused(model, setting, bad):
-    with pytest.raises(ValueError, match=f"got {setting}={bad}"):
+    with pytest.raises(ValueError, match=f"got {setting}={bad!r}"):
         generate(model, PROMPT, 1, 16, **{setting: bad})
 
 
@@ -173,6 +175,11 @@ def test_a_context_of_nothing_is_refused(model, context_size):
     for write in (generate_text_simple, generate):
         with pytest.raises(ValueError, match=f"got context_size={context_size}, need"):
             write(model, PROMPT, 1, context_size)
+
+
+def test_something_else_in_the_place_of_a_model_is_refused():
+    with pytest.raises(ValueError, match="got a model of type str, need a GPTModel"):
+        generate("gpt2", PROMPT, 1, 16)
 
 
 def test_more_context_than_the_model_takes_is_refused_before_anything_is_written(model):
