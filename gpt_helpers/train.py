@@ -126,8 +126,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
     first update and after the last. share_rng: let evaluation draw from training's stream of random numbers; with this and
     eval_ends=False the weights are those of `train_model_simple`, bit for bit. preflight: first print what `diagnose.preflight`
     finds, and stop if it is a fault. callbacks: objects like `progress.Callback`. Returns the History, also when the stop button,
-    or a nan or infinite loss, ends training. Raises ValueError, OSError and FileExistsError before the first update, and as
-    `load_checkpoint` does.
+    or a nan or infinite loss, ends training. Raises ValueError or OSError before the first update, as `load_checkpoint` does.
     """
     require_trainable(model, optimizer)
     require_batches(train_loader)
