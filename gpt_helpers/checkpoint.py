@@ -22,10 +22,10 @@ from torch.utils.data import DataLoader, RandomSampler
 
 from gpt_helpers.data import TokenWindows, contents
 from gpt_helpers.files import write_atomically
-from gpt_helpers.model import plain_state, unwrap
+from gpt_helpers.fsdp import gathered, gathered_state_dict, sharded_like, sharded_state_dict
+from gpt_helpers.model import plain_state_dict, unwrap
 from gpt_helpers.parallel import rank
 from gpt_helpers.random_state import set_random_state
-from gpt_helpers.sharding import gathered, gathered_state, sharded_like, sharded_state
 from gpt_helpers.state import TrainState, deferred_interrupts, require_state
 from gpt_helpers.validate import require_file, require_finite_weights
 
@@ -41,11 +41,11 @@ def save_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, tr
     data: what `describe_data` says of the training data, to be compared when loading. Raises OSError when the file cannot be
     written, ValueError when a weight is nan or infinite; an existing file then stays as it was.
     """
-    model, optimizer_state = gathered(model), gathered_state(optimizer)
+    model, optimizer_state = gathered(model), gathered_state_dict(optimizer)
     if rank() > 0:
         return
     require_finite_weights(model)
-    content = {"format": FORMAT, "version": VERSION, "config": model.cfg, "model": plain_state(model),
+    content = {"format": FORMAT, "version": VERSION, "config": model.cfg, "model": plain_state_dict(model),
                "training": training, "optimizer": optimizer_state,
                "optimizer_class": type(optimizer).__name__, "data": data}
     write_atomically(path, lambda temporary: torch.save(content, temporary))
@@ -65,7 +65,7 @@ def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, *,
         accept(saved.get("training"))
     except ValueError as error:
         raise ValueError(f"{name} does not fit: {error}") from None
-    weights, state = (saved["model"][name] for name in plain_state(model)), sharded_state(saved["optimizer"], optimizer)
+    weights, state = (saved["model"][name] for name in plain_state_dict(model)), sharded_state_dict(saved["optimizer"], optimizer)
     weights = {name: sharded_like(ours, theirs) for (name, ours), theirs in zip(model.state_dict().items(), weights, strict=True)}
     with deferred_interrupts():
         model.load_state_dict(weights)
@@ -77,10 +77,10 @@ def resume_training(path: str | Path, model: nn.Module, optimizer: Optimizer, sc
                     loader: DataLoader) -> TrainState:
     """Restore everything from a checkpoint of `train_model`, random states included; returns the TrainState.
 
-    Optimizer and schedule settings that are given as at the start of training stay as they had become. A setting that is
-    given differently holds from now on, and a line says so. Raises as `load_checkpoint` does.
+    Settings of the optimizer and schedule that you pass unchanged go on as they had become. One that you change takes effect
+    from here on, and a line says so. Raises as `load_checkpoint` does.
     """
-    given = settings(optimizer, scheduler)
+    given = settings_of(optimizer, scheduler)
     training = load_checkpoint(path, model, optimizer, data=describe_data(loader), accept=partial(require_state, loader=loader))
     state = TrainState(**training)
     changed = list(take_settings(optimizer, state.given, given))
@@ -98,7 +98,7 @@ def resume_training(path: str | Path, model: nn.Module, optimizer: Optimizer, sc
     return state
 
 
-def settings(optimizer: Optimizer, scheduler: LRScheduler | None) -> dict:
+def settings_of(optimizer: Optimizer, scheduler: LRScheduler | None) -> dict:
     """The settings of optimizer and schedule, such as each group's learning rate, in a form that a checkpoint can hold."""
     groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     return copy.deepcopy({"optimizer": groups,
@@ -117,7 +117,8 @@ def take_settings(optimizer: Optimizer, then: dict, now: dict) -> Iterator[str]:
                 group[key] = new[key]
                 yield f"{name} was {old[key]}, and you give {new[key]}: continuing with {new[key]}"
             elif new[key] != group.get(key, new[key]) and now["scheduler"] is None:
-                yield f"{name} had become {group[key]}, and you give {new[key]}, as at the start: continuing with {group[key]}"
+                yield (f"{name} had become {group[key]} by then, and you give the starting value {new[key]}: "
+                       f"continuing with {group[key]}")
 
 
 def replay(scheduler: LRScheduler, given: dict, steps: int) -> None:
@@ -183,7 +184,7 @@ def require_fit(name: str, saved: dict, model: nn.Module, optimizer: Optimizer, 
         groups, state = saved["optimizer"]["param_groups"], saved["optimizer"]["state"]
         params = [p for group in optimizer.param_groups for p in group["params"]]
         fits = ({key: (w.shape, w.dtype) for key, w in saved["model"].items()}
-                == {key: (w.shape, w.dtype) for key, w in plain_state(model).items()}
+                == {key: (w.shape, w.dtype) for key, w in plain_state_dict(model).items()}
                 and [group.get("amsgrad") for group in groups] == [group.get("amsgrad") for group in optimizer.param_groups]
                 and [len(group["params"]) for group in groups] == [len(group["params"]) for group in optimizer.param_groups]
                 and all(torch.broadcast_shapes(value.shape, params[i].shape) == params[i].shape      # Adafactor: (out, 1)

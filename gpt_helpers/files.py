@@ -1,4 +1,4 @@
-"""Atomic writes: a file is either all new, or all as it was before."""
+"""Files written atomically: a file is either all new, or all as it was before."""
 import contextlib
 import csv
 import errno
@@ -25,7 +25,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], Any]) -> None:
     name, path = Path(path).name, Path(os.path.realpath(path))      # a link stays a link, and its target is written
     try:
         if path.is_char_device() or path.is_block_device():      # a link to /dev/null, say: the device must not become a file
-            raise OSError(errno.EINVAL, "it is a device, and no file")
+            raise OSError(errno.EINVAL, "it is a device, not a file")
         with temporary_beside(path) as temporary:
             write(temporary)
             with open(temporary, "rb+") as file:
@@ -74,9 +74,9 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Let no other process lock this folder while the body runs; one that dies unlocks it. Raises OSError when one has.
+    """Lock this folder while the body runs; a process that dies releases it. Raises OSError when another holds it.
 
-    On Windows, and on a disk that knows no locks, nothing is locked.
+    On Windows, and on a disk without locks, nothing is locked.
     """
     try:
         import fcntl
@@ -90,7 +90,7 @@ def locked(folder: str | Path) -> Iterator[None]:
         os.close(handle)
         raise OSError(f"another program is training in {folder}: wait until it has ended, or name another folder") from None
     except OSError:
-        pass                                         # a disk that knows no locks
+        pass                                         # a disk without locks
     try:
         yield
     finally:

@@ -122,6 +122,6 @@ def unwrap(model: nn.Module) -> nn.Module:
             return model
 
 
-def plain_state(model: nn.Module) -> dict[str, torch.Tensor]:
+def plain_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
     """The state dict of the model inside every wrapper, under the names it has when nothing is compiled."""
     return {name.replace("_orig_mod.", ""): weight for name, weight in unwrap(model).state_dict().items()}

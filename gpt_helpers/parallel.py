@@ -63,19 +63,19 @@ def launched() -> bool:
     return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
 
 
-def together() -> bool:
+def is_distributed() -> bool:
     """Whether there is a process group, even one of a single process."""
     return dist.is_available() and dist.is_initialized()
 
 
 def rank() -> int:
     """This process's number, from 0."""
-    return dist.get_rank() if together() else 0
+    return dist.get_rank() if is_distributed() else 0
 
 
-def size() -> int:
+def world_size() -> int:
     """How many processes train together."""
-    return dist.get_world_size() if together() else 1
+    return dist.get_world_size() if is_distributed() else 1
 
 
 def wrap(model: nn.Module, engine: str = "ddp") -> nn.Module:
@@ -86,7 +86,7 @@ def wrap(model: nn.Module, engine: str = "ddp") -> nn.Module:
     """
     if engine not in ("ddp", "fsdp"):
         raise ValueError(f"got engine={engine!r:.60}, need 'ddp', all weights on each process, or 'fsdp', a part on each")
-    if not together():
+    if not is_distributed():
         return model
     if engine == "ddp":
         return DistributedDataParallel(model)
@@ -95,7 +95,7 @@ def wrap(model: nn.Module, engine: str = "ddp") -> nn.Module:
 
     for weight in model.state_dict().values():
         dist.broadcast(weight, src=0)
-    mesh = init_device_mesh(next(model.parameters()).device.type, (size(),))
+    mesh = init_device_mesh(next(model.parameters()).device.type, (world_size(),))
     for block in unwrap(model).trf_blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(unwrap(model), mesh=mesh)
@@ -111,22 +111,23 @@ def require_shares(accumulate: int, processes: int) -> None:
 
 def require_processes(model: nn.Module, loader: Any, accumulate: int, preflight: bool) -> None:
     """ValueError when several processes could not train this model together, or could not share these batches."""
-    if launched() and not together() and int(os.environ["WORLD_SIZE"]) > 1:
+    if launched() and not is_distributed() and int(os.environ["WORLD_SIZE"]) > 1:
         raise ValueError(f"torchrun started {os.environ['WORLD_SIZE']} processes, and each would train for itself: train inside "
                          "`with processes(pick_device()) as device:`")
-    if size() > 1 and not (sharded(model) or data_parallel(model)):
-        raise ValueError(f"got a model that each of {size()} processes would train for itself: wrap it first, wrap(model, 'ddp')")
-    require_shares(accumulate, size())
-    if together() and getattr(loader, "batch_sampler", None) is None:
+    if world_size() > 1 and not (sharded(model) or data_parallel(model)):
+        raise ValueError(f"got a model that each of {world_size()} processes would train for itself: wrap it first, "
+                         "wrap(model, 'ddp')")
+    require_shares(accumulate, world_size())
+    if is_distributed() and getattr(loader, "batch_sampler", None) is None:
         raise ValueError(f"got a {type(loader).__name__} without a batch_sampler, so its batches cannot be shared out: make it a "
                          "DataLoader with a batch_size")
-    if together() and isinstance(data := getattr(loader, "dataset", None), IterableDataset):
+    if is_distributed() and isinstance(data := getattr(loader, "dataset", None), IterableDataset):
         raise ValueError(f"got a loader over a {type(data).__name__}, an IterableDataset, so its batches cannot be shared out: "
                          "use a Dataset with __getitem__")
-    if together() and isinstance(getattr(loader, "sampler", None), DistributedSampler):
+    if is_distributed() and isinstance(getattr(loader, "sampler", None), DistributedSampler):
         raise ValueError("got a loader with a DistributedSampler, which shares its batches out a second time: leave it out, "
                          "and use shuffle=True")
-    if together() and preflight:
+    if is_distributed() and preflight:
         raise ValueError("got preflight=True under torchrun: call diagnose.preflight on the model before you wrap it")
 
 

@@ -100,7 +100,7 @@ def label_lines(axes: Axes, gap: float = 0.055) -> None:
 
 
 def show_table(head: Sequence[str], rows: Iterable[Sequence[str]], below: str = "") -> None:
-    """Show a table, the first column to the left and the others, numbers, to the right; below: a paragraph under it."""
+    """Show a table, the first column aligned left, the others, numbers, right; below: a paragraph under it."""
     lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
     lines.insert(1, "|---" + "|--:" * (len(head) - 1) + "|")
     table = "\n".join([*lines, f"\n{below}"] if below else lines)
@@ -118,7 +118,7 @@ def plot_losses(history: History, *, tokens_per_epoch: float | None = None, base
                 title: str = "Loss against training tokens seen") -> DescribedFigure:
     """Training and validation loss against training tokens seen; a DescribedFigure.
 
-    history: a `History`. tokens_per_epoch: adds an axis of epochs on top, at their true places.
+    history: a `History`. tokens_per_epoch: adds an axis of epochs on top, at their true positions.
     baselines: {name: loss in nats per token}, drawn as dotted lines. floor: {name: loss}, what no model can be below, drawn
     as a solid line over a hatched ground. top: the highest loss that is shown. Raises ValueError when nothing was recorded.
     """

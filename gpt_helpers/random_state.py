@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from gpt_helpers.exchange import from_first
-from gpt_helpers.parallel import together
+from gpt_helpers.collectives import broadcast
+from gpt_helpers.parallel import is_distributed
 
 GENERATORS = {      # of each type, how its state is read, in a form that a checkpoint can hold, and put back
     torch.Generator: (torch.Generator.get_state, torch.Generator.set_state),
@@ -37,10 +37,10 @@ def own_generators(loader: DataLoader | None) -> dict[str, Any]:
 def random_state(loader: DataLoader | None = None) -> dict:
     """Every random state that training can draw from, in a form that a checkpoint can hold.
 
-    GPUs of several processes are left out: what they draw comes from a micro-batch's own seed, see `exchange.turn`.
+    GPUs of several processes are left out: what they draw comes from a micro-batch's own seed, see `collectives.micro_batch`.
     """
     state = {"torch": torch.get_rng_state(), "python": random.getstate()}
-    if torch.cuda.is_initialized() and not together():
+    if torch.cuda.is_initialized() and not is_distributed():
         state["cuda"] = torch.cuda.get_rng_state_all()
     if torch.backends.mps.is_available():
         state["mps"] = torch.mps.get_rng_state()
@@ -53,7 +53,7 @@ def set_random_state(state: dict, loader: DataLoader | None = None) -> None:
     """Put back what `random_state` returned."""
     torch.set_rng_state(state["torch"])
     random.setstate(state["python"])
-    if "cuda" in state and torch.cuda.is_available() and not together():
+    if "cuda" in state and torch.cuda.is_available() and not is_distributed():
         torch.cuda.set_rng_state_all(state["cuda"])
     if "mps" in state and torch.backends.mps.is_available():
         torch.mps.set_rng_state(state["mps"])
@@ -64,8 +64,8 @@ def set_random_state(state: dict, loader: DataLoader | None = None) -> None:
 
 def same_random_state(loader: DataLoader) -> dict:
     """`random_state`, with several processes the first one's, which all of them take over: they draw the same order."""
-    state = from_first(random_state(loader))
-    if together():
+    state = broadcast(random_state(loader))
+    if is_distributed():
         set_random_state(state, loader)
     return state
 

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from gpt_helpers.data import independent, pairs
-from gpt_helpers.parallel import rank, size, together
+from gpt_helpers.parallel import is_distributed, rank, world_size
 from gpt_helpers.random_state import own_generators, random_state, same_random_state, set_random_state
 
 
@@ -39,7 +39,7 @@ class TrainState:
 
     @contextlib.contextmanager
     def commit(self, loader: DataLoader) -> Iterator[None]:
-        """Record what the body changes and the random state after it together: an interrupt waits until then.
+        """Record what the body changes together with the random state after it; an interrupt waits until both are done.
 
         An error in the body gets the attribute half_done: the weights may have moved, and the records do not say so.
         """
@@ -73,7 +73,7 @@ class TrainState:
             batches = remaining(independent(loader), done)
             if done:
                 set_random_state(self.rng, loader)
-            while micro_batches := list(islice(batches, accumulate // size())):
+            while micro_batches := list(islice(batches, accumulate // world_size())):
                 yield micro_batches
             with self.commit(loader):
                 self.epoch, self.batch = self.epoch + 1, 0
@@ -84,14 +84,14 @@ def remaining(loader: DataLoader, done: int) -> Iterator:
 
     A process loads its own batches only. Where it has one less than others, None comes last.
     """
-    if not together():
+    if not is_distributed():
         batches = iter(loader)
         for _ in range(done):
             next(batches)
         return pairs(batches)
-    share, own = copy.copy(loader), range(done + rank(), len(loader), size())
+    share, own = copy.copy(loader), range(done + rank(), len(loader), world_size())
     vars(share).update(batch_sampler=islice(loader.batch_sampler, own.start, None, own.step))
-    batches, most = pairs(iter(share)), math.ceil((len(loader) - done) / size())
+    batches, most = pairs(iter(share)), math.ceil((len(loader) - done) / world_size())
     return chain(list(islice(batches, 1)), batches, [None] * (most - len(own)))      # the first makes the sampler draw
 
 
@@ -101,7 +101,7 @@ def require_state(training: Any, loader: DataLoader) -> None:
         raise ValueError("it does not say how far training had come: give a file that train_model wrote")
     there = len(training["rng"].get("cuda", []))
     here = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if 0 < here < there and not together():
+    if 0 < here < there and not is_distributed():
         raise ValueError(f"it was written on a machine with {there} GPUs, and this one has {here}: continue where there "
                          "are as many, or on the CPU (CUDA_VISIBLE_DEVICES=-1)")
     if {key for key in training["rng"] if key.startswith("loader")} != own_generators(loader).keys():

@@ -12,16 +12,16 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
-from gpt_helpers.checkpoint import describe_data, require_storable, resume_training, save_checkpoint, settings
+from gpt_helpers.checkpoint import describe_data, require_storable, resume_training, save_checkpoint, settings_of
+from gpt_helpers.collectives import all_gather, broadcast, micro_batch, one_stop_button, zero_loss
 from gpt_helpers.device import fresh_casts, require_same_device
 from gpt_helpers.evaluate import History, evaluate_model, generate_and_print_sample
-from gpt_helpers.exchange import exchange, from_first, no_loss, one_stop_button, turn
 from gpt_helpers.files import save_or_say
+from gpt_helpers.fsdp import full_tensor
 from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import unwrap
-from gpt_helpers.parallel import rank, require_processes, size
+from gpt_helpers.parallel import rank, require_processes, world_size
 from gpt_helpers.random_state import isolated, same_random_state, set_random_state
-from gpt_helpers.sharding import whole
 from gpt_helpers.state import TrainState, deferred_interrupts
 from gpt_helpers.text import text_to_token_ids
 from gpt_helpers.validate import (
@@ -76,13 +76,13 @@ def accumulate_gradients(micro_batches: list, model: nn.Module, device: torch.de
     Raises FloatingPointError when the loss is nan or infinite: its gradients must not reach the weights.
     """
     counts = [(batch[1] != PADDING).sum().item() if batch is not None else 0 for batch in micro_batches]
-    tokens, losses = int(sum(exchange(counts))), []
+    tokens, losses = int(sum(all_gather(counts))), []
     for i, (batch, count) in enumerate(zip(micro_batches, counts, strict=True)):
-        with turn(model, first + i * size() + rank(), last=i == len(counts) - 1):
-            loss = calc_loss_batch(*batch, model, device) * (count / tokens) if batch is not None else no_loss(model, device)
-            (loss * size()).backward()                       # DDP and FSDP2 take the mean over processes
+        with micro_batch(model, first + i * world_size() + rank(), last=i == len(counts) - 1):
+            loss = calc_loss_batch(*batch, model, device) * (count / tokens) if batch is not None else zero_loss(model, device)
+            (loss * world_size()).backward()                       # DDP and FSDP2 take the mean over processes
         losses.append(loss.detach())
-    mean = sum(exchange([loss.item() for loss in losses]))
+    mean = sum(all_gather([loss.item() for loss in losses]))
     require_finite(mean, what="training loss")
     return mean, tokens
 
@@ -99,7 +99,7 @@ def updates(model: nn.Module, loader: DataLoader, optimizer: Optimizer, device: 
         loss, tokens = accumulate_gradients(micro_batches, model, device, first=state.step * accumulate)
         if max_grad_norm is not None:
             updated = [p for group in optimizer.param_groups for p in group["params"]]
-            require_finite(whole(nn.utils.clip_grad_norm_(updated, max_grad_norm)).item(), what="gradient norm")
+            require_finite(full_tensor(nn.utils.clip_grad_norm_(updated, max_grad_norm)).item(), what="gradient norm")
         with state.commit(loader):
             optimizer.step()
             state.step += 1
@@ -140,12 +140,12 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
     require_callbacks(callbacks)
     require_checkpointing(checkpoint_path, checkpoint_freq, resume, best_path)
 
-    if from_first(resume and Path(checkpoint_path).exists()):
+    if broadcast(resume and Path(checkpoint_path).exists()):
         state = resume_training(checkpoint_path, model, optimizer, scheduler, train_loader)
         for epoch, text in enumerate(state.samples, start=1):
             state.tell(train_loader, callbacks, "on_sample", epoch, text)
     else:
-        state = TrainState(rng=same_random_state(train_loader), given=settings(optimizer, scheduler),
+        state = TrainState(rng=same_random_state(train_loader), given=settings_of(optimizer, scheduler),
                            scheduler=scheduler and scheduler.state_dict())
         if preflight:
             from gpt_helpers.diagnose import require_sound
@@ -159,7 +159,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
         with isolate():
             losses = evaluate_model(model, train_loader, val_loader, device, eval_iter)
         require_finite(*losses, what="evaluated losses")
-        if best_path and from_first(not history.val_losses or losses[1] < stored_loss(best_path)):
+        if best_path and broadcast(not history.val_losses or losses[1] < stored_loss(best_path)):
             save_or_say(save_weights, best_path, model, val_loss=losses[1])
         with state.commit(train_loader):
             for row, value in zip(history, (*losses, state.tokens_seen), strict=True):
@@ -212,7 +212,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
             print(f"Stopped at step {state.step}: {error}. No later step can mend that; "
                   "most often a smaller learning rate prevents it.")
         except Exception as error:                               # a batch that cannot be scored, no memory: nothing is lost
-            if size() == 1 and state.step and not hasattr(error, "half_done"):      # other processes know nothing of it
+            if world_size() == 1 and state.step and not hasattr(error, "half_done"):      # other processes know nothing of it
                 with deferred_interrupts():                      # more of it, such as a worker's death, waits
                     save()
             raise

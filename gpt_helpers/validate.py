@@ -39,7 +39,7 @@ def require_known(what: str, name: Any, known: Iterable[str]) -> None:
 # Texts, token ids, splits, windows and batches.
 
 def require_text(text: Any) -> None:
-    """ValueError when something else than a text is to be encoded."""
+    """ValueError when something other than a text is to be encoded."""
     if not isinstance(text, str):
         raise ValueError(f"got a text of type {type(text).__name__}, need a str: text_to_token_ids(text, tokenizer)")
 
@@ -69,7 +69,7 @@ def require_ids(ids: torch.Tensor, cfg: Mapping, past: int = 0) -> None:
 
 
 def require_context_size(context_size: int, tokens: int, cfg: Mapping) -> None:
-    """ValueError when so many tokens, of which the last context_size are seen, would become too many for the model."""
+    """ValueError when the last context_size of this many tokens are too many for the model."""
     if (most := min(context_size, tokens)) > (longest := cfg["context_length"]):
         raise ValueError(f"got context_size={context_size:,} for text of {most:,} tokens, the model takes at most {longest:,}: "
                          "give its context_length as context_size")
@@ -102,7 +102,7 @@ def require_rows(vocab_size: int, **rows: torch.Tensor) -> None:
 
 
 def require_ngram(n: int, vocab_size: int, train_ids: torch.Tensor) -> None:
-    """ValueError when train_ids are no row of known ids, have no run of n tokens, or there are too many runs to number them."""
+    """ValueError when train_ids are not a row of known ids, have no run of n tokens, or there are too many runs to number."""
     require_positive(n=n, vocab_size=vocab_size)
     require_rows(vocab_size, train_ids=train_ids)
     most = min(len(train_ids), max((k for k in range(1, 64) if int(vocab_size) ** k < 2**63), default=0))
@@ -168,7 +168,7 @@ def require_batches(data_loader: Any, num_batches: int | None = None) -> None:
 
 
 def require_language(groups: Mapping[str, str], women: str, events: Sequence[str], **likely: float) -> None:
-    """ValueError when a language's words are missing, said twice, or no words, or a probability is none."""
+    """ValueError when a language's words are missing, repeated or not words, or a probability is not one."""
     for name, text in {**groups, "women": women}.items():
         if not isinstance(text, str):
             raise ValueError(f"got {name}={text!r:.60}, need one text with words between spaces")
@@ -226,7 +226,7 @@ def require_config(cfg: Mapping, keys: Iterable[str]) -> None:
 
 
 def require_model(model: Any) -> None:
-    """ValueError when something else than a model is given in its place."""
+    """ValueError when something other than a model is given in its place."""
     if not isinstance(model, nn.Module):
         raise ValueError(f"got a model of type {type(model).__name__}, need a GPTModel: look at the order of the arguments")
 
@@ -343,7 +343,7 @@ def require_finite_weights(model: nn.Module) -> None:
 # Figures.
 
 def require_levels(top: Any, **levels: Any) -> None:
-    """ValueError when the named levels of a figure are not {name: loss}, or its top is no loss."""
+    """ValueError when the named levels of a figure are not {name: loss}, or top is not a loss."""
     for what, named in levels.items():
         numbers = named.values() if isinstance(named, Mapping) else [None]
         if not all(isinstance(number, Real) and 0 <= number < math.inf for number in numbers):

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from gpt_helpers.files import write_atomically
-from gpt_helpers.model import GPTModel, plain_state
+from gpt_helpers.fsdp import gathered
+from gpt_helpers.model import GPTModel, plain_state_dict
 from gpt_helpers.parallel import rank
-from gpt_helpers.sharding import gathered
 from gpt_helpers.validate import require_file, require_finite_weights, require_model
 
 
@@ -26,9 +26,9 @@ def save_weights(path: str | Path, model: nn.Module, *, val_loss: float | None =
     model = gathered(model)
     if rank() > 0:
         return
-    require_plain(model)
+    require_loadable(model)
     require_finite_weights(model)
-    weights, names = plain_state(model), {}
+    weights, names = plain_state_dict(model), {}
     firsts = {name: names.setdefault((w.data_ptr(), w.shape, w.stride()), name) for name, w in weights.items()}
     tied = {name: first for name, first in firsts.items() if name != first}
     about = {"about": json.dumps({"config": model.cfg, "tied": tied, "val_loss": val_loss})}      # several have no fixed order
@@ -36,11 +36,11 @@ def save_weights(path: str | Path, model: nn.Module, *, val_loss: float | None =
     write_atomically(path, lambda temporary: save_file(once, temporary, metadata=about))
 
 
-def require_plain(model: nn.Module) -> None:
+def require_loadable(model: nn.Module) -> None:
     """ValueError when `load_weights` could not load a model's weights: a GPTModel of its configuration has others."""
     with torch.device("meta"):                  # shapes without numbers
         needed = GPTModel(model.cfg)
-    ours, theirs = ({(name, weight.shape) for name, weight in plain_state(each).items()} for each in (model, needed))
+    ours, theirs = ({(name, weight.shape) for name, weight in plain_state_dict(each).items()} for each in (model, needed))
     if ours != theirs:
         names = ", ".join(sorted({name for name, _ in ours ^ theirs}))
         raise ValueError(f"got a model that has not just the weights of a GPTModel ({names:.60}), so load_weights could not load "

@@ -25,17 +25,17 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 from torch.utils.data import DataLoader
 
+from gpt_helpers.collectives import broadcast
 from gpt_helpers.corpus import find_texts
 from gpt_helpers.data import Split, create_dataloader, split_tokens
 from gpt_helpers.device import pick_device, prepare_device
 from gpt_helpers.diagnose import require_sound
 from gpt_helpers.evaluate import History, generate_and_print_sample
-from gpt_helpers.exchange import from_first
 from gpt_helpers.files import locked, save_or_say, write_atomically, write_table, write_text
 from gpt_helpers.lessons.bigger import decay_groups
 from gpt_helpers.loss import calc_token_losses
 from gpt_helpers.model import GPT_CONFIG_124M, GPT_CONFIG_TINY, GPTModel
-from gpt_helpers.parallel import launched, processes, require_shares, size, wrap
+from gpt_helpers.parallel import launched, processes, require_shares, world_size, wrap
 from gpt_helpers.plot import plot_losses
 from gpt_helpers.progress import Callback, Progress
 from gpt_helpers.shards import ABOUT, TOKENS, encode_texts, open_tokens
@@ -419,7 +419,7 @@ def test(settings: dict, ids: torch.Tensor, device: torch.device) -> None:
 def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
     """Train, or go on, until the settings say that it is enough; whether that was reached. Raises OSError if it was not saved."""
     out, tokenizer = settings["out"], get_tokenizer()
-    accumulate = settings["accumulate"] or size()
+    accumulate = settings["accumulate"] or world_size()
     cfg = configuration(settings, tokenizer.n_vocab)
     context = settings["context_length"]
     split = split_of(settings, ids)
@@ -442,7 +442,7 @@ def train(settings: dict, ids: torch.Tensor, device: torch.device) -> bool:
           f"{context:,}; {steps:,} updates of {tokens:,} tokens, highest learning rate {lr:g}\nEverything is saved in {out}",
           flush=True)
 
-    resume = from_first((out / "checkpoint.pt").exists())
+    resume = broadcast((out / "checkpoint.pt").exists())
     if not (resume or settings.get("no_preflight")):
         optimizer, scheduler = new_optimizer(model, plan)
         require_sound(model, loaders, optimizer, tokenizer, scheduler=scheduler, steps=steps)
@@ -494,10 +494,10 @@ def main(arguments: list[str]) -> int:
                 if settings.get("restart") and FIRST:
                     set_aside(settings["out"])
                     again += ", without --restart,"
-                from_first(None)                      # nobody looks for a checkpoint before that
+                broadcast(None)                      # nobody looks for a checkpoint before that
                 if train(settings, ids, device):
                     return 0
-                start = f"torchrun --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']}" if size() > 1 else "python"
+                start = f"torchrun --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']}" if world_size() > 1 else "python"
                 if (settings["out"] / "checkpoint.pt").exists():
                     print(f"To go on from the last checkpoint: {start} {sys.argv[0]} --out {shlex.quote(str(settings['out']))}")
                 else:

@@ -13,9 +13,9 @@ import torch
 from small import CFG, TOKENIZER, Watch
 
 from gpt_helpers.data import create_dataloader
+from gpt_helpers.fsdp import gathered, gathered_state_dict
 from gpt_helpers.model import GPTModel
 from gpt_helpers.parallel import processes, rank, wrap
-from gpt_helpers.sharding import gathered, gathered_state
 from gpt_helpers.train import train_model
 
 BATCHES = 7      # an epoch's; two of them make an update, so the last update of an epoch has only one
@@ -77,7 +77,7 @@ def train(engine="ddp", drop_rate=0.1, padding=False, schedule=False, accumulate
     history = train_model(model, train_loader, val_loader, optimizer, device, num_epochs, 3, 1, "every effort moves", TOKENIZER,
                           scheduler=warmup(optimizer) if schedule else None, accumulate=accumulate,
                           callbacks=[Watch(on_step=on_step)], **options)
-    return Outcome(gathered(model).state_dict(), gathered_state(optimizer)["state"], tuple(history), losses, trained_on,
+    return Outcome(gathered(model).state_dict(), gathered_state_dict(optimizer)["state"], tuple(history), losses, trained_on,
                    seeds, windows.loaded)
 
 

@@ -93,7 +93,7 @@ def test_a_device_is_never_replaced_by_a_file(tmp_path, monkeypatch):
     """Who may write everywhere, as in a container, could make a file of /dev/null."""
     (tmp_path / "null").write_text("what it was")
     monkeypatch.setattr(Path, "is_char_device", lambda path: path.name == "null")
-    with pytest.raises(OSError, match=r"null could not be written \(it is a device, and no file\)"):
+    with pytest.raises(OSError, match=r"null could not be written \(it is a device, not a file\)"):
         write_text(tmp_path / "null", "new")
     assert (tmp_path / "null").read_text() == "what it was"
 

@@ -15,9 +15,9 @@ from processes import BATCHES, EPOCHS, STEPS, Outcome
 from small import CFG, quiet, training, with_parts
 
 from gpt_helpers.checkpoint import read_checkpoint
-from gpt_helpers.exchange import turn
+from gpt_helpers.collectives import micro_batch
 from gpt_helpers.model import GPTModel
-from gpt_helpers.parallel import processes, rank, ring_bytes, size, together, wrap
+from gpt_helpers.parallel import is_distributed, processes, rank, ring_bytes, world_size, wrap
 from gpt_helpers.random_state import random_state, set_random_state
 from gpt_helpers.state import TrainState, require_state
 from gpt_helpers.train import accumulate_gradients, train_model
@@ -182,7 +182,7 @@ def test_every_micro_batch_of_a_run_draws_dropout_from_a_seed_of_its_own(two, al
 
 def test_a_seed_belongs_to_the_run_and_to_the_number_of_the_micro_batch():
     def drawn(number):
-        with turn(model, number, last=True):
+        with micro_batch(model, number, last=True):
             return torch.rand(4).tolist()
 
     model = GPTModel(CFG)
@@ -275,7 +275,7 @@ def test_killed_at_random_moments_nothing_is_lost(tmp_path):
 SENT = """
 import torch
 from gpt_helpers.model import GPT_CONFIG_TINY, GPTModel
-from gpt_helpers.parallel import processes, ring_bytes, size, wrap
+from gpt_helpers.parallel import processes, ring_bytes, world_size, wrap
 
 def written():
     with open("/proc/self/io") as counts:
@@ -287,7 +287,7 @@ with processes():
         before = written()
         model(torch.zeros(1, 8, dtype=torch.int64)).logsumexp(-1).mean().backward()
         sent = written() - before
-    print(sent / ring_bytes(sum(p.numel() for p in model.parameters()), size()))
+    print(sent / ring_bytes(sum(p.numel() for p in model.parameters()), world_size()))
 """
 
 
@@ -307,7 +307,7 @@ def test_a_step_sends_as_many_bytes_as_the_formula_says(count, tmp_path):
 def test_without_torchrun_a_program_runs_alone_on_the_device_it_asks_for(device):
     with processes(device) as given:
         model = GPTModel(CFG).to(given)
-        assert (given, rank(), size(), together()) == (torch.device(device), 0, 1, False)
+        assert (given, rank(), world_size(), is_distributed()) == (torch.device(device), 0, 1, False)
         assert wrap(model, "ddp") is model and wrap(model, "fsdp") is model
 
 
@@ -328,13 +328,13 @@ def test_micro_batches_that_cannot_be_shared_out_are_refused(options, words, mon
     parts = training()
     with group_of_one():
         parts[0] = wrap(parts[0])
-        monkeypatch.setattr("gpt_helpers.parallel.size", lambda: 2)
+        monkeypatch.setattr("gpt_helpers.parallel.world_size", lambda: 2)
         with pytest.raises(ValueError, match=words):
             train_model(*parts, **options)
 
 
 def test_a_model_that_each_process_would_train_for_itself_is_refused(monkeypatch):
-    monkeypatch.setattr("gpt_helpers.parallel.size", lambda: 2)
+    monkeypatch.setattr("gpt_helpers.parallel.world_size", lambda: 2)
     with pytest.raises(ValueError, match=r"^got a model that each of 2 processes would train for itself: wrap it first"):
         train_model(*training(), accumulate=2)
 

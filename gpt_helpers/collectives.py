@@ -1,4 +1,4 @@
-"""What several processes do together in a training step: numbers, gradients and the stop button. Alone, nothing of it happens."""
+"""What several processes do together in a training step: numbers, gradients, the stop button. One alone does none of it."""
 import contextlib
 import signal
 import threading
@@ -11,19 +11,19 @@ import torch.distributed as dist
 from torch import nn
 
 from gpt_helpers.model import unwrap
-from gpt_helpers.parallel import data_parallel, rank, sharded, size, together
+from gpt_helpers.parallel import data_parallel, is_distributed, rank, sharded, world_size
 
 PRESSED = threading.Event()      # this process's stop button, until the others hear of it
 
 
-def exchange(numbers: list) -> list:
-    """As many numbers from each process, to all: the first of each in their order, then the second of each, and so on.
+def all_gather(numbers: list) -> list:
+    """Give every process the numbers of all: everyone's first, in order of rank, then everyone's second, and so on.
 
-    Raises KeyboardInterrupt on all processes when the stop button was pressed on one.
+    All bring equally many. Raises KeyboardInterrupt on all processes when the stop button was pressed on one.
     """
-    if not together():
+    if not is_distributed():
         return numbers
-    told = torch.zeros(len(numbers) + 1, size(), dtype=torch.float64)
+    told = torch.zeros(len(numbers) + 1, world_size(), dtype=torch.float64)
     told[:, rank()] = torch.tensor([*numbers, PRESSED.is_set()], dtype=torch.float64)
     dist.all_reduce(told)                                       # each place is one process's, so no sum rounds
     if told[-1].any():
@@ -32,23 +32,23 @@ def exchange(numbers: list) -> list:
     return told[:-1].flatten().tolist()
 
 
-def from_first(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """The first process's value, on all of them; they wait for each other."""
-    if not together():
+    if not is_distributed():
         return value
-    values = [None] * size()
+    values = [None] * world_size()
     dist.all_gather_object(values, value)
     return values[0]
 
 
 @contextlib.contextmanager
-def turn(model: nn.Module, number: int, last: bool) -> Iterator[None]:
-    """Forward and backward of the run's micro-batch `number`, on whichever process. Alone, nothing is special about it.
+def micro_batch(model: nn.Module, number: int, last: bool) -> Iterator[None]:
+    """The context for forward and backward of the run's micro-batch `number`, whichever process has it. Alone it does nothing.
 
     With a process group it draws its own random numbers, from the run's seed and its number, and gradients are exchanged only
     after a process's `last` micro-batch of the update.
     """
-    if not together():
+    if not is_distributed():
         yield
         return
     seed = np.random.SeedSequence((torch.initial_seed(), number)).generate_state(1, np.uint64).item()
@@ -61,15 +61,15 @@ def turn(model: nn.Module, number: int, last: bool) -> Iterator[None]:
         yield
 
 
-def no_loss(model: nn.Module, device: torch.device | str) -> torch.Tensor:
+def zero_loss(model: nn.Module, device: torch.device | str) -> torch.Tensor:
     """A loss of 0, for a process that has no micro-batch left while others have: it, too, must exchange gradients."""
     return model(torch.zeros(1, 1, dtype=torch.int64, device=device)).sum() * 0.0
 
 
 @contextlib.contextmanager
 def one_stop_button() -> Iterator[None]:
-    """In the body an interrupt of one process waits for the next `exchange`, so that all stop at the same step."""
-    if not together() or threading.current_thread() is not threading.main_thread():
+    """In the body an interrupt of one process waits for the next `all_gather`, so that all stop at the same step."""
+    if not is_distributed() or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGINT, lambda *_: PRESSED.set())

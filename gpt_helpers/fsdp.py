@@ -10,7 +10,7 @@ from gpt_helpers.model import GPTModel, unwrap
 from gpt_helpers.parallel import rank, sharded
 
 
-def whole(value: Any, everywhere: bool = True) -> Any:
+def full_tensor(value: Any, everywhere: bool = True) -> Any:
     """A sharded tensor in one piece, gathered from all processes; anything else as it is.
 
     everywhere: on all of them; otherwise on the first one's CPU, and on the others without its values.
@@ -30,19 +30,19 @@ def gathered(model: nn.Module) -> nn.Module:
     if not sharded(model):
         return model
     weights = model.state_dict(keep_vars=True)                  # tied weights are one parameter
-    pieces = {id(weight): whole(weight.detach(), everywhere=False) for weight in weights.values()}
+    pieces = {id(weight): full_tensor(weight.detach(), everywhere=False) for weight in weights.values()}
     with torch.device("meta"):
         copied = GPTModel(model.cfg)
     copied.load_state_dict({name.replace("_orig_mod.", ""): pieces[id(weight)] for name, weight in weights.items()}, assign=True)
     return copied
 
 
-def gathered_state(optimizer: Optimizer) -> dict:
+def gathered_state_dict(optimizer: Optimizer) -> dict:
     """The optimizer's state dict, to be saved: as `gathered` does with a model's weights."""
-    return with_state(optimizer.state_dict(), lambda i, value: whole(value, everywhere=False))
+    return with_state(optimizer.state_dict(), lambda i, value: full_tensor(value, everywhere=False))
 
 
-def sharded_state(saved: dict, optimizer: Optimizer) -> dict:
+def sharded_state_dict(saved: dict, optimizer: Optimizer) -> dict:
     """An optimizer's state dict from a file, with moment estimates that are sharded as the weights they belong to."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     return with_state(saved, lambda i, value: sharded_like(weights[i], value))
