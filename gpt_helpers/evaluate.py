@@ -9,6 +9,7 @@ from gpt_helpers.generate import generate_text_simple
 from gpt_helpers.loss import calc_loss_loader
 from gpt_helpers.model import unwrap
 from gpt_helpers.text import text_to_token_ids, token_ids_to_text
+from gpt_helpers.validate import require_model
 
 
 class History(NamedTuple):
@@ -22,6 +23,7 @@ class History(NamedTuple):
 def evaluate_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, device: torch.device | str,
                    eval_iter: int) -> tuple[float, float]:
     """(train loss, validation loss) over the first eval_iter batches of each loader, without dropout or gradients."""
+    require_model(model)
     model.eval()
     with torch.no_grad():
         train_loss = calc_loss_loader(train_loader, model, device, num_batches=eval_iter)

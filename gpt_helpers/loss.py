@@ -22,6 +22,7 @@ def calc_loss_batch(input_batch: torch.Tensor, target_batch: torch.Tensor, model
     input_batch, target_batch: (B, T) int64 token ids, the targets one step later.
     Returns a scalar tensor that is still attached to the graph, so `.backward()` works on it. Raises ValueError.
     """
+    require_tensors(input_batch, target_batch)
     require_targets(input_batch, target_batch, getattr(unwrap(model), "cfg", None))
     logits = model(input_batch.to(device))                                                # (B, T, V)
     return F.cross_entropy(logits.flatten(0, 1), target_batch.to(device).flatten())      # (B·T, V), (B·T,)
@@ -38,6 +39,7 @@ def calc_loss_loader(data_loader: DataLoader, model: nn.Module, device: torch.de
     data_loader = independent(data_loader)
     total, tokens = 0.0, 0
     for input_batch, target_batch in islice(data_loader, num_batches):
+        require_tensors(input_batch, target_batch)
         counted = (target_batch != -100).sum().item()
         total += calc_loss_batch(input_batch, target_batch, model, device).item() * counted
         tokens += counted
@@ -54,10 +56,18 @@ def calc_token_losses(data_loader: DataLoader, model: nn.Module, device: torch.d
     data_loader = independent(data_loader)
     losses = []
     for inputs, targets in data_loader:
+        require_tensors(inputs, targets)
         require_targets(inputs, targets, getattr(unwrap(model), "cfg", None))
         logits, targets = model(inputs.to(device)).flatten(0, 1), targets.to(device).flatten()      # (B·T, V), (B·T,)
         losses.append(F.cross_entropy(logits, targets, reduction="none")[targets != -100].cpu())
     return torch.cat(losses)
+
+
+def require_tensors(inputs: torch.Tensor, targets: torch.Tensor) -> None:
+    """ValueError when a batch is not two tensors."""
+    if not (isinstance(inputs, torch.Tensor) and isinstance(targets, torch.Tensor)):
+        raise ValueError(f"got a batch of {type(inputs).__name__} and {type(targets).__name__}, need two tensors, inputs and "
+                         "targets: create_dataloader makes them")
 
 
 # The n-gram baselines: what counting achieves. Each takes the ids to be scored and returns nats per predicted token, ids[1:]:
@@ -109,7 +119,9 @@ class NGram:
         """The probability of every token after each context: (B, k) ids, of which the last n - 1 count, to (B, V) float64."""
         contexts = contexts[:, max(0, contexts.shape[1] - self.n + 1):].repeat_interleave(self.vocab_size, dim=0)
         tokens = torch.arange(self.vocab_size).repeat(len(contexts) // self.vocab_size)
-        return self.probs(torch.cat([contexts, tokens[:, None]], dim=1)).view(-1, self.vocab_size)
+        windows = torch.cat([contexts, tokens[:, None]], dim=1)
+        require_rows(self.vocab_size, contexts=windows.flatten())
+        return self.probs(windows).view(-1, self.vocab_size)
 
     def losses(self, ids: torch.Tensor) -> torch.Tensor:
         """The loss of each of ids[1:], in nats, (N - 1,) float64."""
