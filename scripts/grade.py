@@ -34,6 +34,8 @@ from sandbox import not_isolated
 from students import by_platform, students
 from writable_home import use_a_writable_home
 
+from gpt_checks.core import one_line
+
 LARGEST = 10**8    # bytes of a notebook that is read
 LIMIT = 600        # seconds for a whole submission, on the clock
 EMPTY = "there is no notebook in this folder"
@@ -335,9 +337,15 @@ def stored(notebook, lesson):
     for name, check in lesson.checks.items():
         message = told_in(found[name].outputs) if name in found else "✘ its check is not in the notebook"
         if missing := re.fullmatch(r"✘ NameError: name '(\w+)' is not defined", message):
-            message = f"✘ {why_missing(missing[1], [cell.source for cell in notebook.cells if cell.cell_type == 'code'])}"
+            message = f"✘ {why_missing(missing[1], {cell.source: error_in(cell) for cell in notebook.cells})}"
         points = check.metadata.nbgrader.points
         yield name, points if message.startswith("✔") else 0, points, message
+
+
+def error_in(cell):
+    """The error that a cell stopped with, in one line; None when there was none."""
+    errors = [output for output in cell.get("outputs", []) if output.output_type == "error"]
+    return f"{errors[-1].ename}: {one_line(errors[-1].evalue)}" if errors else None
 
 
 def told_in(outputs):
