@@ -1,4 +1,5 @@
 """Evaluation during training: its records, the losses, a sample of what the model writes."""
+import sys
 from typing import Any, NamedTuple
 
 import torch
@@ -40,6 +41,12 @@ def generate_and_print_sample(model: nn.Module, tokenizer: Any, device: torch.de
     ids = text_to_token_ids(start_context, tokenizer).to(device)
     ids = generate_text_simple(model, ids, max_new_tokens=50, context_size=context_size)
     sample = token_ids_to_text(ids, tokenizer)
-    print(sample.replace("\n", " "))
+    print(showable(sample.replace("\n", " ")))
     model.train()
     return sample
+
+
+def showable(text: str) -> str:
+    """A text as what is printed can show it: a character that the terminal's or the file's encoding lacks becomes "?"."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
