@@ -463,7 +463,7 @@ check_learning_rate = spec(
     } | {
         "the warm-up starts at a rate of 0, which moves nothing; take step + 1": lambda s: s.high * s.step / s.warm,
         "the warm-up is one step ahead: step 0 has max_lr / warmup_steps": lambda s: s.high * (s.step + 2) / s.warm,
-        "the warm-up is 0 until its end, as // (whole numbers) makes it; use /": lambda s: s.high * ((s.step + 1) // s.warm),
+        "the warm-up is 0 until its end, as // (integer division) makes it; use /": lambda s: s.high * ((s.step + 1) // s.warm),
         "the warm-up stays at 0, as step // warmup_steps does; it rises evenly, with / and step + 1": lambda s: 0.0,
         "the warm-up is missing: the rate is max_lr from the start": lambda s: s.high,
         "the warm-up is missing: the rate is min_lr until it ends": lambda s: s.low,
@@ -498,7 +498,7 @@ check_learning_rate = spec(
         "π is missing: half a wave ends at the angle π, and not at 1": lambda p: wave(p / math.pi),
         "a sine is in the place of the cosine": [lambda p: wave(p - 0.5), lambda p: 1 - math.sin(math.pi / 2 * p)],
         "the rate falls along a line; it falls along half a cosine wave": lambda p: 1 - p,
-        "the rate stays at max_lr, as with // (whole numbers) in progress; it falls along half a cosine wave": lambda p: 1,
+        "the rate stays at max_lr, as with // (integer division) in progress; it falls along half a cosine wave": lambda p: 1,
         "the rate is min_lr at once; it falls along half a cosine wave": lambda p: 0,
         "parentheses are missing: the half goes with 1 + cos": [lambda p: 2 * wave(p) - 0.5, lambda p: 0.5 + wave(p)],
         "the rate rises, as when max_lr and min_lr are exchanged, or a sign": lambda p: 1 - wave(p),

@@ -56,7 +56,7 @@ check_share = spec(
         f"the warm-up is divided by warm_up - 1; {RISES}": lambda k, w, n: (k + 1) / (w - 1),
         f"the warm-up is spread over all updates; {RISES}": lambda k, w, n: (k + 1) / n,
         "the warm-up is missing: its updates get the whole rate": lambda k, w, n: 1.0,
-        "the warm-up stays at 0, as // (whole numbers) makes it; use /": lambda k, w, n: (k + 1) // w,
+        "the warm-up stays at 0, as // (integer division) makes it; use /": lambda k, w, n: (k + 1) // w,
         "the warm-up follows a cosine; it rises in a line": lambda k, w, n: 1 - half_cosine((k + 1) / w),
         "the warm-up falls; it rises": [lambda k, w, n: 1 - (k + 1) / w, lambda k, w, n: 1 - k / w],
     }) | exchange("rising", {
@@ -277,7 +277,7 @@ check_to_bfloat16 = spec(
             [lambda x, k=k: 10.0**-k for k in (2, 3, 8, 1, 4, 0)],
         "m was rounded to steps of 1/255; eight binary digits make steps of 1/256": lambda x: spacing(x) * 256 / 255,
     }) | exchange("end", {
-        "that is the whole number before it is scaled back; multiply it by the distance between neighbours": lambda k, step, x: k,
+        "that is the integer before it is scaled back; multiply it by the distance between neighbours": lambda k, step, x: k,
         "that is m, rounded; multiply it by 2**e": lambda k, step, x: k / 256,
         "that is half of it: frexp gives m from 0.5 on, and x = m · 2**e": lambda k, step, x: k * step / 2,
         "that is 256 times too large: m * 256 was rounded, and is to be divided by 256 again": lambda k, step, x: k * step * 256,

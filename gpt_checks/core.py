@@ -356,7 +356,7 @@ def parameter_name(function, i):
 def what_is_wrong(got, want, *, scales=(), name="the result", rtol=1e-4, atol=1e-6):
     """What is wrong with a result, as its kind or its numbers tell; None when they tell nothing.
 
-    want: a number, a tensor, a string, None, or a tuple or list of these. A whole number asks for a whole number, a
+    want: a number, a tensor, a string, None, or a tuple or list of these. An integer asks for an integer, a
     float accepts every number or tensor of one element.
     scales: {what it is, in words: number}, to name a constant factor between the result and want. name: what it is called.
     """
@@ -429,7 +429,7 @@ def kind_fault(got, want):
     if wanted.dtype == torch.bool or tensor.dtype == torch.bool:
         return None if tensor.dtype == wanted.dtype else f"has dtype {tensor.dtype}; need {wanted.dtype}"
     if not wanted.is_floating_point() and tensor.is_floating_point():
-        return f"is {short(got)}, a float; need whole numbers (// or round, or dtype=torch.int64)"
+        return f"is {short(got)}, a float; need integers (// or round, or dtype=torch.int64)"
     return None
 
 

@@ -83,11 +83,11 @@ def repair(number: str, title: str, section: str, source: str, bugs: Mapping[str
 
 
 def faults(number: str, student: int) -> tuple[str, str]:
-    """What is wrong with a student's program in an exercise, two sentences; student: a whole number."""
+    """What is wrong with a student's program in an exercise, two sentences; student: an integer."""
     if number not in PROGRAMS:
         raise ValueError(f"there is no patient {number!r}; there are {', '.join(PROGRAMS)}")
     if not isinstance(student, int):
-        raise ValueError(f"student is {student!r}; need a whole number")
+        raise ValueError(f"student is {student!r}; need an integer")
     pairs = PROGRAMS[number].pairs()
     return pairs[student % len(pairs)]
 
@@ -483,7 +483,7 @@ def rate(step, peak, warmup_steps, num_steps):
         "(1 + math.cos(math.pi * done)) / 2": "math.cos(math.pi / 2 * done)"},
     "the rate falls by the same factor at each step; half a turn of a cosine is asked":
         {"lowest + (peak - lowest) * height": "peak * 0.1 ** done"},
-    "// rounds down to a whole number, here mostly to 0; a share needs /": [
+    "// rounds down to an integer, here mostly to 0; a share needs /": [
         {"+ 1) / warmup_steps": "+ 1) // warmup_steps", "steps) / (num": "steps) // (num"},
         {"+ 1) / warmup_steps": "+ 1) // warmup_steps"}, {"steps) / (num": "steps) // (num"}],
     "180 is pi in degrees; math.cos wants radians": {"math.pi * done": "180 * done"},

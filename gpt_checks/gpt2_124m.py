@@ -154,7 +154,7 @@ check_largest_batch = spec(
         "one window too few: rounded down, the number fits": {"end": lambda windows: max(0, int(windows) - 1)},
         "where not even the model fits, 0 is asked, and not 1": {"end": lambda windows: max(1, int(windows))},
         "where not even the model fits, the number came out below 0; 0 is asked": {"end": math.floor},
-        "a part of a window does not fit: round down, to a whole number":
+        "a part of a window does not fit: round down, to an integer":
             [{"share": lambda room, n, one: room / one, "end": lambda windows, to=to: max(0, to(windows))}
              for to in (round, math.ceil, float)],
     })

@@ -17,11 +17,11 @@ def sheets(number: str) -> list[dict]:
 
 
 def numbers_of(number: str, student: int) -> dict:
-    """A student's numbers in an exercise, as {name: value}; student: a whole number. ValueError where there are none."""
+    """A student's numbers in an exercise, as {name: value}; student: an integer. ValueError where there are none."""
     if number not in VALUES:
         raise ValueError(f"exercise {number!r} has no numbers of your own; {', '.join(VALUES) or 'none'} has")
     if not isinstance(student, int) or isinstance(student, bool):
-        raise ValueError(f"student is {student!r}; need a whole number, as in student = 17")
+        raise ValueError(f"student is {student!r}; need an integer, as in student = 17")
     return sheets(number)[student % len(sheets(number))]
 
 

@@ -44,7 +44,7 @@ check_cut_points = spec(
     "1.1", "the cut points", see=("01", "Three parts, three purposes"), right=cut_points, cases=shares_of_a_text, rtol=1e-9,
     use=lambda answer, *args: got if isinstance(got := answer(*args), generator) else as_list(got),      # tensors and arrays, too
     name="the pair of cuts", also=no_generator,
-    doc="cut_points(n, train, val): the whole numbers nearest to train·n and (train + val)·n, a pair of ints.",
+    doc="cut_points(n, train, val): the integers nearest to train·n and (train + val)·n, a pair of ints.",
     mistakes=exchange("whole", {
         f"the places are not rounded; {NEAREST}": lambda x: x,
         f"rounded down (int, floor and // cut off what follows the point); {NEAREST}": math.floor,
@@ -207,7 +207,7 @@ check_windows = spec(
         "only the first window came back: is `return` inside the loop?": lambda pairs: pairs[:1],
         "only the last window came back: append each to a list": [lambda pairs: pairs[-1:], lambda pairs: pairs[-1]],
         "lists of numbers came back; need a tensor each, and ids[a:b] is one": every(lambda x, y: (x.tolist(), y.tolist())),
-        "the tokens came back as floats; token ids are whole numbers, torch.int64": every(lambda x, y: (x.float(), y.float())),
+        "the tokens came back as floats; token ids are integers, torch.int64": every(lambda x, y: (x.float(), y.float())),
         "each window came back as one row of T + 1 tokens; part it": every(lambda x, y: torch.cat([x, y[-1:]])),
         "no pairs came back, but one tensor a window; need (inputs, targets)": [every(lambda x, y: x), every(lambda x, y: y)],
         "inputs and targets came back in turn; need pairs (inputs, targets)": lambda pairs: [x for pair in pairs for x in pair],
@@ -260,7 +260,7 @@ check_count_windows = spec(
                            lambda n, t, s: -(-n // s) + -t // s)
             for f in (lambda c, n, t, s, rest=rest: max(rest(n, t, s), 0), lambda c, n, t, s, rest=rest: rest(n, t, s))],
     }) | exchange("strides", {
-        f"not a whole number: {PARTIAL}": lambda room, s: room / s,
+        f"not an integer: {PARTIAL}": lambda room, s: room / s,
         f"rounded up; {PARTIAL}": lambda room, s: math.ceil(room / s),
         "stride was a factor; a larger stride gives fewer windows, so divide by it": lambda room, s: room * s,
     }) | exchange("given", {
@@ -505,7 +505,7 @@ check_leaked_share = spec(
         ("that is the share of windows all of whose targets leaked; count places, not windows",
          windows_with(all), lambda v, a, t: len(v) // t)]
     } | exchange("end", {
-        "rounded to a whole number; a share is a float from 0 to 1, and // rounds where / does not": [math.floor, round],
+        "rounded to an integer; a share is a float from 0 to 1, and // rounds where / does not": [math.floor, round],
         "in percent; a share goes from 0 to 1": lambda share: 100 * share,
         "that is the share that did not leak": lambda share: 1 - share,
     }) | exchange("given", {

@@ -545,7 +545,7 @@ SO_FAR = "; compare it with the lowest so far"
 FALLS = (operator.lt, operator.le, no(operator.ge), no(operator.gt))
 check_early_stop = spec(
     "5.5", "early stopping", see=("05", "Roads not taken"), right=early_stop, cases=losses_to_stop_at, use=listed,
-    name="(best, stop), two whole numbers,",
+    name="(best, stop), two integers,",
     doc="early_stop(val_losses, patience): (index of the lowest loss so far, index of the evaluation at which training stops).",
     mistakes=exchange("end", {
         "best and stop are exchanged": lambda b, s, *_: (s, b),

@@ -3,6 +3,7 @@
 A checkpoint is a torch.save file, and is read without executing anything in it.
 """
 import copy
+import errno
 import hashlib
 import io
 import warnings
@@ -19,7 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, RandomSampler
 
-from gpt_helpers.data import TokenWindows
+from gpt_helpers.data import TokenWindows, contents
 from gpt_helpers.files import write_atomically
 from gpt_helpers.model import plain_state, unwrap
 from gpt_helpers.parallel import rank
@@ -128,17 +129,16 @@ def replay(scheduler: LRScheduler, given: dict, steps: int) -> None:
 
 
 def describe_data(loader: DataLoader) -> dict:
-    """What determines a loader's batches: its settings and, for windows over token ids, a digest of the ids themselves."""
+    """What determines a loader's batches: its settings and, where the dataset is of a known kind, a digest of what it holds."""
     windows = getattr(loader, "dataset", None)
     facts = {"batches": len(loader), "batch_size": getattr(loader, "batch_size", None),
              "shuffle": isinstance(getattr(loader, "sampler", None), RandomSampler)}
     if isinstance(windows, TokenWindows):
-        digest = hashlib.sha256()
-        for piece in windows.ids.split(2**22):      # ids on disk may be more than fits into memory
-            digest.update(piece.cpu().contiguous().numpy())
-        facts |= {"context_length": windows.context_length, "stride": windows.stride, "tokens": len(windows.ids),
-                  "sha256": digest.hexdigest()}
-    return facts
+        facts |= {"context_length": windows.context_length, "stride": windows.stride, "tokens": len(windows.ids)}
+    digest, known = hashlib.sha256(), list(contents(windows))
+    for piece in (piece for tensor in known for piece in tensor.flatten().split(2**22)):      # on disk may be more than in memory
+        digest.update(piece.cpu().contiguous().view(torch.uint8).numpy())
+    return facts | ({"sha256": digest.hexdigest()} if known else {})
 
 
 def read_checkpoint(path: str | Path) -> dict:
@@ -150,6 +150,9 @@ def read_checkpoint(path: str | Path) -> dict:
             damaged = archive.testzip()
         saved = None if damaged else load_plain(path)
     except Exception as error:      # what a damaged byte raises depends on where it is
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):      # of a place before the file's beginning
+            raise type(error)(f"{name} could not be read ({error.strerror}): try again, or see whether its disk is there and "
+                              "you may read it") from None
         damaged = type(error).__name__
     if damaged:
         raise ValueError(f"{name} is damaged, cut short or no checkpoint at all ({damaged}): use an older one, or start over")

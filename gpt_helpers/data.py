@@ -1,14 +1,15 @@
 """From one row of token ids to three parts, and from a part to batches of inputs and targets."""
 import copy
-from typing import NamedTuple
+import json
+import random
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from gpt_helpers.validate import (
-    PADDING,
-    require_entries,
-    require_entry_room,
     require_fractions,
     require_full_batch,
     require_index,
@@ -20,6 +21,14 @@ from gpt_helpers.validate import (
 )
 
 TOKEN_TYPES = (torch.int64, torch.uint16, torch.uint32)      # in memory, and on disk
+GENERATORS = {      # of each type, how its state is read, in a form that a checkpoint can hold, and put back
+    torch.Generator: (torch.Generator.get_state, torch.Generator.set_state),
+    random.Random: (random.Random.getstate, random.Random.setstate),
+    np.random.Generator: (lambda own: json.dumps(own.bit_generator.state, default=np.ndarray.tolist),
+                          lambda own, state: setattr(own.bit_generator, "state", json.loads(state))),
+    np.random.RandomState: (lambda own: json.dumps(own.get_state(legacy=False), default=np.ndarray.tolist),
+                            lambda own, state: own.set_state(json.loads(state))),
+}
 
 
 class Split(NamedTuple):
@@ -82,6 +91,19 @@ def all_targets(windows: TokenWindows | Subset) -> torch.Tensor:
     return torch.cat([windows[i][1] for i in range(len(windows))])
 
 
+def contents(dataset: Any) -> Iterator[torch.Tensor]:
+    """The tensors that tell what a dataset gives: windows, tensors, or parts and sums of such datasets; of another kind none."""
+    if isinstance(dataset, TokenWindows):
+        yield dataset.ids
+    if isinstance(dataset, TensorDataset):
+        yield from dataset.tensors
+    if isinstance(dataset, Subset):
+        yield torch.as_tensor(dataset.indices)
+        yield from contents(dataset.dataset)
+    for part in dataset.datasets if isinstance(dataset, ConcatDataset) else ():
+        yield from contents(part)
+
+
 def create_dataloader(ids: torch.Tensor, batch_size: int, context_length: int, stride: int | None = None, *,
                       shuffle: bool = False, drop_last: bool = False, num_workers: int = 0) -> DataLoader:
     """A DataLoader of (inputs, targets), each (B, T) int64, over the windows of ids.
@@ -97,25 +119,6 @@ def create_dataloader(ids: torch.Tensor, batch_size: int, context_length: int, s
     return DataLoader(windows, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last, num_workers=num_workers)
 
 
-def entry_windows(ids: torch.Tensor, end: int, context_length: int) -> TensorDataset:
-    """One window for each entry: (inputs, targets), both (context_length,) int64, for a DataLoader.
-
-    ids: (N,), beginning with the token `end`, which ends each entry. Inputs begin with the end of the entry before, so that
-    every word of an entry is a target once. What is left over is padding: `end` in the inputs, -100 in the targets.
-    Raises ValueError when an entry is longer than context_length.
-    """
-    require_row(ids)
-    ids = ids.flatten()
-    require_entries(ids, end)
-    starts = (ids[:-1] == end).nonzero().flatten()                                            # (entries,)
-    lengths = torch.cat([starts[1:], torch.tensor([len(ids) - 1])]) - starts                  # (entries,) targets in each
-    require_entry_room(lengths, context_length)
-    place = torch.arange(context_length)
-    window = starts[:, None] + torch.arange(context_length + 1)                               # (entries, T + 1)
-    window, inside = ids[window.clamp(max=len(ids) - 1)], place < lengths[:, None]            # (entries, T)
-    return TensorDataset(torch.where(inside, window[:, :-1], end), torch.where(inside, window[:, 1:], PADDING))
-
-
 def independent(loader: DataLoader) -> DataLoader:
     """A loader of the same batches that can be iterated without restarting an iteration under way.
 
@@ -126,3 +129,33 @@ def independent(loader: DataLoader) -> DataLoader:
         loader = copy.copy(loader)
         vars(loader).update(persistent_workers=False, _iterator=None)      # DataLoader forbids the usual way
     return loader
+
+
+def pairs(batches: Iterable) -> Iterator:
+    """These batches. ValueError when one of them is not (inputs, targets), two tensors."""
+    for batch in batches:
+        require_pair(batch)
+        yield batch
+
+
+def require_pair(batch: Any) -> None:
+    """ValueError when a batch does not unpack into two tensors."""
+    try:
+        inputs, targets = batch
+    except (TypeError, ValueError):
+        inputs = targets = None
+    if not (isinstance(inputs, torch.Tensor) and isinstance(targets, torch.Tensor)):
+        parts = f"({', '.join(type(part).__name__ for part in batch)})" if isinstance(batch, tuple | list) else ""
+        raise ValueError(f"got a batch {parts or f'of type {type(batch).__name__}'}, need (inputs, targets), two tensors: "
+                         "give the loader a collate_fn that returns them")
+
+
+def own_generators(loader: DataLoader | None) -> dict[str, Any]:
+    """The generators that a loader, its samplers and its dataset hold, each once, under names for `random_state`."""
+    places, own = [loader], {}
+    for place in places:
+        held = getattr(place, "__dict__", {})
+        own |= {id(thing): thing for thing in held.values() if type(thing) in GENERATORS}
+        inside = [held[name] for name in ("sampler", "batch_sampler", "dataset") if name in held]
+        places += [thing for thing in inside if all(thing is not each for each in places)]
+    return {f"loader{i or ''}": generator for i, generator in enumerate(own.values())}

@@ -33,6 +33,15 @@ def pick_device(device: str | None = None) -> torch.device:
     return torch.device(device)
 
 
+def require_same_device(device: torch.device | str, model: nn.Module) -> None:
+    """ValueError when PyTorch cannot compute on this device here, or the model is on another one."""
+    require_device(device)
+    weights, batches = next(model.parameters()).device, torch.zeros(1, device=device).device
+    if weights != batches:
+        raise ValueError(f"the model is on {weights}, and its batches would go to {batches}: call model.to({str(batches)!r}) "
+                         "before you make the optimizer")
+
+
 def prepare_device(device: torch.device) -> torch.device:
     """Get a device ready for training, and return it: TF32 matrix multiplication on cuda, `keep_freed_memory` on the cpu."""
     if device.type == "cuda":
@@ -54,8 +63,8 @@ def keep_freed_memory() -> None:
         mallopt(-1, 2**31 - 1)         # M_TRIM_THRESHOLD: the heap does not shrink
 
 
-def kept_for_backward(inputs: torch.Tensor, targets: torch.Tensor, model: nn.Module) -> list[torch.Tensor]:
-    """What autograd keeps of the loss of one batch until backward: every tensor once, without the weights.
+def saved_for_backward(inputs: torch.Tensor, targets: torch.Tensor, model: nn.Module) -> list[torch.Tensor]:
+    """The tensors that autograd saves for backward when it computes the loss of one batch: each once, weights left out.
 
     inputs, targets: (B, T) token ids on the model's device. Under `torch.no_grad()` the list is empty.
     """
@@ -84,7 +93,7 @@ def training_memory(cfg: Mapping, batch_size: int) -> dict[str, int]:
         model = GPTModel(cfg)
         ids = torch.zeros(batch_size, cfg["context_length"], dtype=torch.int64)
     weights = sum(p.nbytes for p in model.parameters())
-    kept = [tensor.untyped_storage() for tensor in kept_for_backward(ids, ids, model)]
+    kept = [tensor.untyped_storage() for tensor in saved_for_backward(ids, ids, model)]
     return {"weights": weights, "gradients": weights, "AdamW's two moment estimates": 2 * weights,
             "activations": sum({storage._cdata: storage.nbytes() for storage in kept}.values())}
 

@@ -21,7 +21,7 @@ from gpt_helpers.instruments.data import (
 from gpt_helpers.instruments.finding import Finding, in_a_line, padded
 from gpt_helpers.instruments.given import as_one, cut, first_batches, require_run, rows, short_window, unchanged
 from gpt_helpers.instruments.loop import evaluation_is_quiet, own_steps_learn, rate_is_kept, sets_train_mode, step_is_classic
-from gpt_helpers.instruments.model import first_loss, parameters_are_sound, past_is_safe, places_are_counted, same_twice, takes
+from gpt_helpers.instruments.model import first_loss, parameters_are_sound, past_is_safe, positions_are_counted, same_twice, takes
 from gpt_helpers.instruments.optimizer import (
     gradients_reach,
     holds_the_model,
@@ -56,7 +56,7 @@ class Report(dict):
         return found
 
     def note(self, test: str, finding: Finding) -> None:
-        """Keep a finding, if there is none for this test that is as bad."""
+        """Keep a finding, unless this test already has one as bad."""
         self[test] = min(self.get(test, finding), finding, key=lambda each: [False, None, True].index(each.sound))
 
     def __repr__(self) -> str:
@@ -68,14 +68,14 @@ class Report(dict):
 def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], optimizer: Optimizer | Sequence[Optimizer],
               tokenizer: Any = None, *, step: Callable | None = None, evaluate: Callable | None = None, scheduler: Any = None,
               steps: int | None = None, device: torch.device | str | None = None) -> Report:
-    """Test a training run before it starts; nothing of it is changed. The Report, printed, has a line for each test.
+    """Test a training run before it starts; nothing of it is changed. Printed, the Report has a line for each test.
 
     loaders: training and validation (None if there is none), of (inputs, targets), each (B, T). With these everything about
     data, model and optimizer is tested; the loop only if it is given, too. step(inputs, targets): one update by your own
-    loop, with its scheduler if it has one; called three or four times. evaluate(): your validation loss, called twice. What both
-    keep elsewhere, such as averaged weights or a dataset's own random numbers, moves on. scheduler: one that is stepped at
-    each update; leave out one that is stepped once an epoch. steps: how many updates the run has in all. Raises
-    ValueError for what is no training run.
+    loop, with its scheduler if it has one; called three or four times. evaluate(): your validation loss, called twice. State
+    that the two keep elsewhere, such as averaged weights or a dataset's own random numbers, is not put back. scheduler: one that
+    is stepped at each update; leave out one that is stepped once an epoch. steps: how many updates the run has in all. Raises
+    ValueError for anything that is not a training run.
     """
     require_run(model, loaders, tokenizer, scheduler)
     if steps is not None:
@@ -109,7 +109,7 @@ def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], o
         report.run("settings", settings_fit, model, optimizer, batch, rates)
         trial = report.run("trial", run_trial, model, optimizer, batch, rates=rates)
         if report.run("past", past_is_safe, model, batch[0]).sound and report["eval mode"].sound:
-            report.run("past", places_are_counted, model, batch[0])      # after the trial: weights of 0 would hide a fault
+            report.run("past", positions_are_counted, model, batch[0])      # after the trial: weights of 0 would hide a fault
         restore()
         if not isinstance(trial, Finding):                         # else it could not be run, and the line is there
             report.run("trial", learns, trial, steps)
@@ -161,7 +161,7 @@ def look_at_data(report: Report, batches: list, again: list, val_batches: list) 
 
 
 def schedule_moves(scheduler: Any, steps: int, moved: int, updates: int) -> Finding:
-    """Is a schedule stepped once at each update? moved: how far so many of them have taken it."""
+    """Is a schedule stepped once at each update? moved: how far `updates` of them have taken it."""
     if moved > updates:
         return Finding(False, f"{updates} updates take the schedule {moved} steps on: is scheduler.step() called twice?")
     if moved == 0:

@@ -2,7 +2,7 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -80,9 +80,3 @@ def one_stop_button() -> Iterator[None]:
         if PRESSED.is_set():                                    # after the last exchange
             PRESSED.clear()
             signal.raise_signal(signal.SIGINT)
-
-
-def tell(callbacks: Sequence[Any], method: str, *args: Any) -> None:
-    """Call a method of every callback, on the first process only."""
-    for callback in callbacks if rank() == 0 else ():
-        getattr(callback, method)(*args)

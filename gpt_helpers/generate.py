@@ -69,7 +69,11 @@ def extend(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: 
         if stop_token >= model.cfg["vocab_size"]:
             raise ValueError(f"got stop_token={stop_token}, which this model never writes: its vocabulary has 0 to "
                              f"{model.cfg['vocab_size'] - 1}")
-    idx = as_batch(idx, next(model.parameters()).device)
+    try:
+        idx = torch.as_tensor(idx, device=next(model.parameters()).device)
+    except (RuntimeError, TypeError, ValueError):
+        raise ValueError(f"got the prompt {idx!r:.60}, need token ids: text_to_token_ids(text, tokenizer)") from None
+    idx = idx.reshape(1, -1) if idx.ndim < 2 else idx
     require_context_size(context_size, idx.shape[1] + max_new_tokens - 1, model.cfg)
     require_ids(idx[:, -min(context_size, idx.shape[1]):], model.cfg)
     kv_cache, new = model.new_kv_cache(), idx
@@ -85,16 +89,6 @@ def extend(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: 
         if stop_token is not None and stopped.all():
             break
     return idx
-
-
-def as_batch(idx: torch.Tensor | Sequence[int], device: torch.device) -> torch.Tensor:
-    """A batch of prompts, or one prompt in any form, as (B, T) numbers on a device. Raises ValueError."""
-    try:
-        idx = torch.as_tensor(idx, device=device)
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"got a prompt of type {type(idx).__name__} that cannot become token ids, (B, T): text_to_token_ids "
-                         "makes them of a text, and all rows need one length") from None
-    return idx.reshape(1, -1) if idx.ndim < 2 else idx
 
 
 def draw_tokens(next_probs: Callable[[torch.Tensor], torch.Tensor], idx: torch.Tensor, max_new_tokens: int,

@@ -1,7 +1,7 @@
 """The harbour log: an endless, readable language in which the true probability of every word is known.
 
-`HarbourLog.entry` is the whole grammar. To draw a word at each of its steps writes the log; to look up the word that is
-there gives its true probability; to ask whether it could be there at all judges what somebody else has written.
+`HarbourLog.entry` is the whole grammar. Drawing a word at each of its steps writes the log; looking up the word that is
+there gives its true probability; asking whether it could be there at all judges what somebody else has written.
 """
 import math
 import random
@@ -12,14 +12,15 @@ from typing import NamedTuple
 
 import torch
 
-from gpt_helpers.text import WordTokenizer, split_words, token_ids_to_text
+from gpt_helpers.text import token_ids_to_text
 from gpt_helpers.validate import require_entries, require_integers, require_language, require_positive, require_row
+from gpt_helpers.words import WordTokenizer, split_words
 
 END = "\n"      # the token that ends an entry: the log has one entry to a line
 KINDS = ("choice", "memory", "grammar")
 
 
-class Step:
+class NextWord:
     """What an entry may say next. probs: {word: probability}. grammatical: words that the grammar alone would allow.
 
     A word that is grammatical and has no probability contradicts what the entry said before. So kind is "choice" where
@@ -36,37 +37,36 @@ class Step:
         return rng.choices(self.words, cum_weights=self.cumulative)[0] if len(self.words) > 1 else self.words[0]
 
 
-def evenly(words: Sequence[str]) -> Step:
+def uniform(words: Sequence[str]) -> NextWord:
     """A choice in which every word is equally likely."""
-    return Step({word: 1 / len(words) for word in words})
+    return NextWord({word: 1 / len(words) for word in words})
 
 
-def ranked(words: Sequence[str]) -> Step:
+def zipf(words: Sequence[str]) -> NextWord:
     """A choice in which the nth word has a probability in proportion to 1/n, as words in books roughly have."""
     total = sum(1 / n for n in range(1, len(words) + 1))
-    return Step({word: 1 / n / total for n, word in enumerate(words, start=1)})
+    return NextWord({word: 1 / n / total for n, word in enumerate(words, start=1)})
 
 
 @cache
-def only(word: str, among: tuple = ()) -> Step:
+def only(word: str, among: tuple = ()) -> NextWord:
     """The one word that can follow; among: the words between which memory decides."""
-    return Step({word: 1.0}, among)
+    return NextWord({word: 1.0}, among)
 
 
-def say(text: str) -> Iterator[Step]:
+def say(text: str) -> Iterator[NextWord]:
     """Words that the grammar dictates."""
     for word in text.split():
         yield only(word)
 
 
 class HarbourLog:
-    """The log of a harbour; without settings, that of lesson 08.
+    """The log of a harbour, of entries that are independent of each other; without settings, that of lesson 08.
 
-    names, colours, places: the nth is drawn with a probability in proportion to 1/n. women: the names
-    that are "she"; when left out, those of Nell, Ada, Bess and Orla that are among the names.
-    numbers, goods, verbs, ways, hours: drawn evenly. events: sentences without their full stop, with different first
-    words, drawn evenly, none twice in an entry; the last one is the fog, after which the bell is rung. before, after: how
-    likely an event is before the counting and after it. Entries are drawn independently of each other. Raises ValueError.
+    names, colours, places: the nth is drawn with a probability in proportion to 1/n. women: the names that are "she"; when left
+    out, those of Nell, Ada, Bess and Orla that are there. numbers, goods, verbs, ways, hours: drawn evenly. events: sentences
+    without their full stop, with different first words, drawn evenly, none twice in an entry; after the last one, the fog, the
+    bell is rung. before, after: how likely an event is before the counting and after it. Raises ValueError.
     """
 
     def __init__(self, *, names: str = "Tobin Nell Marrow Ada Jory Bess Edmund Orla", women: str | None = None,
@@ -82,8 +82,8 @@ class HarbourLog:
         lists = {group: words.split() for group, words in groups.items()}
         women = {"Nell", "Ada", "Bess", "Orla"} & set(lists["names"]) if women is None else women.split()
         self.names, self.colours, self.places, self.numbers, self.goods, *_ = map(tuple, lists.values())
-        self.name, self.colour, self.place = map(ranked, (self.names, self.colours, self.places))
-        self.number, self.good, self.verb, self.way, self.hour = map(evenly, list(lists.values())[3:])
+        self.name, self.colour, self.place = map(zipf, (self.names, self.colours, self.places))
+        self.number, self.good, self.verb, self.way, self.hour = map(uniform, list(lists.values())[3:])
         self.rest = {first: " ".join(others) for first, *others in map(str.split, events)}      # {first word: the others}
         self.fog, self.women = list(self.rest)[-1], frozenset(women)
         self.event_before = self.event_or("There", before)
@@ -92,15 +92,15 @@ class HarbourLog:
         words = " ".join([fixed, *map(" ".join, lists.values()), *events]).split()
         self.tokenizer = WordTokenizer([END, ".", ",", ":", *sorted(set(words))])
 
-    def event_or(self, go_on: str, likely: float, said: str = "") -> Step:
+    def event_or(self, go_on: str, likely: float, said: str = "") -> NextWord:
         """The first word of an event that was not said before, with probability `likely` in all, or the word to go on with."""
         fresh = [first for first in self.rest if first != said]
         if not fresh or not likely:
             return only(go_on, tuple(self.rest) if likely else ())
-        return Step({go_on: 1 - likely} | {first: likely / len(fresh) for first in fresh}, self.rest)
+        return NextWord({go_on: 1 - likely} | {first: likely / len(fresh) for first in fresh}, self.rest)
 
-    def entry(self) -> Generator[Step, str, None]:
-        """The grammar of one entry: yields the Step for each word, and is sent the word that was written."""
+    def entry(self) -> Generator[NextWord, str, None]:
+        """The grammar of one entry: yields the NextWord for each, and is sent the word that was written."""
         name = yield self.name
         yield self.verb
         yield from say("the")
@@ -150,52 +150,52 @@ class HarbourLog:
                 yield word
 
     def write(self, tokens: int, seed: int) -> torch.Tensor:
-        """So many token ids, (tokens,) int64. The first is the end of an entry; the last entry may be cut off."""
+        """`tokens` token ids, (tokens,) int64. The first is the end of an entry; the last entry may be cut off."""
         require_positive(tokens=tokens)
         require_integers(0, seed=seed)
         return torch.tensor([self.tokenizer.ids[word] for word in (END, *islice(self.words(seed), tokens - 1))])
 
-    def steps(self, words: Iterable[str]) -> Iterator[tuple[str, Step]]:
-        """Each word with the Step that it answers; the first begins an entry. To go on after an ungrammatical word fails."""
+    def next_words(self, words: Iterable[str]) -> Iterator[tuple[str, NextWord]]:
+        """Each word with the NextWord that it answers; the first begins an entry. Going on after an ungrammatical word fails."""
         entry = None
         for word in words:
             if entry is None:
-                step = next(entry := self.entry())
-            yield word, step
+                expected = next(entry := self.entry())
+            yield word, expected
             if word == END:
                 entry = None
             else:
-                step = entry.send(word)
+                expected = entry.send(word)
 
     def true_losses(self, ids: torch.Tensor) -> torch.Tensor:
         """-ln of the true probability of each of ids[1:], in nats, (N - 1,) float64: no honest model has a lower mean.
 
         ids: (N,) or (1, N), the first the end of an entry, as from `write`. ValueError names a word that cannot be there.
         """
-        return torch.tensor([0.0 - math.log(step.probs[word]) for word, step in self._possible(ids)], dtype=torch.float64)
+        return torch.tensor([0.0 - math.log(expected.probs[word]) for word, expected in self._possible(ids)], dtype=torch.float64)
 
     def token_kinds(self, ids: torch.Tensor) -> torch.Tensor:
         """For each of ids[1:] its place in KINDS, (N - 1,) int64: a choice, or known from memory, or from grammar."""
-        return torch.tensor([KINDS.index(step.kind) for _, step in self._possible(ids)], dtype=torch.int64)
+        return torch.tensor([KINDS.index(expected.kind) for _, expected in self._possible(ids)], dtype=torch.int64)
 
-    def _possible(self, ids: torch.Tensor) -> Iterator[tuple[str, Step]]:
+    def _possible(self, ids: torch.Tensor) -> Iterator[tuple[str, NextWord]]:
         require_row(ids)
         require_entries(ids.flatten(), self.tokenizer.ids[END])
         words = split_words(token_ids_to_text(ids, self.tokenizer))[1:]
-        for i, (word, step) in enumerate(self.steps(words), start=1):
-            if word not in step.probs:
-                raise ValueError(f"got {word!r} as token {i}, where the log can only have {some(step.words)}: "
+        for i, (word, expected) in enumerate(self.next_words(words), start=1):
+            if word not in expected.probs:
+                raise ValueError(f"got {word!r} as token {i}, where the log can only have {some(expected.words)}: "
                                  "give a text of these settings, without a fault")
-            yield word, step
+            yield word, expected
 
     def read(self, text: str) -> "Reading":
         """Judge one entry: is it grammatical, does it contradict itself, and where is the first fault? Takes any text."""
         words, first = [*split_words(text.strip()), END], None
-        for i, (word, step) in enumerate(self.steps(words)):
-            if word not in step.grammatical:
-                return Reading(False, not first, *(first or (i, f"{shown(word)} where only {some(step.words)} can be")))
-            if word not in step.probs:
-                first = first or (i, f"{shown(word)} contradicts what was said before: it had to be {some(step.words)}")
+        for i, (word, expected) in enumerate(self.next_words(words)):
+            if word not in expected.grammatical:
+                return Reading(False, not first, *(first or (i, f"{shown(word)} where only {some(expected.words)} can be")))
+            if word not in expected.probs:
+                first = first or (i, f"{shown(word)} contradicts what was said before: it had to be {some(expected.words)}")
             if word == END and i < len(words) - 1:
                 return Reading(False, not first, *(first or (i + 1, "it goes on after its end")))
         return Reading(True, not first, *(first or (None, "")))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from gpt_helpers.data import independent
+from gpt_helpers.data import independent, pairs
 from gpt_helpers.model import unwrap
 from gpt_helpers.validate import require_batches, require_ngram, require_rows, require_targets
 
@@ -37,6 +37,7 @@ def calc_loss_loader(data_loader: DataLoader, model: nn.Module, device: torch.de
     """
     require_batches(data_loader, num_batches)
     data_loader = independent(data_loader)
+    data_loader = pairs(data_loader)
     total, tokens = 0.0, 0
     for input_batch, target_batch in islice(data_loader, num_batches):
         require_tensors(input_batch, target_batch)
@@ -54,6 +55,7 @@ def calc_token_losses(data_loader: DataLoader, model: nn.Module, device: torch.d
     """
     require_batches(data_loader)
     data_loader = independent(data_loader)
+    data_loader = pairs(data_loader)
     losses = []
     for inputs, targets in data_loader:
         require_tensors(inputs, targets)

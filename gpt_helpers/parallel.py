@@ -8,10 +8,10 @@ A program that runs alone with `python program.py`, and with `torchrun --nproc-p
         train_model(model, train_loader, val_loader, optimizer, device, ..., accumulate=4)
 
 `accumulate` counts the micro-batches of all processes, so the updates are the same ones on 1, 2 or 4: process r takes the
-micro-batches r, r + size, r + 2·size and so on, and loads no others. A run that was stopped on some processes goes on with
-any other number, but for rounding, where more than two gradients are added in another order. Dropout draws the same numbers on
-all that torchrun starts, be it one process; `python` alone draws others. All of
-them evaluate and sample; the first one prints, saves and calls the callbacks.
+micro-batches r, r + size, r + 2·size and so on, and loads no others. A stopped run can resume on
+any other number of processes; the result differs only by rounding, where more than two gradients are added in another order.
+Under torchrun dropout draws the same numbers on any number of processes, even one; plain `python` draws others. All processes
+evaluate and sample; the first one prints, saves and calls the callbacks.
 """
 import contextlib
 import math
@@ -26,6 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DistributedSampler, IterableDataset
 
 from gpt_helpers.model import unwrap
 
@@ -63,7 +64,7 @@ def launched() -> bool:
 
 
 def together() -> bool:
-    """Whether there is a process group, be it of one process."""
+    """Whether there is a process group, even one of a single process."""
     return dist.is_available() and dist.is_initialized()
 
 
@@ -102,7 +103,7 @@ def wrap(model: nn.Module, engine: str = "ddp") -> nn.Module:
 
 
 def require_shares(accumulate: int, processes: int) -> None:
-    """ValueError when so many processes could not share the micro-batches of an update evenly."""
+    """ValueError when this many processes could not share the micro-batches of an update evenly."""
     if accumulate % processes:
         raise ValueError(f"got accumulate={accumulate} for {processes} processes, need a multiple of {processes}: it counts the "
                          "micro-batches of all processes")
@@ -110,12 +111,21 @@ def require_shares(accumulate: int, processes: int) -> None:
 
 def require_processes(model: nn.Module, loader: Any, accumulate: int, preflight: bool) -> None:
     """ValueError when several processes could not train this model together, or could not share these batches."""
+    if launched() and not together() and int(os.environ["WORLD_SIZE"]) > 1:
+        raise ValueError(f"torchrun started {os.environ['WORLD_SIZE']} processes, and each would train for itself: train inside "
+                         "`with processes(pick_device()) as device:`")
     if size() > 1 and not (sharded(model) or data_parallel(model)):
         raise ValueError(f"got a model that each of {size()} processes would train for itself: wrap it first, wrap(model, 'ddp')")
     require_shares(accumulate, size())
     if together() and getattr(loader, "batch_sampler", None) is None:
         raise ValueError(f"got a {type(loader).__name__} without a batch_sampler, so its batches cannot be shared out: make it a "
                          "DataLoader with a batch_size")
+    if together() and isinstance(data := getattr(loader, "dataset", None), IterableDataset):
+        raise ValueError(f"got a loader over a {type(data).__name__}, an IterableDataset, so its batches cannot be shared out: "
+                         "use a Dataset with __getitem__")
+    if together() and isinstance(getattr(loader, "sampler", None), DistributedSampler):
+        raise ValueError("got a loader with a DistributedSampler, which shares its batches out a second time: leave it out, "
+                         "and use shuffle=True")
     if together() and preflight:
         raise ValueError("got preflight=True under torchrun: call diagnose.preflight on the model before you wrap it")
 
@@ -131,7 +141,7 @@ def data_parallel(model: nn.Module) -> DistributedDataParallel | None:
 
 
 def ring_bytes(parameters: int, processes: int) -> int:
-    """The bytes that each process sends in a step under DDP: each of them is to have the sum of all float32 gradients.
+    """The bytes that each process sends in a step under DDP, so that each ends up with the sum of all float32 gradients.
 
     Under FSDP2 it is half as much again, because parts of the weights are sent, too, for the forward and for the backward.
     Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009;

@@ -9,7 +9,10 @@ from gpt_helpers.evaluate import History
 
 
 class Callback:
-    """What `train_model(..., callbacks=[...])` calls. Subclass it, and write the methods that you need."""
+    """What `train_model(..., callbacks=[...])` calls. Subclass it, and write the methods that you need.
+
+    It may draw random numbers, for a sample or an evaluation of its own: training then goes on with those it had before.
+    """
 
     def on_step(self, step: int, loss: float) -> None:
         """After an update; the first is step 0. loss: the batch's, before the update, in nats per token."""
@@ -22,7 +25,7 @@ class Callback:
 
 
 class Samples(Callback):
-    """Keeps the samples of a run for `train_model(..., callbacks=[Samples()])`: texts, {epoch: what the model wrote after it}."""
+    """Collects the samples of a run for `train_model(..., callbacks=[Samples()])`: texts, {epoch: what the model wrote after it}."""
 
     def __init__(self):
         self.texts = {}

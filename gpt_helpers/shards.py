@@ -19,8 +19,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+from gpt_helpers.corpus import digest_of_text, find_texts, read_piece
 from gpt_helpers.files import write_text
-from gpt_helpers.text import digest_of_text, find_texts, read_piece, text_to_token_ids
+from gpt_helpers.text import text_to_token_ids
 
 TOKENS, ABOUT = "tokens.bin", "tokens.json"
 SHARD = 2**24      # tokens of a shard, at least: what a stop can lose
@@ -33,7 +34,7 @@ def encode_texts(path: str | Path, folder: str | Path, tokenizer: Any, *,
     They are those of `text_to_token_ids(load_text(file), tokenizer)`, file after file, with the tokenizer's `eot_token`, if
     it has one, between two files. Stopped at any moment, it goes on after the last whole shard, and ends with the same bytes.
     tokenizer: has `encode` and `n_vocab`. progress: called with the bytes that are done, and all bytes. Raises OSError, or
-    ValueError when a file is no UTF-8 text, or the folder holds tokens of another text or tokenizer.
+    ValueError when a file is not UTF-8 text, or the folder holds tokens of another text or tokenizer.
     """
     path, folder, texts = Path(path), Path(folder), find_texts(path)
     about = {"tokenizer": getattr(tokenizer, "name", type(tokenizer).__name__), "vocab_size": tokenizer.n_vocab,
@@ -88,7 +89,7 @@ def map_tokens(folder: Path, about: dict) -> torch.Tensor:
 
 
 def describe_file(file: Path, path: Path) -> dict:
-    """A file's name, below `path` if that is a folder, its size and its sha256. Raises ValueError when it is no UTF-8 text."""
+    """A file's name, below `path` if that is a folder, its size and its sha256. Raises ValueError when it is not UTF-8 text."""
     name = file.relative_to(path).as_posix() if path.is_dir() else file.name
     return {"name": name, "bytes": file.stat().st_size, "sha256": digest_of_text(file)}
 

@@ -5,7 +5,7 @@ import math
 import random
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from gpt_helpers.data import independent
+from gpt_helpers.data import GENERATORS, independent, own_generators, pairs
 from gpt_helpers.exchange import from_first
 from gpt_helpers.parallel import rank, size, together
 
@@ -54,6 +54,13 @@ class TrainState:
                 raise
             self.rng = random_state(loader)
 
+    def tell(self, loader: DataLoader, callbacks: Sequence[Any], method: str, *args: Any) -> None:
+        """Call a method of every callback, on the first process only. Random numbers that they draw are not training's."""
+        for callback in callbacks if rank() == 0 else ():
+            getattr(callback, method)(*args)
+        if callbacks:
+            set_random_state(self.rng, loader)
+
     def batches(self, loader: DataLoader, num_epochs: int, accumulate: int) -> Iterator[list]:
         """All remaining batches, in lists of up to `accumulate`; an epoch under way is drawn again in the same order.
 
@@ -84,10 +91,10 @@ def remaining(loader: DataLoader, done: int) -> Iterator:
         batches = iter(loader)
         for _ in range(done):
             next(batches)
-        return batches
+        return pairs(batches)
     share, own = copy.copy(loader), range(done + rank(), len(loader), size())
     vars(share).update(batch_sampler=islice(loader.batch_sampler, own.start, None, own.step))
-    batches, most = iter(share), math.ceil((len(loader) - done) / size())
+    batches, most = pairs(iter(share)), math.ceil((len(loader) - done) / size())
     return chain(list(islice(batches, 1)), batches, [None] * (most - len(own)))      # the first makes the sampler draw
 
 
@@ -100,14 +107,8 @@ def require_state(training: Any, loader: DataLoader) -> None:
     if 0 < here < there and not together():
         raise ValueError(f"it was written on a machine with {there} GPUs, and this one has {here}: continue where there "
                          "are as many, or on the CPU (CUDA_VISIBLE_DEVICES=-1)")
-    if ("loader" in training["rng"]) != (own_generator(loader) is not None):
+    if {key for key in training["rng"] if key.startswith("loader")} != own_generators(loader).keys():
         raise ValueError("its loader had a generator of its own and this one has none, or the other way round: make it as before")
-
-
-def own_generator(loader: DataLoader | None) -> torch.Generator | None:
-    """The generator that a loader, or the sampler in it, draws its order from, if it has one of its own."""
-    samplers = getattr(loader, "sampler", None), getattr(getattr(loader, "batch_sampler", None), "sampler", None)
-    return next((own for each in (loader, *samplers) if (own := getattr(each, "generator", None)) is not None), None)
 
 
 def random_state(loader: DataLoader | None = None) -> dict:
@@ -122,9 +123,7 @@ def random_state(loader: DataLoader | None = None) -> dict:
         state["mps"] = torch.mps.get_rng_state()
     kind, keys, *rest = np.random.get_state()
     state["numpy"] = [kind, keys.tolist(), *rest]
-    if generator := own_generator(loader):
-        state["loader"] = generator.get_state()
-    return state
+    return state | {name: GENERATORS[type(own)][0](own) for name, own in own_generators(loader).items()}
 
 
 def set_random_state(state: dict, loader: DataLoader | None = None) -> None:
@@ -136,8 +135,8 @@ def set_random_state(state: dict, loader: DataLoader | None = None) -> None:
     if "mps" in state and torch.backends.mps.is_available():
         torch.mps.set_rng_state(state["mps"])
     np.random.set_state(state["numpy"])
-    if "loader" in state:
-        own_generator(loader).set_state(state["loader"])
+    for name, own in own_generators(loader).items():
+        GENERATORS[type(own)][1](own, state[name])
 
 
 def same_random_state(loader: DataLoader) -> dict:
@@ -163,16 +162,41 @@ def isolated(model: nn.Module, *loaders: DataLoader) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def deferred_interrupts() -> Iterator[None]:
-    """Ctrl-C and JupyterLab's stop button wait until the body is done, so that it runs completely or not at all."""
-    if threading.current_thread() is not threading.main_thread():      # only the main thread is ever interrupted
-        yield
-        return
-    caught = []
-    before = signal.signal(signal.SIGINT, lambda *args: caught.append(args))
+def fresh_casts() -> Iterator[None]:
+    """In the body every forward under `torch.autocast` casts the weights as they are then.
+
+    Otherwise an autocast around a whole training run would keep the copies that the first forward made, until it ends.
+    """
+    kept = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if caught and callable(before):
+        torch.set_autocast_cache_enabled(kept)
+        torch.clear_autocast_cache()
+
+
+@contextlib.contextmanager
+def deferred_interrupts() -> Iterator[None]:
+    """Ctrl-C, JupyterLab's stop button and a loader's worker that died wait until the body is done, so that it runs completely.
+
+    All of them are signals, which Python code answers with an error wherever the program happens to be.
+    """
+    with deferred(signal.SIGINT), deferred(getattr(signal, "SIGCHLD", signal.SIGINT)):
+        yield
+
+
+@contextlib.contextmanager
+def deferred(number: int) -> Iterator[None]:
+    """A signal with this number, if Python code answers it, waits until the body is done."""
+    before, caught = signal.getsignal(number), []
+    if not callable(before) or threading.current_thread() is not threading.main_thread():      # no other is ever interrupted
+        yield
+        return
+    try:
+        signal.signal(number, lambda *args: caught.append(args))
+        yield
+    finally:
+        signal.signal(number, before)
+        if caught:
             before(*caught[0])

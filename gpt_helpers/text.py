@@ -1,12 +1,8 @@
 """Text in, token ids out, and back. Nothing here needs a network."""
 import base64
-import codecs
 import functools
 import hashlib
-import os
-import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +18,6 @@ STORY = DATA / "the_tide_house.txt"
 RANKS = DATA / "gpt2.tiktoken"
 RANKS_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
 END_OF_TEXT = "<|endoftext|>"
-SUFFIXES = (".txt", ".md")
-PIECE = 2**20      # bytes of a text that are read at once
-
-# GPT-2's tokenizer never joins what stands on both sides of such a place: a space or line end after something else, or a
-# mark after a letter or digit. So the tokens are those of the whole text.
-CUT = re.compile(r".*(?:\S(?=[ \r\n])|[^\W_](?=[.,;:!?，。、；：！？]))", re.DOTALL)
 
 
 def load_text(path: str | Path | None = None) -> str:
@@ -54,70 +44,6 @@ def load_text(path: str | Path | None = None) -> str:
     if not text.strip():
         raise ValueError(f"{path} has no text in it ({len(raw)} bytes): choose a file with at least a few thousand words")
     return text
-
-
-def find_texts(path: str | Path) -> list[Path]:
-    """A text file itself; of a folder its .txt and .md files and those of its subfolders, sorted, none that is hidden or empty.
-
-    Raises FileNotFoundError or ValueError when there is none, OSError when a subfolder cannot be read.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no text at {path} (looked from {Path.cwd()}): check the name and the folder")
-    found = [path]
-    if path.is_dir():
-        inside = [Path(folder, name) for folder, _, names in os.walk(path, onerror=_refuse) for name in names]
-        found = [file for file in inside if file.suffix.lower() in SUFFIXES and file.is_file()
-                 and not any(part.startswith(".") for part in file.relative_to(path).parts)]
-    found = [file for file in found if file.stat().st_size]
-    if not found:
-        raise ValueError(f"there is no text in {path}: need a UTF-8 file that is not empty, or a folder with some "
-                         f"({' or '.join(SUFFIXES)})")
-    return sorted(found, key=lambda file: file.relative_to(path).as_posix())
-
-
-def _refuse(error: OSError) -> None:
-    """A subfolder that cannot be read is not left out in silence."""
-    raise error
-
-
-def read_piece(path: Path, start: int) -> tuple[str, int]:
-    """The text of a file from byte `start` on, as far as it is read at once and may be cut, and the byte after it.
-
-    Line ends become "\\n", as in `load_text`. A megabyte with no place to cut is cut at its end, which may cost a token.
-    """
-    with open(path, "rb") as file:
-        file.seek(start)
-        raw, ended = file.read(PIECE), not file.read(1)
-    if not raw:
-        raise OSError(f"{path} became shorter while it was read: run this again when nobody writes to it")
-    text = codecs.getincrementaldecoder("utf-8")().decode(raw, final=ended)
-    if not ended:
-        found = CUT.match(text)
-        text = found.group() if found else text.removesuffix("\r")
-    end = start + len(text.encode())
-    text = text if start else text.removeprefix("\ufeff")
-    return text.replace("\r\n", "\n").replace("\r", "\n"), end
-
-
-def digest_of_text(path: Path) -> str:
-    """The sha256 of a file that is UTF-8 text, whatever its size. Raises ValueError for another, with the place."""
-    digest, decoder, at, raw = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), 0, b"first"
-    with open(path, "rb") as file:
-        while raw:
-            raw = file.read(PIECE)
-            digest.update(raw)
-            at -= len(decoder.getstate()[0])      # a character may have begun in the piece before
-            try:
-                text = decoder.decode(raw, final=not raw)
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {at + error.start:,} "
-                                 "fits no character; save the file as UTF-8 and encode it again") from None
-            if "\0" in text:
-                raise ValueError(f"{path} has NUL characters, as UTF-16 and binary files do: save it as UTF-8 text and encode it "
-                                 "again")
-            at = file.tell()
-    return digest.hexdigest()
 
 
 @functools.cache
@@ -184,37 +110,3 @@ def token_texts(text: str, tokenizer: Any) -> list[str]:
     tokenizer: anything with `encode(text)` and `decode(list of ids)`.
     """
     return [tokenizer.decode([i]) for i in text_to_token_ids(text, tokenizer)[0].tolist()]
-
-
-class WordTokenizer:
-    """One token for each word or mark of a fixed vocabulary, for every function that takes a tokenizer."""
-
-    def __init__(self, vocabulary: Sequence[str]):
-        for word, times in Counter(vocabulary).items():
-            if times > 1 or split_words(word) != [word]:
-                raise ValueError(f"got a vocabulary with {word!r:.60}, need single words or marks, each once")
-        self.vocabulary, self.n_vocab = list(vocabulary), len(vocabulary)
-        self.ids = {word: i for i, word in enumerate(vocabulary)}
-
-    def encode(self, text: str) -> list[int]:
-        """The ids of a text's words. ValueError names a word that is not in the vocabulary."""
-        words = split_words(text)
-        if unknown := [word for word in words if word not in self.ids]:
-            raise ValueError(f"got the word {unknown[0]!r}, which is not among the {self.n_vocab} of this vocabulary: "
-                             "use its words only")
-        return [self.ids[word] for word in words]
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids, with spaces between words and none before a mark; each entry is a line."""
-        text = " ".join(self.vocabulary[i] for i in ids)
-        return re.sub(r" ?\n ?", "\n", re.sub(r" ([.,:])", r"\1", text))
-
-
-def split_words(text: str) -> list[str]:
-    """A text's words, marks and line ends."""
-    return re.findall(r"\n|\w+|[^\w\s]", text)
-
-
-def first_lines(ids: torch.Tensor, tokenizer: Any) -> list[str]:
-    """The first line of text in each row of ids, (B, T): with a `WordTokenizer`, the first entry."""
-    return [tokenizer.decode(row).removeprefix("\n").partition("\n")[0] for row in ids.tolist()]

@@ -13,21 +13,21 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from gpt_helpers.checkpoint import describe_data, require_storable, resume_training, save_checkpoint, settings
+from gpt_helpers.device import require_same_device
 from gpt_helpers.evaluate import History, evaluate_model, generate_and_print_sample
-from gpt_helpers.exchange import exchange, from_first, no_loss, one_stop_button, tell, turn
+from gpt_helpers.exchange import exchange, from_first, no_loss, one_stop_button, turn
 from gpt_helpers.files import save_or_say
 from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import unwrap
 from gpt_helpers.parallel import rank, require_processes, size
 from gpt_helpers.sharding import whole
-from gpt_helpers.state import TrainState, deferred_interrupts, isolated, same_random_state, set_random_state
+from gpt_helpers.state import TrainState, deferred_interrupts, fresh_casts, isolated, same_random_state, set_random_state
 from gpt_helpers.text import text_to_token_ids
 from gpt_helpers.validate import (
     PADDING,
     require_batches,
     require_callbacks,
     require_checkpointing,
-    require_device,
     require_extras,
     require_finite,
     require_positive,
@@ -74,11 +74,11 @@ def accumulate_gradients(micro_batches: list, model: nn.Module, device: torch.de
     Returns that mean loss, and how many tokens it counts, over all processes. first: how many micro-batches came before.
     Raises FloatingPointError when the loss is nan or infinite: its gradients must not reach the weights.
     """
-    counts = [(batch[1] != PADDING).sum().item() if batch else 0 for batch in micro_batches]
+    counts = [(batch[1] != PADDING).sum().item() if batch is not None else 0 for batch in micro_batches]
     tokens, losses = int(sum(exchange(counts))), []
     for i, (batch, count) in enumerate(zip(micro_batches, counts, strict=True)):
         with turn(model, first + i * size() + rank(), last=i == len(counts) - 1):
-            loss = calc_loss_batch(*batch, model, device) * (count / tokens) if batch else no_loss(model, device)
+            loss = calc_loss_batch(*batch, model, device) * (count / tokens) if batch is not None else no_loss(model, device)
             (loss * size()).backward()                       # DDP and FSDP2 take the mean over processes
         losses.append(loss.detach())
     mean = sum(exchange([loss.item() for loss in losses]))
@@ -134,7 +134,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
     require_batches(val_loader, eval_iter)
     require_positive(num_epochs=num_epochs, eval_freq=eval_freq, accumulate=accumulate)
     require_processes(model, train_loader, accumulate, preflight)
-    require_device(device)
+    require_same_device(device, model)
     steps = math.ceil(len(train_loader) / accumulate) * num_epochs
     require_extras(optimizer, scheduler, steps, max_grad_norm, max_steps, max_tokens)
     require_prompt(start_context, text_to_token_ids(start_context, tokenizer), tokenizer, unwrap(model))
@@ -144,7 +144,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
     if from_first(resume and Path(checkpoint_path).exists()):
         state = resume_training(checkpoint_path, model, optimizer, scheduler, train_loader)
         for epoch, text in enumerate(state.samples, start=1):
-            tell(callbacks, "on_sample", epoch, text)
+            state.tell(train_loader, callbacks, "on_sample", epoch, text)
     else:
         state = TrainState(rng=same_random_state(train_loader), given=settings(optimizer, scheduler),
                            scheduler=scheduler and scheduler.state_dict())
@@ -165,7 +165,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
         with state.commit(train_loader):
             for row, value in zip(history, (*losses, state.tokens_seen), strict=True):
                 row.append(value)
-        tell(callbacks, "on_eval", history)
+        state.tell(train_loader, callbacks, "on_eval", history)
         where = f"Ep {state.epoch + (state.batch > 0)} (Step {state.step - 1:06d})" if state.step else "Before step 000000"
         print(f"{where}: Train loss {losses[0]:.3f}, Val loss {losses[1]:.3f}")
 
@@ -173,11 +173,11 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
         try:
             with isolate():
                 text = generate_and_print_sample(model, tokenizer, device, start_context)
-        except ValueError as error:                          # a model with more tokens than its tokenizer has words for
-            print(text := f"No sample: {error}")
+        except (LookupError, ValueError) as error:           # a model with more tokens than its tokenizer has words for
+            print(text := f"No sample: the tokenizer cannot decode it ({type(error).__name__}: {error})")
         with state.commit(train_loader):
             state.samples.append(text)
-        tell(callbacks, "on_sample", len(state.samples), text)
+        state.tell(train_loader, callbacks, "on_sample", len(state.samples), text)
 
     def save() -> None:
         if checkpoint_path:
@@ -193,12 +193,12 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
         if state.step and checkpoint_freq and state.step % checkpoint_freq == 0:
             save()
 
-    with one_stop_button():
+    with one_stop_button(), fresh_casts():
         try:
             do_what_is_due()                                     # before the first update, or what an interrupt left undone
             for loss in updates(model, train_loader, optimizer, device, state, num_epochs=num_epochs, accumulate=accumulate,
                                 max_grad_norm=max_grad_norm, scheduler=scheduler, max_steps=max_steps, max_tokens=max_tokens):
-                tell(callbacks, "on_step", state.step - 1, loss)
+                state.tell(train_loader, callbacks, "on_step", state.step - 1, loss)
                 do_what_is_due()
             save()
             if eval_ends and state.tokens_seen not in history.tokens_seen[-1:]:
@@ -214,7 +214,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
                   "most often a smaller learning rate prevents it.")
         except Exception as error:                               # a batch that cannot be scored, no memory: nothing is lost
             if size() == 1 and state.step and not hasattr(error, "half_done"):      # other processes know nothing of it
-                save()
+                deferred_interrupts()(save)()                    # more of it, such as a worker's death, waits
             raise
     model.train()
     return history

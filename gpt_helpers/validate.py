@@ -105,10 +105,9 @@ def require_ngram(n: int, vocab_size: int, train_ids: torch.Tensor) -> None:
     """ValueError when train_ids are no row of known ids, have no run of n tokens, or there are too many runs to number them."""
     require_positive(n=n, vocab_size=vocab_size)
     require_rows(vocab_size, train_ids=train_ids)
-    tokens = len(train_ids)
-    most = min(tokens, max((k for k in range(1, 64) if int(vocab_size) ** k < 2**63), default=0))
+    most = min(len(train_ids), max((k for k in range(1, 64) if int(vocab_size) ** k < 2**63), default=0))
     if n > most:
-        raise ValueError(f"got n={n}, need at most {most} for {tokens:,} tokens of {vocab_size:,} kinds")
+        raise ValueError(f"got n={n}, need at most {most} for {len(train_ids):,} tokens of {vocab_size:,} kinds")
 
 
 def require_fractions(train: float, val: float) -> None:
@@ -245,8 +244,10 @@ def require_trainable(model: nn.Module, optimizer: torch.optim.Optimizer) -> Non
                          "torch.optim.AdamW(model.parameters())")
     weights = {id(p): p.requires_grad for p in model.parameters()}
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    if held.isdisjoint(weights):      # made for another model, or before this one
-        raise ValueError("the optimizer holds none of this model's weights: make it from model.parameters(), after the model")
+    others = len(held - weights.keys())      # made for another model, or before a layer of this one was replaced
+    if others == len(held) or (others and any(learns and p not in held for p, learns in weights.items())):
+        raise ValueError(f"the optimizer holds {len(held) - others or 'none'} of this model's weights, and {others} that it does "
+                         "not have: make it from model.parameters(), after the model's last change")
     if not any(learns and p in held for p, learns in weights.items()):
         raise ValueError("all weights that the optimizer holds are frozen (requires_grad is False), so none would change: "
                          "call model.requires_grad_(True), or unfreeze a part")
@@ -363,18 +364,17 @@ def require_file(path: str | Path, otherwise: str = "start a new training run") 
 
 def require_writable(path: str | Path) -> None:
     """OSError when no file can be written at this path, because its folder is missing or not writable."""
-    if Path(path).is_symlink():      # what it leads to is written
-        path = os.path.realpath(path)
-    folder = Path(path).parent
-    if Path(path).is_dir():
+    path = Path(os.path.realpath(path) if os.path.islink(path) else path)      # what a link leads to is written
+    folder = path.parent
+    if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder: name a file in it")
     if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {str(folder)!r} for {Path(path).name}: make it first, or choose another")
-    if Path(path).exists() and not os.access(path, os.W_OK):
+        raise FileNotFoundError(f"there is no folder {str(folder)!r} for {path.name}: make it first, or choose another")
+    if path.exists() and not os.access(path, os.W_OK):
         raise PermissionError(f"{str(path)!r} exists and may not be written to: choose another name, or change its permissions")
     try:
-        with temporary_beside(Path(path)):
+        with temporary_beside(path):
             pass
     except OSError as error:
-        raise type(error)(f"{Path(path).name} cannot be written to the folder {str(folder)!r} "
+        raise type(error)(f"{path.name} cannot be written to the folder {str(folder)!r} "
                           f"({error.strerror or type(error).__name__}): choose another") from None

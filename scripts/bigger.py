@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from gpt_helpers.bigger import (
+from gpt_helpers.files import read_table, write_table
+from gpt_helpers.lessons.bigger import (
     SMALL,
     STEPS,
     WIDE,
@@ -19,7 +20,6 @@ from gpt_helpers.bigger import (
     warm_up,
     warm_up_and_decay,
 )
-from gpt_helpers.files import read_table, write_table
 
 PATH = Path(__file__).resolve().parent.parent / "notebooks" / "10_bigger.csv"
 RATES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
@@ -28,9 +28,9 @@ CURES = {      # on the small model, beside "plain"; each seed has the same weig
     "damaged clipped": {"spoil": {STEPS // 2: damaged}, "max_grad_norm": 1.0},
     "matrices decay": {"groups": decay_groups}, "bfloat16": {"bfloat16": True},
 }
-SETTINGS = {(share.__name__, lr): (WIDE, {"share": share})
-            for lr in RATES for share in (constant, warm_up, warm_up_and_decay)}
-SETTINGS |= {(name, 0.01): (SMALL, {"share": warm_up_and_decay} | options) for name, options in CURES.items()}
+SETTINGS = {(schedule.__name__, lr): (WIDE, {"schedule": schedule})
+            for lr in RATES for schedule in (constant, warm_up, warm_up_and_decay)}
+SETTINGS |= {(name, 0.01): (SMALL, {"schedule": warm_up_and_decay} | options) for name, options in CURES.items()}
 WANTED = [(*setting, seed) for seed in range(1, 11) for setting, (cfg, _) in SETTINGS.items() if cfg is SMALL or seed <= 5]
 
 

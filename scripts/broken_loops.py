@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from gpt_helpers import broken
-from gpt_helpers.data import entry_windows
 from gpt_helpers.diagnose import preflight
 from gpt_helpers.files import read_table, write_table
-from gpt_helpers.healthy import CONFIG, END_ID, LOG, STEPS
 from gpt_helpers.instruments.model import writing_loss
+from gpt_helpers.lessons import broken
+from gpt_helpers.lessons.healthy import CONFIG, END_ID, LOG, STEPS
+from gpt_helpers.words import entry_windows
 
 PATH = Path(__file__).parent.parent / "notebooks" / "09_broken_loops.csv"
 

@@ -7,19 +7,20 @@ import itertools
 import math
 from pathlib import Path
 
-from gpt_helpers.clerk import _SAYS, WHEELS
 from gpt_helpers.files import write_text
+from gpt_helpers.lessons.clerk import AMPLITUDES, WHEELS
 
 PICTURE = Path(__file__).resolve().parent.parent / "images" / "00_clerk.svg"
 HOURS, SECONDS, TIMES = 60, 30, 3      # of tide on the roll, and drawn in one play; how long that takes; how often it is played
 PEN, MIDDLE, FOOT, HOUR = 522, 160, 8, 3          # where the pen is, where the sea's middle is, and pixels for a foot and an hour
 NAMES = [name.replace("First ", "").replace("Second ", "") for name in WHEELS]
-CIRCLES = [(52 + 37 * i, 92 if i % 2 == 0 else 212, 7 + 27 * math.sqrt(says / _SAYS[0])) for i, says in enumerate(_SAYS)]
+CIRCLES = [(52 + 37 * i, 92 if i % 2 == 0 else 212, 7 + 27 * math.sqrt(height / AMPLITUDES[0]))
+           for i, height in enumerate(AMPLITUDES)]
 
 
 def tide(hour):
     """The sum of the wheels, in feet."""
-    return sum(says * math.cos(math.radians(speed * hour)) for says, speed in zip(_SAYS, WHEELS.values(), strict=True))
+    return sum(says * math.cos(math.radians(speed * hour)) for says, speed in zip(AMPLITUDES, WHEELS.values(), strict=True))
 
 
 def wire(circles):

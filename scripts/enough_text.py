@@ -12,8 +12,8 @@ import torch
 
 from gpt_helpers.files import write_table
 from gpt_helpers.language import HarbourLog
+from gpt_helpers.lessons.scaling import BATCH_SIZE, VALIDATION, learn_from
 from gpt_helpers.loss import NGram
-from gpt_helpers.scaling import BATCH_SIZE, VALIDATION, learn_from
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 SEEDS = (1, 2, 3)

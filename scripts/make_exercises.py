@@ -71,7 +71,7 @@ def students_in(path):
         if name:
             if not re.fullmatch(r"\d*", number) or not re.fullmatch(r"[^\\/:*?\"<>|]*[^\\/:*?\"<>|. ]", name):
                 raise ValueError(f"line {line} is {','.join(row)!r}: need a name that can be a folder's, and if you like a comma "
-                                 "and a whole number")
+                                 "and an integer")
             number = int(number or line)
             if name in students or number in students.values():
                 raise ValueError(f"line {line}: {name} and {number} must not stand there twice")

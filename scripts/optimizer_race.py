@@ -13,8 +13,8 @@ from torch.nn.utils import parameters_to_vector
 
 from gpt_helpers.data import create_dataloader, split_tokens
 from gpt_helpers.files import write_table
+from gpt_helpers.lessons.race import RACE, losses_by_frequency, read_race, small_gpt, train_steps
 from gpt_helpers.loss import calc_token_losses
-from gpt_helpers.race import RACE, losses_by_frequency, read_race, small_gpt, train_steps
 from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids
 
 PATH = Path(__file__).resolve().parent.parent / "notebooks" / "04_race.csv"

@@ -7,9 +7,9 @@ import sys
 import torch
 from torch.utils.data import DataLoader
 
-from gpt_helpers.bigger import SMALL, new_model, windows
-from gpt_helpers.healthy import LOG
-from gpt_helpers.instruments.cost import BytesSent
+from gpt_helpers.lessons.bigger import SMALL, new_model, windows
+from gpt_helpers.lessons.cost import BytesSent
+from gpt_helpers.lessons.healthy import LOG
 from gpt_helpers.parallel import processes, rank, wrap
 from gpt_helpers.train import train_model
 from gpt_helpers.weights import save_weights

@@ -25,13 +25,14 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 from torch.utils.data import DataLoader
 
-from gpt_helpers.bigger import decay_groups
+from gpt_helpers.corpus import find_texts
 from gpt_helpers.data import Split, create_dataloader, split_tokens
 from gpt_helpers.device import pick_device, prepare_device
 from gpt_helpers.diagnose import require_sound
 from gpt_helpers.evaluate import History, generate_and_print_sample
 from gpt_helpers.exchange import from_first
 from gpt_helpers.files import locked, save_or_say, write_atomically, write_table, write_text
+from gpt_helpers.lessons.bigger import decay_groups
 from gpt_helpers.loss import calc_token_losses
 from gpt_helpers.model import GPT_CONFIG_124M, GPT_CONFIG_TINY, GPTModel
 from gpt_helpers.parallel import launched, processes, require_shares, size, wrap
@@ -39,7 +40,7 @@ from gpt_helpers.plot import plot_losses
 from gpt_helpers.progress import Callback, Progress
 from gpt_helpers.shards import ABOUT, TOKENS, encode_texts, open_tokens
 from gpt_helpers.state import deferred_interrupts
-from gpt_helpers.text import find_texts, get_tokenizer
+from gpt_helpers.text import get_tokenizer
 from gpt_helpers.train import train_model
 from gpt_helpers.validate import require_known
 from gpt_helpers.weights import load_weights
@@ -75,8 +76,8 @@ def kind(need: str, convert: Callable, accept: Callable = lambda value: True) ->
     return read
 
 
-def whole(words: str) -> int:
-    """A whole number, also one like 1e6 or 1_000_000. ValueError or OverflowError when it is none."""
+def integer(words: str) -> int:
+    """An integer, also written like 1e6 or 1_000_000. ValueError or OverflowError when it is not one."""
     with contextlib.suppress(ValueError):
         return int(words)                             # every digit counts
     if (number := int(float(words))) != float(words):
@@ -84,14 +85,14 @@ def whole(words: str) -> int:
     return number
 
 
-COUNT = kind("a whole number of at least 1, at most 1e15", whole, lambda n: 1 <= n <= 10**15)
-NATURAL = kind("a whole number of at least 0, at most 1e15", whole, lambda n: 0 <= n <= 10**15)
-LAYERS = kind("a whole number from 1 to 10,000", whole, lambda n: 1 <= n <= 10_000)
+COUNT = kind("an integer of at least 1, at most 1e15", integer, lambda n: 1 <= n <= 10**15)
+NATURAL = kind("an integer of at least 0, at most 1e15", integer, lambda n: 0 <= n <= 10**15)
+LAYERS = kind("an integer from 1 to 10,000", integer, lambda n: 1 <= n <= 10_000)
 POSITIVE = kind("a number above 0", float, lambda x: 0 < x < math.inf)
 AT_LEAST_0 = kind("a number of at least 0", float, lambda x: 0 <= x < math.inf)
-SHARE = kind("a share, from 0 to below 1", float, lambda x: 0 <= x < 1)
+FRACTION = kind("a fraction, from 0 to below 1", float, lambda x: 0 <= x < 1)
 DECAY = kind("a number above 0 and below 1", float, lambda x: 0 < x < 1)
-SEED = kind("a whole number from 0 to 2**63 - 1", whole, lambda n: 0 <= n < 2**63)
+SEED = kind("an integer from 0 to 2**63 - 1", integer, lambda n: 0 <= n < 2**63)
 YES_NO = kind("true or false", lambda words: {"true": True, "false": False}[words.lower()])
 
 
@@ -108,7 +109,7 @@ SETTINGS = {
         "emb_dim": (COUNT, None, "numbers per token inside the model"),
         "n_heads": (COUNT, None, "attention heads"),
         "n_layers": (LAYERS, None, "blocks"),
-        "drop_rate": (SHARE, None, "dropout"),
+        "drop_rate": (FRACTION, None, "dropout"),
         "qkv_bias": (YES_NO, None, "whether queries, keys and values have a bias"),
     },
     "how long": {
@@ -133,8 +134,8 @@ SETTINGS = {
         "seed": (SEED, 123, "of weights, order and dropout"),
     },
     "what is measured and saved": {
-        "train": (SHARE, 0.8, "share of the text to train on"),
-        "val": (SHARE, 0.1, "share to validate on; the rest is for the test"),
+        "train": (FRACTION, 0.8, "fraction of the text to train on"),
+        "val": (FRACTION, 0.1, "fraction to validate on; the rest is for the test"),
         "eval_freq": (COUNT, None, "updates between evaluations; left out: a fortieth of all"),
         "eval_iter": (COUNT, 10, "batches in an evaluation, from all over the part"),
         "test_iter": (COUNT, 100, "batches in the test"),

@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from gpt_helpers.files import write_text
-from gpt_helpers.pictures.adamw import COLOURS, LEVELS
+from gpt_helpers.lessons.adamw import COLOURS, LEVELS
 from gpt_helpers.plot import PALETTE
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,4 +1,4 @@
-"""Stored notebook outputs against a fresh run: words and whole numbers exactly, decimals within a tolerance.
+"""Stored notebook outputs against a fresh run: words and integers exactly, decimals within a tolerance.
 
 nbval compares strings. Two processors agree on a loss to several digits, not to all of them, so decimals in text
 outputs may differ by `nbval_rtol` / `nbval_atol` (pytest's ini) or by one in the last printed digit. Everything
@@ -157,7 +157,7 @@ def texts(outputs):
 
 
 def agree(stored, fresh, rtol, atol):
-    """Same words, whole numbers and layout, and every decimal close to its partner."""
+    """Same words, integers and layout, and every decimal close to its partner."""
     frames = [PADDING.sub("\x00", DECIMAL.sub("\x00", text)) for text in (stored, fresh)]
     return frames[0] == frames[1] and all(
         close(a, b, rtol, atol) for a, b in zip(DECIMAL.findall(stored), DECIMAL.findall(fresh), strict=True))

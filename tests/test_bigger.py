@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from gpt_helpers.bigger import (
+from gpt_helpers.lessons.bigger import (
     SMALL,
     STEPS,
     WARM_UP,
@@ -25,8 +25,8 @@ from gpt_helpers.bigger import (
     warm_up,
     warm_up_and_decay,
 )
-from gpt_helpers.healthy import END_ID
-from gpt_helpers.instruments.cost import BytesHeld, BytesSent, bfloat16_speed, output_types, step_cost
+from gpt_helpers.lessons.cost import BytesHeld, BytesSent, bfloat16_speed, output_types, step_cost
+from gpt_helpers.lessons.healthy import END_ID
 
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 import bigger

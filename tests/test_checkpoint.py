@@ -1,5 +1,6 @@
 """Checkpoints: all or nothing, nothing executed, and one line for whatever is wrong with one."""
 import copy
+import errno
 import os
 import pickle
 import subprocess
@@ -9,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn.utils import prune
+from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset, random_split
 
 from gpt_helpers.checkpoint import VERSION, describe_data, load_checkpoint, read_checkpoint, save_checkpoint
 from gpt_helpers.data import create_dataloader
@@ -70,6 +72,16 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_file_that_is_something_else_is_refused(content, tmp_path):
     (tmp_path / "run.pt").write_bytes(content)
     refused(tmp_path / "run.pt", "damaged, cut short or no checkpoint")
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Permission denied"), OSError(errno.EIO, "Input/output error")])
+def test_a_file_that_cannot_be_read_is_not_called_damaged(error, saved_at, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("zipfile.ZipFile.testzip", fail)
+    with pytest.raises(type(error), match=rf"^run\.pt could not be read \({error.strerror}\): "):
+        load_checkpoint(saved_at, *trained(), data={"batches": 3})
 
 
 def test_a_file_cut_short_anywhere_is_refused(saved_at):
@@ -243,3 +255,16 @@ def test_data_are_told_apart_by_tokens_and_settings():
     assert all(a != b for i, a in enumerate(facts) for b in facts[:i])
     assert facts[0] == describe_data(create_dataloader(ids.clone(), 2, 4))
     assert describe_data([1, 2])["batches"] == 2
+
+
+def test_data_of_other_kinds_are_told_apart_by_what_they_hold():
+    """A split that is drawn anew has as many batches as before, with windows in it that were for validation."""
+    windows, other = (create_dataloader(torch.arange(50) + i, 2, 4).dataset for i in range(2))
+    drawn = [random_split(windows, [8, 4], torch.Generator().manual_seed(seed))[0] for seed in (1, 2)]
+    zeros, ones = torch.zeros(8, 4), torch.ones(8, 4)
+    kinds = [*drawn, Subset(other, drawn[0].indices), Subset(windows, range(8)), TensorDataset(zeros, ones),
+             TensorDataset(ones, zeros), ConcatDataset([Subset(windows, range(4)), Subset(other, range(4))])]
+    facts = [describe_data(DataLoader(each, 2)) for each in kinds]
+    assert all(a != b for i, a in enumerate(facts) for b in facts[:i])
+    assert facts[0] == describe_data(DataLoader(random_split(windows, [8, 4], torch.Generator().manual_seed(1))[0], 2))
+    assert "sha256" not in describe_data(DataLoader(range(8), 2))

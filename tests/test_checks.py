@@ -206,7 +206,7 @@ X = torch.tensor([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0], [3.0, 5.0, 7.0]])
     (torch.cat([X[:2], X[2:] + X[2:] ** 2]), X, "except in the last place"),
     ([3, 1, 2], [1, 2, 3], "the right values, in another order"),
     (X[:2], X, "has shape (2, 3); need shape (3, 3)"), (X.tolist(), X, "is of type list; need a tensor"),
-    (None, X, "`return`"), (2.5, 3.5, "the result is 2.5, and 3.5 is right"), (3.0, 3, "a float; need whole numbers"),
+    (None, X, "`return`"), (2.5, 3.5, "the result is 2.5, and 3.5 is right"), (3.0, 3, "a float; need integers"),
     (True, 1, "is True; need a number"), ((1, 2), (1, 3), "number 2 of 2 in the result is 2, and 3 is right"),
     ((1,), (1, 2), "has 1 values; need 2"), ("b", "a", "'b'"),
     (True, torch.tensor([True, False]), "need a tensor of shape (2,)"),
@@ -231,12 +231,12 @@ def test_a_right_value_in_another_kind_is_right(got, want):
 
 
 def test_a_mistake_that_changes_nothing_explains_nothing(capsys):
-    """Rounding down is right wherever whole numbers are drawn: an answer that gives floats is told that, and no more."""
+    """Rounding down is right wherever integers are drawn: an answer that gives floats is told that, and no more."""
     check = spec("1.1", "double", see=("01", "Batches"), doc="", right=lambda n, whole=lambda n: n: 2 * whole(n),
                  cases=lambda draw: [(None, (draw.randint(1, 9),)) for _ in range(3)],
                  mistakes={"n is rounded down": [{"whole": math.floor}], "n is counted from 1": [{"whole": lambda n: n + 1}]})
     assert "n is counted from 1" in verdict(capsys, check, lambda n: 2 * n + 2)
-    assert "a float; need whole numbers" in verdict(capsys, check, lambda n: 2.0 * n)
+    assert "a float; need integers" in verdict(capsys, check, lambda n: 2.0 * n)
 
 
 def made(right, mistakes, cases, **more):

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from gpt_helpers.clerk import _SAYS, _WEATHER, WHEELS, plot_tide, read_gauge
+from gpt_helpers.lessons.clerk import _WEATHER, AMPLITUDES, WHEELS, plot_tide, read_gauge
 
 SPEEDS = torch.tensor(list(WHEELS.values())).deg2rad()
 HOURS = 7.0 * torch.arange(400)
@@ -18,14 +18,14 @@ def train(hair, readings=400):
 
 
 def test_the_wheels_turn_as_moon_and_sun_do():
-    assert list(WHEELS)[:2] == ["Moon", "Sun"] and len(WHEELS) == len(_SAYS) == 12
+    assert list(WHEELS)[:2] == ["Moon", "Sun"] and len(WHEELS) == len(AMPLITUDES) == 12
     assert 360 / WHEELS["Moon"] == pytest.approx(12.42, abs=0.005)      # hours from one high water to the next
     assert 360 / WHEELS["Sun"] == 12
 
 
 def test_the_same_hours_have_the_same_sea_and_other_hours_other_weather():
     assert torch.equal(read_gauge(HOURS), read_gauge(HOURS))
-    now, later = (read_gauge(hours) - torch.cos(torch.outer(hours, SPEEDS)) @ torch.tensor(_SAYS)
+    now, later = (read_gauge(hours) - torch.cos(torch.outer(hours, SPEEDS)) @ torch.tensor(AMPLITUDES)
                   for hours in (HOURS, HOURS + 3000))
     assert now.std() == pytest.approx(_WEATHER, rel=0.1) and later.std() == pytest.approx(_WEATHER, rel=0.1)
     assert abs(torch.corrcoef(torch.stack([now, later]))[0, 1]) < 0.15
@@ -33,7 +33,7 @@ def test_the_same_hours_have_the_same_sea_and_other_hours_other_weather():
 
 def test_by_hairs_the_screws_come_to_where_the_sea_wants_them_and_the_red_to_the_weather():
     screws, ledger = train(hair=0.02)
-    assert (screws - torch.tensor(_SAYS)).abs().max() < 0.25
+    assert (screws - torch.tensor(AMPLITUDES)).abs().max() < 0.25
     assert ledger[-100:].square().mean().sqrt() < 1.3 * _WEATHER < ledger[:100].square().mean().sqrt()
 
 

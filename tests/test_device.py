@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from gpt_helpers.data import create_dataloader
-from gpt_helpers.device import kept_for_backward, pick_device, prepare_device, rough_duration, step_seconds, training_memory
+from gpt_helpers.device import pick_device, prepare_device, rough_duration, saved_for_backward, step_seconds, training_memory
 from gpt_helpers.generate import generate_text_simple
 from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import GPT_CONFIG_124M, GPTModel
@@ -114,7 +114,7 @@ def test_the_activations_counted_are_those_that_backward_keeps():
 def test_the_largest_thing_kept_is_the_log_softmax_and_no_weight_is_among_them():
     model = GPTModel(SMALL).eval()
     x, y = torch.randint(97, (2, 3, 16))
-    kept = kept_for_backward(x, y, model)
+    kept = saved_for_backward(x, y, model)
     largest = max(kept, key=lambda tensor: tensor.nbytes)
     torch.testing.assert_close(largest, model(x).flatten(0, 1).log_softmax(-1).detach())
     assert {tensor.data_ptr() for tensor in kept}.isdisjoint(p.data_ptr() for p in model.parameters())
@@ -133,13 +133,13 @@ def test_a_part_of_a_tensor_that_is_kept_does_not_stand_for_the_whole():
             return h.square() + h[:, :1] * self.scale
 
     x = torch.zeros(2, 4, dtype=torch.int64)
-    assert (2, 4, 5) in [tuple(tensor.shape) for tensor in kept_for_backward(x, x, Model())]
+    assert (2, 4, 5) in [tuple(tensor.shape) for tensor in saved_for_backward(x, x, Model())]
 
 
 def test_nothing_is_kept_for_backward_without_gradients():
     x = torch.zeros(1, 16, dtype=torch.int64)
     with torch.no_grad():
-        assert kept_for_backward(x, x, GPTModel(SMALL)) == []
+        assert saved_for_backward(x, x, GPTModel(SMALL)) == []
 
 
 def test_timing_a_step_changes_no_random_number_that_follows():

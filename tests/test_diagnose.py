@@ -11,19 +11,19 @@ import torch
 from lesson_runner import code_cells, run_cell
 from torch import nn
 
-from gpt_helpers import broken
 from gpt_helpers.data import create_dataloader, split_tokens
 from gpt_helpers.diagnose import Report, preflight
-from gpt_helpers.healthy import LOG, STEPS, Training
 from gpt_helpers.instruments.data import order_is_mixed, targets_follow
 from gpt_helpers.instruments.finding import Finding, mean_loss
 from gpt_helpers.instruments.given import unchanged
 from gpt_helpers.instruments.model import past_is_safe, writing_loss
 from gpt_helpers.instruments.optimizer import run_trial
 from gpt_helpers.language import HarbourLog
+from gpt_helpers.lessons import broken
+from gpt_helpers.lessons.diagnosis import StoredRuns, plot_matrix
+from gpt_helpers.lessons.healthy import LOG, STEPS, Training
+from gpt_helpers.lessons.scaling import loaders, new_training
 from gpt_helpers.model import GPTModel
-from gpt_helpers.pictures.diagnosis import StoredRuns, plot_matrix
-from gpt_helpers.scaling import loaders, new_training
 from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids
 from gpt_helpers.train import train_model
 

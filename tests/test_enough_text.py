@@ -2,9 +2,8 @@
 import pytest
 import torch
 
-from gpt_helpers.data import entry_windows
 from gpt_helpers.language import END, HarbourLog
-from gpt_helpers.pictures.enough_text import (
+from gpt_helpers.lessons.enough_text import (
     AT_NIGHT,
     memory_places,
     plot_attention,
@@ -14,6 +13,7 @@ from gpt_helpers.pictures.enough_text import (
     show_by_kind,
 )
 from gpt_helpers.text import text_to_token_ids
+from gpt_helpers.words import entry_windows
 
 LOG = HarbourLog()
 ENTRIES = """

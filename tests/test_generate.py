@@ -130,8 +130,8 @@ def test_a_prompt_may_be_a_list_or_a_row(model):
 
 @pytest.mark.parametrize("new", [0, 5])
 @pytest.mark.parametrize("prompt", [[], [[]], torch.zeros(0, dtype=torch.int64), [1.5], [97],
-                                    torch.zeros(1, 1, 1, dtype=torch.int64), "hello", None, ["a"], [[1, 2], [3]], {1: 2}, [2**70],
-                                    torch.ones(1, 2, device="meta")])
+                                    torch.zeros(1, 1, 1, dtype=torch.int64), "Every effort", ["Every"], None, {"input_ids": [1]},
+                                    [[1, 2], [3]], [1, None], [2**70], torch.ones(1, 2, device="meta")])
 def test_a_prompt_that_is_none_is_refused_in_one_line(model, prompt, new):
     with pytest.raises(ValueError, match=r"^got ") as caught:
         generate_text_simple(model, prompt, new, 16)
@@ -182,7 +182,7 @@ def test_a_wrapped_model_writes_as_the_model_inside(model, wrap):
 
 
 @pytest.mark.parametrize(("setting", "bad"), [
-    *(("temperature", bad) for bad in (-1, float("nan"), "1", None, 1j, torch.ones(2))), ("top_k", 0)])
+    *(("temperature", bad) for bad in (-1, float("nan"), "hot", None, 1j, torch.ones(2))), ("top_k", 0)])
 def test_impossible_settings_are_refused(model, setting, bad):
     with pytest.raises(ValueError, match=re.escape(f"got {setting}={bad!r}")):
         generate(model, PROMPT, 1, 16, **{setting: bad})
@@ -193,6 +193,11 @@ def test_a_context_of_nothing_is_refused(model, context_size):
     for write in (generate_text_simple, generate):
         with pytest.raises(ValueError, match=f"got context_size={context_size}, need"):
             write(model, PROMPT, 1, context_size)
+
+
+def test_something_else_in_the_place_of_a_model_is_refused():
+    with pytest.raises(ValueError, match="got a model of type str, need a GPTModel"):
+        generate("gpt2", PROMPT, 1, 16)
 
 
 def test_more_context_than_the_model_takes_is_refused_before_anything_is_written(model):

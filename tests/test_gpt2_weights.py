@@ -16,8 +16,9 @@ from safetensors.torch import save, save_file
 from small import SMALL
 
 from gpt_helpers.generate import generate, generate_text_simple
+from gpt_helpers.gpt2_weights import as_published, gpt2_config, load_gpt2
 from gpt_helpers.model import GPT_CONFIG_124M, GPTModel
-from gpt_helpers.weights import as_published, gpt2_config, load_gpt2, load_weights, save_weights
+from gpt_helpers.weights import load_weights, save_weights
 
 README = Path(__file__).parent.parent / "README.md"
 SIZES = {"gpt2": (768, 12, 124_439_808), "gpt2-medium": (1024, 24, 354_823_168), "gpt2-large": (1280, 36, 774_030_080),

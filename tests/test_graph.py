@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_helpers import graph
-from gpt_helpers.graph import draw_graph, gpt_for_gradients, plot_pulls, show_witnesses
+from gpt_helpers.lessons import graph
+from gpt_helpers.lessons.graph import draw_graph, gpt_for_gradients, plot_pulls, show_witnesses
 from gpt_helpers.loss import calc_loss_batch
 
 ROOT = Path(__file__).parent.parent

@@ -11,7 +11,7 @@ import pytest
 import sharpening_picture
 import torch
 
-from gpt_helpers.clerk import _SAYS, WHEELS
+from gpt_helpers.lessons.clerk import AMPLITUDES, WHEELS
 
 ROOT = Path(__file__).parent.parent
 DRAWINGS = sorted((ROOT / "images").glob("*.svg"))
@@ -124,7 +124,7 @@ def test_the_clerks_pen_draws_the_sum_of_its_wheels():
     """The curve on the paper, the newest hour at the pen, against the wheels turned by PyTorch."""
     points = ET.parse(clerk_picture.PICTURE).getroot().find(f".//{SVG}polyline").get("points").split()
     hours = torch.linspace(-clerk_picture.HOURS, clerk_picture.HOURS, len(points))
-    tide = torch.cos(torch.outer(hours, torch.tensor(list(WHEELS.values())).deg2rad())) @ torch.tensor(_SAYS)
+    tide = torch.cos(torch.outer(hours, torch.tensor(list(WHEELS.values())).deg2rad())) @ torch.tensor(AMPLITUDES)
     drawn = torch.tensor([float(point.split(",")[1]) for point in points])
     assert torch.allclose((clerk_picture.MIDDLE - drawn) / clerk_picture.FOOT, tide, atol=0.02)
     assert float(points[-1].split(",")[0]) == clerk_picture.PEN

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_helpers.data import entry_windows
 from gpt_helpers.language import END, KINDS, HarbourLog
 from gpt_helpers.loss import NGram
-from gpt_helpers.text import WordTokenizer, split_words, text_to_token_ids, token_ids_to_text
+from gpt_helpers.text import text_to_token_ids, token_ids_to_text
 from gpt_helpers.validate import PADDING
+from gpt_helpers.words import WordTokenizer, entry_windows, split_words
 
 LOG = HarbourLog()
 SMALL = HarbourLog(names="Nell Tobin", women="Nell", colours="red blue", places="quay weir", numbers="two three", goods="nets",
@@ -104,7 +104,7 @@ def test_the_log_itself_has_the_entropy_of_its_choices_added_up():
 @pytest.mark.parametrize("log", [LOG, SMALL], ids=["the lesson's", "small"])
 def test_every_step_is_a_distribution_and_every_entry_that_is_written_is_read_without_a_fault(log):
     words = list(islice(log.words(seed=3), 20_000))
-    for _, step in log.steps(words):
+    for _, step in log.next_words(words):
         assert math.fsum(step.probs.values()) == pytest.approx(1, abs=1e-12) and step.probs.keys() <= step.grammatical
     entries = " ".join(words).split(" \n ")[:-1]
     assert len(entries) > 300 and all(log.read(entry)[:3] == (True, True, None) for entry in entries)
@@ -224,7 +224,7 @@ def test_an_event_that_never_comes_is_a_fault_of_grammar_and_asks_for_no_memory(
     log = HarbourLog(**options)
     words = list(islice(log.words(seed=1), 5_000))
     go_on = {"There" if option == "before" else "At" for option in options}
-    assert {step.kind for word, step in log.steps(words) if word in go_on} == {"grammar"}
+    assert {step.kind for word, step in log.next_words(words) if word in go_on} == {"grammar"}
     told = log.read("Tobin took the red boat to the quay at dawn. It rained all day. There he")
     assert told.remembers and told.where == (11 if "before" in options else 18)
 

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from gpt_helpers.pictures.loss import show_targets
+from gpt_helpers.lessons.loss import show_targets
 
 
 class Pieces:

@@ -4,7 +4,7 @@ import torch
 
 from gpt_helpers import plot
 from gpt_helpers.evaluate import History
-from gpt_helpers.pictures.gpt2_124m import show_memory, show_moments, show_quotations
+from gpt_helpers.lessons.gpt2_124m import show_memory, show_moments, show_quotations
 from gpt_helpers.plot import show_means
 
 

@@ -20,7 +20,8 @@ def definitions(source):
 
 
 def package():
-    return {name: node for path in (ROOT / "gpt_helpers").glob("*.py")
+    return {name: node for folder in ("gpt_helpers", "gpt_helpers/lessons")
+            for path in (ROOT / folder).glob("*.py")
             for name, node in definitions(path.read_text(encoding="utf-8")).items()}
 
 
@@ -71,9 +72,9 @@ def is_check(line):
 
 
 def is_unwrapping(line):
-    """x = unwrap(x), or the like: what is inside a wrapper, a loader without its one iterator, ids on disk as int64."""
+    """x = unwrap(x), or the like: what is inside a wrapper, a loader without its one iterator, its batches, ids as int64."""
     return (isinstance(line, ast.Assign) and isinstance(line.value, ast.Call) and isinstance(line.value.func, ast.Name)
-            and line.value.func.id in ("unwrap", "independent", "as_int64") and isinstance(line.value.args[0], ast.Name)
+            and line.value.func.id in ("unwrap", "independent", "pairs", "as_int64") and isinstance(line.value.args[0], ast.Name)
             and ast.unparse(line.targets[0]) == ast.unparse(line.value.args[0]))
 
 

@@ -66,7 +66,7 @@ def test_without_a_number_a_check_takes_that_of_student_1():
 @pytest.mark.parametrize("student", ["Ada", 1.5, None, True])
 def test_a_number_that_is_none_is_told_in_one_line(student):
     line = verdict(CHECKS["7.2"], answer(CHECKS["7.2"], 1), student)
-    assert re.match(rf"✘ Exercise 7.2, what fits: student is {student!r}; need a whole number, as in student = 17\.", line)
+    assert re.match(rf"✘ Exercise 7.2, what fits: student is {student!r}; need an integer, as in student = 17\.", line)
 
 
 def test_an_exercise_without_own_numbers_says_so():

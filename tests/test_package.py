@@ -98,7 +98,7 @@ def sources():
 
 def test_a_name_is_imported_from_the_module_that_defines_it():
     """So an import says where a thing lives."""
-    homes = {}
+    homes = {"lessons": {path.stem for path in (ROOT / "gpt_helpers/lessons").glob("*.py")}}
     for name, path in MODULES.items():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             names = [target for part in getattr(node, "targets", []) for target in ast.walk(part) if isinstance(target, ast.Name)]
@@ -113,6 +113,12 @@ def test_no_import_circle():
     graph = {name: {module.removeprefix("gpt_helpers.") for module in imports(path.read_text(encoding="utf-8"))
                     if module.startswith("gpt_helpers.")} for name, path in MODULES.items()}
     assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_the_package_does_not_need_what_is_made_for_single_lessons():
+    users = [name for name, path in MODULES.items() if not name.startswith("lessons.")
+             and any(module.startswith("gpt_helpers.lessons") for module in imports(path.read_text(encoding="utf-8")))]
+    assert users == []
 
 
 def test_importing_the_model_imports_torch_and_nothing_slower():
@@ -263,9 +269,10 @@ def test_the_readme_has_the_two_commands_for_every_system():
 
 
 def test_the_readme_names_every_module():
-    told = re.findall(r"^      ([\w.]+)/? ", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    there = {path.name for path in (ROOT / "gpt_helpers").iterdir() if not path.name.startswith("__") and path.name != "py.typed"}
-    assert there <= set(told)
+    files = (ROOT / "README.md").read_text(encoding="utf-8").partition("    gpt_helpers/ ")[2].partition("\n    gpt_checks/")[0]
+    folders = ROOT / "gpt_helpers", ROOT / "gpt_helpers/lessons"
+    there = [path.name for folder in folders for path in folder.iterdir() if not path.name.startswith(("__", "py.typed"))]
+    assert sorted(re.findall(r"\w+\.py|[a-z]+(?=/)", files)) == sorted(there)
 
 
 def test_each_lesson_says_how_long_it_takes_as_the_readme_does():

@@ -129,7 +129,9 @@ def test_without_dropout_they_end_at_the_bits_of_a_process_that_knows_of_no_othe
 def test_the_cases_differ(alone):
     """Otherwise the tests above would prove little."""
     ends = [torch.cat([weight.flatten() for weight in came.weights.values()]) for came in alone.values()]
-    assert sum(torch.equal(a, b) for a in ends for b in ends) == len(ends) + 2 * 2      # "plain" and "workers" are as others
+    assert sum(torch.equal(a, b) for a in ends for b in ends) == len(ends) + 3 * 2
+    for name, twin in {"workers": "dropout", "plain": "without dropout", "all": "chain"}.items():      # "all" is noisy in vain
+        assert torch.equal(*(ends[list(alone).index(each)] for each in (name, twin)))
 
 
 @pytest.mark.slow
@@ -336,12 +338,39 @@ def test_a_model_that_each_process_would_train_for_itself_is_refused(monkeypatch
         train_model(*training(), accumulate=2)
 
 
+def test_processes_that_have_not_joined_are_refused(monkeypatch):
+    """Each would train the whole model on all batches, and all would write the same file."""
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=r"^torchrun started 2 processes, and each would train for itself: train inside"):
+        train_model(*training())
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """Windows in their order, as from a file that is read once."""
+
+    def __init__(self, windows):
+        self.windows = windows
+
+    def __len__(self):
+        return len(self.windows)
+
+    def __iter__(self):
+        return iter(self.windows)
+
+
 def test_what_processes_could_not_share_is_refused():
     parts = training()
     rows = torch.utils.data.DataLoader([(torch.zeros(1, 8, dtype=torch.int64),) * 2] * 4, batch_size=None)
     with group_of_one():
         with pytest.raises(ValueError, match="got a DataLoader without a batch_sampler"):
             train_model(*with_parts(parts, train_loader=rows))
+        stream = Stream(parts[1].dataset)
+        with pytest.raises(ValueError, match="got a loader over a Stream, an IterableDataset, so its batches cannot"):
+            train_model(*with_parts(parts, train_loader=torch.utils.data.DataLoader(stream, batch_size=4)))
+        share = torch.utils.data.DistributedSampler(parts[1].dataset)
+        with pytest.raises(ValueError, match="got a loader with a DistributedSampler, which shares its batches out"):
+            train_model(*with_parts(parts, train_loader=torch.utils.data.DataLoader(parts[1].dataset, 4, sampler=share)))
         with pytest.raises(ValueError, match="got preflight=True under torchrun: call"):
             train_model(*parts, preflight=True)
 

@@ -9,9 +9,9 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, OneCycleLR, ReduceLROnPlateau, StepLR
 from torch.utils.data import DataLoader, TensorDataset
 
-from gpt_helpers.data import entry_windows
 from gpt_helpers.diagnose import preflight
-from gpt_helpers.healthy import END_ID, LOG
+from gpt_helpers.lessons.healthy import END_ID, LOG
+from gpt_helpers.words import entry_windows
 
 V, T, STEPS = LOG.tokenizer.n_vocab, 24, 300
 IDS, VAL_IDS = LOG.write(12_000, seed=1), LOG.write(2_000, seed=0)

@@ -10,10 +10,10 @@ import pytest
 
 from gpt_helpers import plot
 from gpt_helpers.evaluate import History
-from gpt_helpers.graph import plot_pulls
-from gpt_helpers.pictures.diagnosis import plot_gallery
+from gpt_helpers.lessons.diagnosis import plot_gallery
+from gpt_helpers.lessons.graph import plot_pulls
+from gpt_helpers.lessons.surprise import plot_cost, plot_surprise
 from gpt_helpers.plot import CARD, PALETTE, LivePlot, label_lines, new_axes, plot_curves, plot_losses, smooth
-from gpt_helpers.surprise import plot_cost, plot_surprise
 
 HISTORY = History([10.9, 5.5, 2.25], [10.8, 5.75, 6.125], [512, 25_600, 38_400])
 

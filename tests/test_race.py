@@ -13,8 +13,8 @@ import valley_picture
 from optimizer_race import TUNING, SharedAdam
 from torch import nn
 
-from gpt_helpers.pictures.adamw import plot_frequencies, plot_lines, plot_race, show_race, show_sizes, show_steps
-from gpt_helpers.race import (
+from gpt_helpers.lessons.adamw import plot_frequencies, plot_lines, plot_race, show_race, show_sizes, show_steps
+from gpt_helpers.lessons.race import (
     FREQUENCIES,
     RACE,
     contrasting,

@@ -68,5 +68,5 @@ def test_a_check_tells_each_bug_until_all_are_repaired(number, count, capsys):
 def test_there_is_no_patient_for_a_number_that_is_none():
     with pytest.raises(ValueError, match=r"no patient '9.7'; there are 9.1, 9.2"):
         patient("9.7", student=1)
-    with pytest.raises(ValueError, match=r"student is 'Ada'; need a whole number"):
+    with pytest.raises(ValueError, match=r"student is 'Ada'; need an integer"):
         patient("9.1", student="Ada")

@@ -135,12 +135,15 @@ def test_after_an_error_in_the_midst_of_a_step_nothing_is_saved_for_its_weights_
     assert read_checkpoint(tmp_path / "run.pt")["training"]["step"] == 4
 
 
-@pytest.mark.parametrize("held_by", ["the loader", "the sampler of its batch_sampler"])
+@pytest.mark.parametrize("held_by", ["the loader", "the sampler of its batch_sampler", "the loader and its sampler"])
 def test_a_loader_with_its_own_generator_goes_on_too(held_by, tmp_path):
     def seeded(seed):
         generator = torch.Generator().manual_seed(seed)
         parts = training(generator=generator)
-        if held_by != "the loader":
+        if held_by == "the loader and its sampler":
+            sampler = torch.utils.data.RandomSampler(parts[1].dataset, generator=torch.Generator().manual_seed(seed + 1))
+            parts[1] = torch.utils.data.DataLoader(parts[1].dataset, batch_size=4, sampler=sampler, generator=generator)
+        elif held_by != "the loader":
             sampler = torch.utils.data.RandomSampler(parts[1].dataset, generator=generator)
             batches = torch.utils.data.BatchSampler(sampler, batch_size=4, drop_last=False)
             parts[1] = torch.utils.data.DataLoader(parts[1].dataset, batch_sampler=batches)
@@ -148,6 +151,54 @@ def test_a_loader_with_its_own_generator_goes_on_too(held_by, tmp_path):
 
     straight = seeded(3)
     history = quiet(train_model, *straight)
+    often = with_parts(seeded(3), eval_freq=1)      # evaluation leaves no trace
+    quiet(train_model, *often)
+    assert torch.equal(weights(often), weights(straight))
+    quiet(train_model, *seeded(3), checkpoint_path=tmp_path / "run.pt", max_steps=8)
+    parts = seeded(77)
+    assert quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True) == history
+    assert torch.equal(weights(parts), weights(straight))
+
+
+class Drawn(torch.utils.data.Dataset):
+    """Windows from anywhere in the text, in an order of their own: it is a dataset, and the sampler of itself."""
+
+    def __init__(self, ids, seed, kind):
+        self.ids, self.kind = ids, kind
+        self.rng = {"python": random.Random, "numpy": numpy.random.default_rng, "old numpy": numpy.random.RandomState,
+                    "Philox": lambda seed: numpy.random.Generator(numpy.random.Philox(seed))}[kind](seed)
+
+    def __len__(self):
+        return 22
+
+    def __iter__(self):
+        return iter([self.place() for _ in range(22)])
+
+    def __getitem__(self, i):
+        start = i + self.place()
+        return self.ids[start : start + 8], self.ids[start + 1 : start + 9]
+
+    def place(self):
+        return int(self.rng.random() * 22 if self.kind != "old numpy" else self.rng.randint(22))
+
+
+@pytest.mark.parametrize(("kind", "place"), [("python", "sampler"), ("python", "dataset"), ("numpy", "part of a dataset"),
+                                             ("numpy", "batch sampler"), ("old numpy", "dataset"), ("Philox", "sampler")])
+def test_a_generator_of_any_kind_in_the_dataset_or_sampler_goes_on_too(kind, place, tmp_path):
+    def seeded(seed, **changed):
+        parts = training()
+        drawn = Drawn(parts[1].dataset.ids, seed, kind)
+        windows, part = parts[1].dataset, torch.utils.data.Subset(drawn, range(22))
+        loader = {"sampler": lambda load: load(windows, 4, sampler=drawn), "dataset": lambda load: load(drawn, 4),
+                  "batch sampler": lambda load: load(windows, batch_sampler=torch.utils.data.BatchSampler(drawn, 4, False)),
+                  "part of a dataset": lambda load: load(part, 4)}[place](torch.utils.data.DataLoader)
+        return with_parts(parts, train_loader=loader, **changed)
+
+    straight = seeded(3)
+    history = quiet(train_model, *straight)
+    often = seeded(3, eval_freq=1)
+    quiet(train_model, *often)
+    assert torch.equal(weights(often), weights(straight))
     quiet(train_model, *seeded(3), checkpoint_path=tmp_path / "run.pt", max_steps=8)
     parts = seeded(77)
     assert quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True) == history
@@ -281,6 +332,41 @@ def test_ctrl_c_during_an_update_waits_until_it_is_whole(whole, ctrl_c, tmp_path
     quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt")
     assert read_checkpoint(tmp_path / "run.pt")["training"]["step"] == 5
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    parts = training()
+    assert_same(parts, quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True), whole)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="needs POSIX signals")
+@pytest.mark.parametrize("moment", ["in the update", "in the save"])
+def test_a_workers_death_waits_as_well(whole, moment, tmp_path, monkeypatch):
+    """PyTorch's handler of SIGCHLD raises it wherever the program happens to be."""
+    def died(*_):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    def die(*_):
+        signal.raise_signal(signal.SIGCHLD)
+
+    def die_in_step_4(*_):
+        if len(parts[3].state) and next(iter(parts[3].state.values()))["step"] == 4:
+            die()
+
+    def fail(step, loss):
+        if step == 4:
+            real = torch.save
+            monkeypatch.setattr(torch, "save", lambda *args: [die(), real(*args)])
+            raise ConnectionResetError("by peer")
+
+    parts = training()
+    if moment == "in the update":
+        parts[3].register_step_pre_hook(die_in_step_4)
+    before = signal.signal(signal.SIGCHLD, died)
+    with pytest.raises(RuntimeError, match="killed by signal"):
+        quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt",
+              callbacks=[Watch(on_step=fail)] if moment == "in the save" else [])
+    signal.signal(signal.SIGCHLD, before)
+    monkeypatch.undo()
+    assert read_checkpoint(tmp_path / "run.pt")["training"]["step"] == 5
     parts = training()
     assert_same(parts, quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True), whole)
 

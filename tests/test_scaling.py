@@ -9,10 +9,8 @@ import torch
 from small import quiet
 
 from gpt_checks.enough_text import crossing as crossing_of_lists
-from gpt_helpers.data import entry_windows
 from gpt_helpers.language import KINDS, HarbourLog
-from gpt_helpers.loss import bigram_loss
-from gpt_helpers.scaling import (
+from gpt_helpers.lessons.scaling import (
     BATCH_SIZE,
     CONTEXT_LENGTH,
     VALIDATION,
@@ -24,7 +22,9 @@ from gpt_helpers.scaling import (
     new_training,
     read_runs,
 )
+from gpt_helpers.loss import bigram_loss
 from gpt_helpers.validate import PADDING
+from gpt_helpers.words import entry_windows
 
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 import enough_text

@@ -18,12 +18,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from small import TOKENIZER as NO_TOKENIZER
 
-from gpt_helpers import shards, text
+from gpt_helpers import corpus, shards
 from gpt_helpers.checkpoint import describe_data
+from gpt_helpers.corpus import CUT, find_texts
 from gpt_helpers.data import TokenWindows, create_dataloader, split_tokens
 from gpt_helpers.language import HarbourLog
 from gpt_helpers.shards import encode_texts, open_tokens
-from gpt_helpers.text import CUT, END_OF_TEXT, find_texts, get_tokenizer, load_text, text_to_token_ids
+from gpt_helpers.text import END_OF_TEXT, get_tokenizer, load_text, text_to_token_ids
 
 sys.path.append(str(Path(__file__).parent / "benchmarks"))
 import large_text
@@ -42,7 +43,7 @@ def encode(words):
 @pytest.fixture
 def small(monkeypatch):
     """Pieces and shards so small that a short text has many."""
-    monkeypatch.setattr(text, "PIECE", 200)
+    monkeypatch.setattr(corpus, "PIECE", 200)
     monkeypatch.setattr(shards, "SHARD", 300)
 
 
@@ -321,7 +322,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
     """SIGKILL, after a random time, a few times; then once without."""
     path, chance = tmp_path / "a.txt", random.Random(1)
     path.write_text(load_text() * 100, encoding="utf-8")
-    code = ("import sys; from gpt_helpers import shards, text; shards.SHARD, text.PIECE = 20_000, 5_000; "
+    code = ("import sys; from gpt_helpers import corpus, shards, text; shards.SHARD, corpus.PIECE = 20_000, 5_000; "
             "tokenizer = text.get_tokenizer(); print('ready', flush=True); shards.encode_texts(*sys.argv[1:], tokenizer)")
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gpt_helpers.data import TokenWindows, split_tokens
-from gpt_helpers.pictures.split import plot_leak, plot_split, plot_winner
+from gpt_helpers.lessons.split import plot_leak, plot_split, plot_winner
 from gpt_helpers.plot import PALETTE
 
 

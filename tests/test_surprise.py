@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from gpt_helpers.data import split_tokens
-from gpt_helpers.surprise import SURPRISE, plot_cost, plot_surprise, the_line
+from gpt_helpers.lessons.surprise import SURPRISE, plot_cost, plot_surprise, the_line
 from gpt_helpers.text import get_tokenizer, load_text, text_to_token_ids, token_ids_to_text
 
 

@@ -7,14 +7,13 @@ import torch
 
 from gpt_helpers import text as text_module
 from gpt_helpers.text import (
-    WordTokenizer,
-    first_lines,
     get_tokenizer,
     load_text,
     text_to_token_ids,
     token_ids_to_text,
     token_texts,
 )
+from gpt_helpers.words import WordTokenizer, first_lines
 
 
 def test_the_story_has_the_length_that_the_lessons_count_on():

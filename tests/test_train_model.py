@@ -10,7 +10,7 @@ from small import CFG, STEPS, TOKENIZER, Watch, moments, quiet, training, weight
 
 from gpt_helpers.checkpoint import read_checkpoint
 from gpt_helpers.data import create_dataloader
-from gpt_helpers.evaluate import History
+from gpt_helpers.evaluate import History, evaluate_model
 from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import GPTModel
 from gpt_helpers.progress import Progress
@@ -41,6 +41,19 @@ def test_a_callback_hears_of_every_step_every_evaluation_and_every_sample():
     assert heard["eval"] == [tuple(tuple(part[:n]) for part in history) for n in range(1, 7)]
     assert [epoch for epoch, _ in heard["sample"]] == [1, 2]
     assert all(text.startswith("5 6 5 ") and len(text.split()) == 53 for _, text in heard["sample"])
+
+
+def test_random_numbers_that_a_callback_draws_are_not_those_of_training(tmp_path):
+    """Such as those for a sample, or for the order of a loader that it evaluates."""
+    def draw(*_):
+        torch.rand(1)
+
+    straight, watch = training(), {"callbacks": [Watch(on_step=draw, on_eval=draw, on_sample=draw)]}
+    history = quiet(train_model, *straight)
+    quiet(train_model, *training(), checkpoint_path=tmp_path / "run.pt", max_steps=7, **watch)
+    parts = training()
+    assert quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True, **watch) == history
+    assert torch.equal(weights(parts), weights(straight))
 
 
 def test_several_callbacks_are_called_in_their_order():
@@ -114,7 +127,7 @@ def test_a_count_below_one_is_refused(name):
 
 def test_what_could_never_learn_is_refused():
     parts = training()
-    refused("the optimizer holds none of this model's weights",
+    refused("the optimizer holds none of this model's weights, and 16 that it does not have: make it from model.parameters",
             with_parts(parts, optimizer=torch.optim.AdamW(GPTModel(CFG).parameters())))
     refused("got start_context='', need at least one token", with_parts(parts, start_context=""))
     with torch.no_grad():
@@ -123,6 +136,45 @@ def test_what_could_never_learn_is_refused():
             with_parts(parts, optimizer=torch.optim.LBFGS(parts[0].parameters())))
     parts[0].requires_grad_(False)
     refused(r"all weights that the optimizer holds are frozen \(requires_grad is False\)", parts)
+
+
+def test_a_layer_that_was_replaced_after_the_optimizer_was_made_is_refused():
+    """It would stay as it is, while the optimizer trains the old one."""
+    parts = training()
+    parts[0].out_head = torch.nn.Linear(16, 60, bias=False)
+    refused(r"the optimizer holds 15 of this model's weights, and 1 that it does not have: make it from model.parameters", parts)
+    tied = training()      # here it is the same if the optimizer holds the old one, too
+    tied[0].out_head.weight = tied[0].tok_emb.weight
+    quiet(train_model, *tied, max_steps=1)
+
+
+def test_a_model_on_another_device_than_its_batches_is_refused():
+    """PyTorch's meta device stands in for a GPU."""
+    parts = training()
+    refused(r"the model is on cpu, and its batches would go to meta: call model.to\('meta'\)", with_parts(parts, device="meta"))
+
+
+@pytest.mark.parametrize(("collate", "words"), [
+    (lambda x, y: {"input_ids": x, "labels": y}, "got a batch of type dict"),
+    (lambda x, y: (x, y, x > 0), r"got a batch \(Tensor, Tensor, Tensor\)"),
+    (lambda x, y: x, "got a batch of type Tensor"),
+    (lambda x, y: (x.numpy(), y.numpy()), r"got a batch \(ndarray, ndarray\)"),
+    (lambda x, y: None, "got a batch of type NoneType")])
+@pytest.mark.parametrize("options", [{}, {"eval_ends": False}])
+def test_a_batch_that_is_no_pair_of_tensors_is_refused(collate, words, options):
+    parts = training()
+    loader = torch.utils.data.DataLoader(parts[1].dataset, batch_size=4,
+                                         collate_fn=lambda rows: collate(*map(torch.stack, zip(*rows, strict=True))))
+    refused(words + r", need \(inputs, targets\), two tensors: give the loader a collate_fn",
+            with_parts(parts, train_loader=loader), **options)
+
+
+def test_a_batch_may_be_anything_that_unpacks_into_two_tensors():
+    history = quiet(train_model, *training())
+    parts = training()
+    loader = torch.utils.data.DataLoader(parts[1].dataset, 4, shuffle=True,
+                                         collate_fn=lambda rows: torch.stack([*map(torch.stack, zip(*rows, strict=True))]))
+    assert quiet(train_model, *with_parts(parts, train_loader=loader)) == history
 
 
 def test_a_model_of_which_a_part_is_frozen_trains_the_rest():
@@ -336,6 +388,20 @@ def test_another_schedule_is_told_and_taken(tmp_path, capsys):
 
 # Models of other kinds.
 
+def test_under_autocast_each_update_computes_with_its_own_weights():
+    """As long as an autocast lasts PyTorch keeps the first bfloat16 copy of each weight, and here it lasts for the whole run."""
+    def run(**options):
+        parts = training()
+        with torch.autocast("cpu", torch.bfloat16, **options):
+            before = evaluate_model(*parts[:3], "cpu", 1)
+            torch.manual_seed(2)
+            history = quiet(train_model, *parts)
+            return weights(parts), history, before, evaluate_model(*parts[:3], "cpu", 1)[1]
+
+    kept, fresh = run(), run(cache_enabled=False)
+    assert torch.equal(kept[0], fresh[0]) and kept[1:] == fresh[1:]
+
+
 def compiled(model):
     return torch.compile(model, backend="eager")
 
@@ -498,7 +564,14 @@ def test_a_sample_that_cannot_be_decoded_does_not_end_a_training(capsys):
     parts = with_parts(training(), tokenizer=SimpleNamespace(encode=TOKENIZER.encode, decode=TOKENIZER.decode, n_vocab=8))
     history = train_model(*parts)
     assert history.tokens_seen[-1] == sum(x.numel() for x, _ in parts[1]) * 2
-    assert "No sample: token id " in capsys.readouterr().out
+    assert "No sample: the tokenizer cannot decode it (ValueError: token id " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("known", "error"), [("abcdefgh", "IndexError"), (dict(enumerate("abcdefgh")), "KeyError")])
+def test_a_sample_with_tokens_that_a_tokenizer_of_characters_has_not_does_not_end_a_training(known, error, capsys):
+    tokenizer = SimpleNamespace(encode=TOKENIZER.encode, decode=lambda ids: "".join(known[i] for i in ids))
+    assert train_model(*with_parts(training(), tokenizer=tokenizer)) == quiet(train_model, *training())
+    assert capsys.readouterr().out.count(f"No sample: the tokenizer cannot decode it ({error}: ") == 2
 
 
 @pytest.mark.parametrize("decode", [None, lambda ids: b"bytes"])

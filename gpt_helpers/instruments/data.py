@@ -18,7 +18,7 @@ def targets_follow(batches: Sequence[Batch]) -> Finding:
         return Finding(False, f"all targets are {PADDING}, which marks padding: no loss counts any of them")
 
     def agree(shift: int, part: slice = slice(None)) -> float:
-        """The share of targets that are the input so many places to the right; nan where none can be compared.
+        """The share of targets that are the input `shift` places to the right; nan where none can be compared.
 
         A target before padding is left out: what follows it in the inputs may be padding. part: of each window.
         """

@@ -1,4 +1,4 @@
-"""What a run is given as: brought to the form that all instruments take, or refused in a line, and put back as it was."""
+"""A run as it is given: brought into the form that all instruments take, or refused in one line; and put back as it was."""
 import contextlib
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ TOKENS = 200_000      # of each loader that are looked at
 LENGTH = 128          # of a window that the model is tested with, if it can be cut
 
 
-class Together:
+class SeveralOptimizers:
     """Several optimizers as one, such as Muon for the matrices and AdamW for the rest."""
 
     def __init__(self, optimizers: Sequence[Optimizer]):
@@ -36,16 +36,16 @@ class Together:
         return self.optimizers[0].register_step_pre_hook(hook)      # the first of them steps once an update
 
 
-def as_one(optimizer: Optimizer | Sequence[Optimizer]) -> Optimizer | Together:
-    """The optimizer, or several together. ValueError when it is none."""
+def as_one(optimizer: Optimizer | Sequence[Optimizer]) -> Optimizer | SeveralOptimizers:
+    """The optimizer, or several together. ValueError when it is not one."""
     several = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer]
     if not several or not all(isinstance(each, Optimizer) for each in several):
         raise ValueError(f"got an optimizer of type {type(optimizer).__name__}, need one of torch.optim, or a list of them")
-    return several[0] if len(several) == 1 else Together(several)
+    return several[0] if len(several) == 1 else SeveralOptimizers(several)
 
 
 def require_run(model: nn.Module, loaders: Any, tokenizer: Any, scheduler: Any) -> None:
-    """ValueError for a model without weights, loaders that are no pair, a tokenizer or a scheduler that is none."""
+    """ValueError for a model without weights, loaders that are not a pair, or something that is not a tokenizer or scheduler."""
     weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     if weight is None:
         raise ValueError(f"got a model of type {type(model).__name__} without weights, need an nn.Module that can be trained")
@@ -108,9 +108,9 @@ def short_window(model: nn.Module, inputs: torch.Tensor) -> int:
 
 
 def cut(batch: Batch, device: torch.device | str, tokens: int, length: int | None = None) -> Batch:
-    """The first rows of a batch that have targets, at least two if there are, with about so many tokens, on a device.
+    """The first rows of a batch that have targets, at least two if there are, with about this many tokens, on a device.
 
-    length: of each window, so many tokens at most.
+    length: at most this many tokens of each window.
     """
     inputs, targets = (part[:, :length] for part in batch)
     scored = (targets != PADDING).any(dim=1).nonzero().flatten()[: max(2, tokens // inputs.shape[1])]
@@ -118,7 +118,7 @@ def cut(batch: Batch, device: torch.device | str, tokens: int, length: int | Non
 
 
 @contextlib.contextmanager
-def unchanged(model: nn.Module, optimizer: Optimizer | Together, scheduler: Any = None) -> Iterator[Callable]:
+def unchanged(model: nn.Module, optimizer: Optimizer | SeveralOptimizers, scheduler: Any = None) -> Iterator[Callable]:
     """Whatever the body trains, weights, gradients, optimizer and scheduler are as before when it ends.
 
     Yields a function that puts them back earlier, and leaves no gradients.

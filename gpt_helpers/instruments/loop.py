@@ -9,14 +9,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 from gpt_helpers.instruments.finding import Batch, Finding, gradient_of, mean_loss, weights_of
-from gpt_helpers.instruments.optimizer import SECONDS, STEPS, peak_rates
+from gpt_helpers.instruments.optimizer import TRIAL_SECONDS, TRIAL_STEPS, peak_rates
 from gpt_helpers.validate import PADDING
 
 
 def step_is_classic(model: nn.Module, optimizer: Optimizer, step: Callable, batches: list[Batch]) -> Finding:
     """Does each step follow the gradient of its own batch? What the optimizer gets is compared with what it should get.
 
-    After two steps no other is begun when SECONDS have passed.
+    After two steps no other is begun when TRIAL_SECONDS have passed.
     """
     seed, before = torch.randint(2**31, ()).item(), weights_of(model)
     right, other = (gradient_with(model, batches[0], draw) for draw in (seed, seed + 1))
@@ -38,7 +38,7 @@ def step_is_classic(model: nn.Module, optimizer: Optimizer, step: Callable, batc
             kept |= noise is not None and F.cosine_similarity(got[-1], noise, dim=0).item() > 0.5
             if not weights_of(model).isfinite().all():
                 return Finding(False, f"after {calls} steps a weight is nan or infinite")
-            if calls >= 2 and time.monotonic() - began > SECONDS:
+            if calls >= 2 and time.monotonic() - began > TRIAL_SECONDS:
                 break
     if any(map(callable, closures)):
         return Finding(None, "the optimizer calls a closure for its gradients, which this test does not look into")
@@ -115,10 +115,10 @@ def rate_is_kept(optimizer: Optimizer, rates: list[float] | None) -> Finding:
 def own_steps_learn(model: nn.Module, step: Callable, batch: Batch) -> Finding:
     """Does the loss of one batch fall by one's own steps? They may clip gradients, which `run_trial` does not."""
     losses, began = [], time.monotonic()
-    for _ in range(STEPS):
+    for _ in range(TRIAL_STEPS):
         with torch.no_grad():
             losses.append(mean_loss(model.eval(), batch).item())
-        if len(losses) > 3 and time.monotonic() - began > SECONDS:
+        if len(losses) > 3 and time.monotonic() - began > TRIAL_SECONDS:
             break
         step(*batch)
     words = f"{len(losses) - 1} of your own steps on one batch take its loss from {losses[0]:.2f} to {losses[-1]:.2f}"
@@ -133,7 +133,7 @@ def sets_train_mode(model: nn.Module, step: Callable, batch: Batch) -> bool:
 
 
 def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batch], sets_mode: Callable | None) -> Finding:
-    """Does evaluating give the same twice, and leave weights, mode and random numbers as they were?
+    """Does evaluating give the same answer twice, and leave weights, mode and random numbers as they were?
 
     batches: those that the loss is compared on, if that takes no longer than two seconds. sets_mode: tells, by a step,
     whether each step sets the mode itself.
@@ -175,7 +175,7 @@ def evaluation_is_quiet(model: nn.Module, evaluate: Callable, batches: list[Batc
     if left_in_eval and not (sets_mode and sets_mode()):
         return Finding(False, "after evaluating the model is still in eval mode: training goes on without dropout")
     drawn = "" if states[0][0] else ", but for the random numbers that it draws"
-    return Finding(True, f"evaluating gives {losses[0]:.3f} twice, and leaves no trace{drawn}")
+    return Finding(True, f"evaluating gives {losses[0]:.3f} both times, and leaves no trace{drawn}")
 
 
 @torch.no_grad()

@@ -78,7 +78,7 @@ def past_is_safe(model: nn.Module, inputs: torch.Tensor) -> Finding:
 
 
 @torch.no_grad()
-def places_are_counted(model: nn.Module, inputs: torch.Tensor) -> Finding:
+def positions_are_counted(model: nn.Module, inputs: torch.Tensor) -> Finding:
     """In eval mode, is a prediction the same in a shorter window, and in another row of the batch? inputs: (B, T)."""
     half, whole = (inputs.shape[1] + 1) // 2, logits_of(model.eval(), inputs).float()
     allowed = 0.05 * whole.std() + 1e-6
@@ -91,7 +91,7 @@ def places_are_counted(model: nn.Module, inputs: torch.Tensor) -> Finding:
 
 @torch.no_grad()
 def same_twice(model: nn.Module, inputs: torch.Tensor) -> Finding:
-    """In eval mode, does the model give the same twice? And in train mode, is no logit dropped?"""
+    """In eval mode, does the model give the same answer twice? And in train mode, is no logit dropped?"""
     first, second = logits_of(model.eval(), inputs), logits_of(model, inputs)
     dropped, always = ((logits == 0).float().mean().item() for logits in (logits_of(model.train(), inputs), first))
     model.eval()
@@ -102,7 +102,7 @@ def same_twice(model: nn.Module, inputs: torch.Tensor) -> Finding:
         return Finding(False, f"{always:.0%} of the logits are exactly 0: is there an activation after the head?")
     if 0.005 < dropped < 1:
         return Finding(False, f"in train mode {dropped:.0%} of the logits are exactly 0: dropout falls on the output")
-    return Finding(True, "eval mode gives the same twice")
+    return Finding(True, "eval mode gives the same answer twice")
 
 
 @torch.no_grad()

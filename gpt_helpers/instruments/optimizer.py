@@ -16,7 +16,7 @@ from gpt_helpers.instruments.finding import Batch, Finding, mean_loss
 from gpt_helpers.model import unwrap
 
 MOST = 100_000                # steps of a schedule that are looked at
-STEPS, SECONDS = 12, 4.0      # of a trial on one batch
+TRIAL_STEPS, TRIAL_SECONDS = 12, 4.0      # of a trial on one batch
 
 
 def holds_the_model(model: nn.Module, optimizer: Optimizer) -> Finding:
@@ -62,7 +62,7 @@ def settings_fit(model: nn.Module, optimizer: Optimizer, batch: Batch, rates: li
 
 
 def rates_of(scheduler: Any, steps: int) -> list[list[float]]:
-    """The learning rates of each group at each of so many steps; fewer when the schedule ends before. Copies are stepped."""
+    """The learning rates of each group at each of the steps; fewer when the schedule ends before. Copies are stepped."""
     scheduler = copy.deepcopy(scheduler)
     rates = []
     with warnings.catch_warnings(), contextlib.suppress(ValueError):
@@ -74,7 +74,7 @@ def rates_of(scheduler: Any, steps: int) -> list[list[float]]:
 
 
 def peak_rates(optimizer: Optimizer, scheduler: Any = None, steps: int = 10_000) -> list[float]:
-    """Each group's highest learning rate: in so many steps of its schedule, or as far as the group itself knows it."""
+    """Each group's highest learning rate: in that many steps of its schedule, or as far as the group itself knows it."""
     rates = rates_of(scheduler, steps) if scheduler else []
     known = [float(max(group["lr"], group.get("max_lr", 0)) or group.get("initial_lr", 0)) for group in optimizer.param_groups]
     return [max(each) for each in zip(*rates, strict=True)] if rates and len(rates[0]) == len(known) else known
@@ -92,9 +92,9 @@ class Trial(NamedTuple):
 
 
 def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, rates: list[float] | None = None) -> Trial:
-    """STEPS updates of the model on one batch, at the highest learning rate that is known; `given.unchanged` puts it back.
+    """TRIAL_STEPS updates of the model on one batch, at the highest learning rate that is known; `given.unchanged` puts it back.
 
-    After three of them no new one is begun when SECONDS have passed. rates: one for each group.
+    After three of them no new one is begun when TRIAL_SECONDS have passed. rates: one for each group.
     """
     model = unwrap(model)
     model.eval()                                                   # without dropout, so that a falling loss means learning
@@ -103,8 +103,8 @@ def run_trial(model: nn.Module, optimizer: Optimizer, batch: Batch, rates: list[
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     reached = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in before.items()}
     losses, ratio, started = [], 0.0, time.monotonic()
-    for step in range(STEPS):
-        if step >= 3 and time.monotonic() - started > SECONDS:
+    for step in range(TRIAL_STEPS):
+        if step >= 3 and time.monotonic() - started > TRIAL_SECONDS:
             break
         model.zero_grad()
         loss = mean_loss(model, batch)

@@ -48,7 +48,7 @@ right(check_count_parameters)(lambda cfg, tied: sum(map(math.prod, shapes(cfg, t
 wrong(check_count_parameters, "the LayerNorm after the last block is missing")(
     lambda cfg, tied: sum(map(math.prod, shapes(cfg, tied, final=False))))
 wrong(check_count_parameters, "tied head", "count it once")(lambda cfg, tied: sum(map(math.prod, shapes(cfg, False))))
-wrong(check_count_parameters, "a float; need whole numbers")(lambda *args: sum(map(math.prod, shapes(*args))) / 2)
+wrong(check_count_parameters, "a float; need integers")(lambda *args: sum(map(math.prod, shapes(*args))) / 2)
 wrong(check_count_parameters, "the number is")(lambda cfg, tied: sum(map(sum, shapes(cfg, tied))))
 wrong(check_count_parameters, "12·C² a block")(lambda *args: sum(math.prod(shape) for shape in shapes(*args) if len(shape) == 2))
 wrong(check_count_parameters, "KeyError")(lambda cfg, tied: cfg["vocab"] * cfg["emb_dim"])

@@ -26,7 +26,7 @@ right(check_cut_points)(lambda n, train, val: (torch.tensor(train * n).round().l
 right(check_cut_points)(lambda n, train=0.8, val=0.1: [
     int((share * n).to_integral_value()) for share in (Decimal(str(train)), Decimal(str(train)) + Decimal(str(val)))])
 wrong(check_cut_points, "rounded down", "two roundings")(lambda n, train, val: (int(train * n), int(train * n) + int(val * n)))
-wrong(check_cut_points, "float", "whole numbers")(lambda n, train, val: [float(round(train * n)), round((train + val) * n)])
+wrong(check_cut_points, "float", "integers")(lambda n, train, val: [float(round(train * n)), round((train + val) * n)])
 wrong(check_cut_points, "whole percents")(lambda n, p, q: (round(round(100 * p) / 100 * n), round(round(p + q, 2) * n)))
 wrong(check_cut_points, "whole percents")(lambda n, p, q: (round(int(p * 100) / 100 * n), round(int((p + q) * 100) / 100 * n)))
 wrong(check_cut_points, "a float")(lambda n, train, val: (torch.tensor([train, train + val]).double() * n).round())

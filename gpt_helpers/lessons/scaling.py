@@ -9,13 +9,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader, RandomSampler
 
-from gpt_helpers.data import entry_windows
 from gpt_helpers.evaluate import History
 from gpt_helpers.files import read_table
 from gpt_helpers.language import END, KINDS, HarbourLog
 from gpt_helpers.model import GPTModel
 from gpt_helpers.train import train_model
 from gpt_helpers.validate import require_device, require_integers, require_positive
+from gpt_helpers.words import entry_windows
 
 CONTEXT_LENGTH, BATCH_SIZE = 64, 32
 VALIDATION = {"tokens": 10_000, "seed": 0}      # what all losses are measured on; a training text has another seed
@@ -23,7 +23,7 @@ VALIDATION = {"tokens": 10_000, "seed": 0}      # what all losses are measured o
 
 def new_training(vocab_size: int, emb_dim: int, steps: int, seed: int,
                  device: torch.device | str) -> tuple[nn.Module, Optimizer, LRScheduler]:
-    """A GPT of two layers with the weights of a seed, its AdamW, and a schedule of so many steps: warm-up, then cosine."""
+    """A GPT of two layers with the weights of a seed, its AdamW, and a schedule of `steps` steps: warm-up, then cosine."""
     require_integers(10, steps=steps)      # for a warm-up of at least two
     torch.manual_seed(seed)
     model = GPTModel({"vocab_size": vocab_size, "context_length": CONTEXT_LENGTH, "emb_dim": emb_dim, "n_heads": 4,
@@ -34,7 +34,7 @@ def new_training(vocab_size: int, emb_dim: int, steps: int, seed: int,
 
 
 def loaders(log: HarbourLog, tokens: int, steps: int, seed: int) -> tuple[DataLoader, DataLoader]:
-    """For one run of so many steps: windows drawn from a text of so many tokens; and the validation text in order."""
+    """For one run of `steps` steps: windows drawn from a text of `tokens` tokens; and the validation text in order."""
     require_positive(tokens=tokens, steps=steps, seed=seed)      # seed 0 is the validation text's
     end = log.tokenizer.ids[END]
     train = entry_windows(log.write(tokens, seed), end, CONTEXT_LENGTH)
@@ -45,7 +45,7 @@ def loaders(log: HarbourLog, tokens: int, steps: int, seed: int) -> tuple[DataLo
 
 def learn_from(log: HarbourLog, tokens: int, *, emb_dim: int = 64, steps: int = 600, seed: int = 1,
                device: torch.device | str = "cpu") -> tuple[nn.Module, History]:
-    """Train a new GPT for so many steps on a text of so many tokens, however often it sees them; the model and its records."""
+    """Train a new GPT for `steps` steps on a text of `tokens` tokens, however often it sees them; the model and its records."""
     require_device(device)
     model, optimizer, scheduler = new_training(log.tokenizer.n_vocab, emb_dim, steps, seed, device)
     history = train_model(model, *loaders(log, tokens, steps, seed), optimizer, device, num_epochs=1, eval_freq=50, eval_iter=8,

@@ -13,14 +13,14 @@ from gpt_helpers.validate import require_known
 
 
 def worst_if_nan(loss: str) -> float:
-    """A stored loss as a number, infinite where it was none."""
+    """A stored loss as a number, infinite where it was nan."""
     return math.inf if math.isnan(float(loss)) else float(loss)
 
 
 class StoredRuns:
     """The table that `scripts/broken_loops.py` writes: several runs of each fault, and of the healthy program.
 
-    Its columns "train", "writing" and "0" to "400", the validation loss after so many updates, are in nats per token.
+    Its columns "train", "writing" and "0" to "400", the validation loss after that many updates, are in nats per token.
     """
 
     def __init__(self, path: str | Path):

@@ -5,8 +5,8 @@ from statistics import fmean
 import torch
 
 from gpt_helpers.language import END, KINDS, HarbourLog
+from gpt_helpers.lessons.scaling import first_below
 from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes, show_table
-from gpt_helpers.scaling import first_below
 from gpt_helpers.validate import PADDING
 
 AT_NIGHT = ("name", "number", "goods", "place", "colour")      # what an entry says once more, in this order

@@ -8,10 +8,11 @@ import inspect
 import linecache
 from typing import Any
 
-from gpt_helpers import data, healthy, loss, model
+from gpt_helpers import loss, model, words
+from gpt_helpers.lessons import healthy
 from gpt_helpers.validate import require_known
 
-PARTS = (data.entry_windows, model.GPTModel, model.TransformerBlock, model.CausalAttention, model.FeedForward,
+PARTS = (words.entry_windows, model.GPTModel, model.TransformerBlock, model.CausalAttention, model.FeedForward,
          loss.calc_loss_batch, loss.calc_loss_loader, healthy.Training)
 HEALTHY = "\n\n".join(map(inspect.getsource, PARTS))
 
@@ -148,7 +149,7 @@ PATIENTS = dict(zip("ABCDEF", ("no_mask", "padding_counted", "softmax_twice", "n
 
 
 def program(*names: str) -> str:
-    """The text of the healthy program with these faults in it. Raises ValueError for a name that is none."""
+    """The text of the healthy program with these faults in it. Raises ValueError for an unknown name."""
     text = HEALTHY
     for name in names:
         require_known("fault", name, FAULTS)
@@ -166,7 +167,7 @@ def diff(name: str) -> str:
 
 def training(*names: str, seed: int = 1) -> Any:
     """A new `healthy.Training` of this seed, with these faults in it."""
-    namespace = {**vars(data), **vars(model), **vars(loss), **vars(healthy)}
+    namespace = {**vars(words), **vars(model), **vars(loss), **vars(healthy)}
     text, name = program(*names), f"<{' and '.join(names) or 'healthy'}>"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)      # for tracebacks
     exec(compile(text, name, "exec"), namespace)

@@ -16,14 +16,14 @@ TOP = 12.0      # nats; what costs more is as dark
 def the_line(val_ids: torch.Tensor) -> torch.Tensor:
     """The ids of one line of the validation part, and of the token before it: (23,); fewer when the part is shorter.
 
-    In the story: "Tobin's ferry came round the bell buoy with Mr. Marrow in the bow, in three blankets now". Of another text
-    it takes the tokens that stand at the same place.
+    In the story: "Tobin's ferry came round the bell buoy with Mr. Marrow in the bow, in three blankets now". In another text,
+    the tokens at the same position.
     """
     return val_ids[min(284, max(0, len(val_ids) - 23)):][:23]
 
 
 def plot_cost(cases: Mapping[str, int]) -> DescribedFigure:
-    """What a token costs, −ln p, against its probability p; marked are some cases, {name: among how many equally likely}."""
+    """What a token costs, −ln p, against its probability p, with some cases marked: {name: among how many equally likely}."""
     figure, axes = new_axes("What one token costs", "probability p of the target", "−ln p (nats)", height=3.6)
     p = torch.linspace(0.00001, 1, 5000)
     axes.plot(p, -p.log(), color=PALETTE["train"])

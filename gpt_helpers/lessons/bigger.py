@@ -9,29 +9,29 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from gpt_helpers.data import entry_windows
 from gpt_helpers.files import read_table
-from gpt_helpers.healthy import CONFIG, END_ID, LOG
+from gpt_helpers.lessons.healthy import CONFIG, END_ID, LOG
 from gpt_helpers.loss import calc_loss_batch, calc_loss_loader
 from gpt_helpers.model import GPTModel
 from gpt_helpers.plot import PALETTE, DescribedFigure, label_lines, new_axes
+from gpt_helpers.words import entry_windows
 
 STEPS, BATCH_SIZE, WARM_UP = 200, 16, 20
 SMALL, WIDE = (CONFIG | {"emb_dim": width, "drop_rate": 0.0} for width in (64, 192))
 
 
 def constant(step: int) -> float:
-    """The share of the peak learning rate in an update: always all of it."""
+    """The fraction of the peak learning rate in an update: always all of it."""
     return 1.0
 
 
 def warm_up(step: int) -> float:
-    """The share of the peak learning rate in an update: it rises in a line, then stays."""
+    """The fraction of the peak learning rate in an update: it rises in a line, then stays."""
     return min(1.0, (step + 1) / WARM_UP)
 
 
 def warm_up_and_decay(step: int) -> float:
-    """The share of the peak learning rate in an update: it rises in a line, then falls along half a cosine."""
+    """The fraction of the peak learning rate in an update: it rises in a line, then falls along half a cosine."""
     return warm_up(step) if step < WARM_UP else (1 + math.cos(math.pi * (step - WARM_UP) / (STEPS - WARM_UP))) / 2
 
 
@@ -42,12 +42,12 @@ def new_model(cfg: dict, seed: int) -> GPTModel:
 
 
 def windows(tokens: int, seed: int) -> Dataset:
-    """The windows of so many tokens of harbour log, an entry each."""
+    """The windows of `tokens` tokens of harbour log, an entry each."""
     return entry_windows(LOG.write(tokens, seed), END_ID, CONFIG["context_length"])
 
 
 def batches(seed: int, steps: int = STEPS, batch_size: int = BATCH_SIZE) -> Iterator[list[torch.Tensor]]:
-    """So many batches (inputs, targets) of windows from the text of a seed, drawn with PyTorch's random numbers."""
+    """`steps` batches (inputs, targets) of windows from the text of a seed, drawn with PyTorch's random numbers."""
     text = windows(100_000, seed)
     return iter(DataLoader(text, batch_size, sampler=RandomSampler(text, replacement=True, num_samples=steps * batch_size)))
 
@@ -69,17 +69,17 @@ def decay_groups(model: nn.Module) -> list[dict]:
             {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0}]
 
 
-def learn(cfg: dict, seed: int, lr: float, share: Callable[[int], float] = constant, *, max_grad_norm: float = math.inf,
+def learn(cfg: dict, seed: int, lr: float, schedule: Callable[[int], float] = constant, *, max_grad_norm: float = math.inf,
           spoil: dict[int, Callable] | None = None, groups: Callable = nn.Module.parameters,
           bfloat16: bool = False) -> tuple[nn.Module, list[float]]:
     """Train a new model for STEPS updates; the model, and the training loss before each update.
 
-    share: of the peak rate lr, for each update. max_grad_norm: gradients are scaled down to it. spoil: {update: a function
-    that changes its batch}. groups: the model's parameters as AdamW wants them. bfloat16: the forward pass under autocast.
+    schedule: the fraction of the peak rate lr in each update. max_grad_norm: gradients are scaled down to it. spoil: {update: a
+    function that changes its batch}. groups: the parameters as AdamW wants them. bfloat16: the forward pass under autocast.
     """
     model = new_model(cfg, seed)
     optimizer = AdamW(groups(model), lr=lr, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-    scheduler, losses = LambdaLR(optimizer, share), []
+    scheduler, losses = LambdaLR(optimizer, schedule), []
     for step, batch in enumerate(batches(seed)):
         inputs, targets = spoil[step](*batch) if spoil and step in spoil else batch
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""The race of lesson 04: one small GPT, several optimizers, and the tokens on which one wins."""
+"""What lesson 04 measures: a race of optimizers on one small GPT, the tokens that decide it, and single weights in AdamW."""
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ FREQUENCIES = {"once or twice": (1, 2), "3 to 9 times": (3, 9), "10 to 99 times"
 
 
 def small_gpt(vocab_size: int, seed: int) -> GPTModel:
-    """The GPT that races, with the weights of a seed, from which PyTorch draws on: what is shuffled next, is shuffled alike."""
+    """The GPT that races. The seed sets its weights and all that PyTorch draws next, so the next shuffle is the same, too."""
     torch.manual_seed(seed)
     return GPTModel(GPT_CONFIG_TINY | {"vocab_size": vocab_size, "context_length": 32, "emb_dim": 32, "n_heads": 2,
                                        "drop_rate": 0.0})
@@ -50,7 +50,7 @@ def losses_by_frequency(losses: torch.Tensor, ids: torch.Tensor) -> dict[str, fl
 
 
 def moves(weights: Iterable[torch.Tensor], steps: Iterable, lr: float) -> Iterator[torch.Tensor]:
-    """After each of the steps, how far each weight has moved in it, in units of lr: (N,).
+    """How far each weight moves in each step, in units of lr: one (N,) a step.
 
     weights: tensors that the steps change.
     """
@@ -85,7 +85,7 @@ def token_rows(model: GPTModel, tokens: Iterable[int]) -> list[torch.Tensor]:
 
 
 def distances(rows: Iterable[torch.Tensor], steps: Iterable) -> list[list[float]]:
-    """How far each row is from where it was, before the first of the steps and after each; a list for each row.
+    """The distance of each row from where it started, before the first step and after each; a list for each row.
 
     rows: (C,) each, parts of tensors that the steps change.
     """

@@ -72,7 +72,7 @@ def plot_valley(loss: Callable[[torch.Tensor], torch.Tensor], paths: Mapping[str
 def plot_lines(lines: Mapping[str, Sequence[float]], title: str, ylabel: str, *, log: bool = False) -> DescribedFigure:
     """Up to four lines against steps, {name: a value for each step}, the first in blue.
 
-    log: a logarithmic axis; of a line that has run away up there, the words give no end, which differs between processors.
+    log: a logarithmic axis; for a line that has run away, the description gives no end, since that differs between processors.
     """
     figure, axes = new_axes(title, "steps", ylabel)
     styles = zip(lines.items(), ("train", "val", "baseline", "accent"), ("-", "--", ":", "-."), strict=False)

@@ -7,10 +7,10 @@ from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader
 
-from gpt_helpers.data import entry_windows
 from gpt_helpers.language import END, HarbourLog
 from gpt_helpers.loss import calc_loss_batch, calc_loss_loader
 from gpt_helpers.model import GPTModel
+from gpt_helpers.words import entry_windows
 
 LOG = HarbourLog(before=0)
 VOCABULARY, END_ID = LOG.tokenizer.vocabulary, LOG.tokenizer.ids[END]
@@ -20,7 +20,7 @@ STEPS, BATCH_SIZE, EVAL_FREQ, LEARNING_RATE = 400, 16, 25, 1e-2
 
 
 class Training:
-    """Data, model, optimizer and schedule of one seed; `step` is one update, `evaluate` one look, `run` all of it."""
+    """Data, model, optimizer and schedule of one seed; `step` is one update, `evaluate` one evaluation, `run` all of it."""
 
     def __init__(self, seed: int = 1):
         torch.manual_seed(seed)
@@ -33,7 +33,7 @@ class Training:
         self.scheduler = OneCycleLR(self.optimizer, LEARNING_RATE, total_steps=STEPS, pct_start=0.1, cycle_momentum=False)
 
     def batches(self, steps: int) -> Iterator[list]:
-        """So many batches, epoch after epoch."""
+        """`steps` batches, epoch after epoch."""
         return islice(chain.from_iterable(repeat(self.train_loader)), steps)
 
     def step(self, inputs: torch.Tensor, targets: torch.Tensor) -> float:

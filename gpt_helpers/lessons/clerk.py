@@ -23,7 +23,7 @@ WHEELS = {      # degrees an hour; behind each the constituent's usual name
     "Thief": 57.9682084,            # M4
     "Hair": 86.9523127,             # M6
 }
-_SAYS = [5.2, 1.8, 1.0, 0.5, 0.4, 0.35, 0.15, 0.1, 0.25, 0.2, 0.3, 0.1]      # feet, as the sea would have the screws
+AMPLITUDES = [5.2, 1.8, 1.0, 0.5, 0.4, 0.35, 0.15, 0.1, 0.25, 0.2, 0.3, 0.1]      # feet, as the sea would have the screws
 _WEATHER = 0.3                                                                # feet, a standard deviation
 
 
@@ -34,7 +34,7 @@ def read_gauge(hours: torch.Tensor) -> torch.Tensor:
     """
     speeds = torch.tensor(list(WHEELS.values())).deg2rad()
     weather = torch.randn(len(hours), generator=torch.Generator().manual_seed(123 + int(hours[0])))
-    return torch.cos(torch.outer(hours, speeds)) @ torch.tensor(_SAYS) + _WEATHER * weather
+    return torch.cos(torch.outer(hours, speeds)) @ torch.tensor(AMPLITUDES) + _WEATHER * weather
 
 
 def plot_tide(hours: torch.Tensor, sea: torch.Tensor, lines: Mapping[str, torch.Tensor]) -> DescribedFigure:

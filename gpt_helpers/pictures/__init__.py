@@ -1,1 +1,0 @@
-"""Pictures of single lessons: the lesson has the numbers, these draw them."""
