@@ -24,8 +24,9 @@ from gpt_helpers.data import TokenWindows, contents
 from gpt_helpers.files import write_atomically
 from gpt_helpers.model import plain_state, unwrap
 from gpt_helpers.parallel import rank
+from gpt_helpers.random_state import set_random_state
 from gpt_helpers.sharding import gathered, gathered_state, sharded_like, sharded_state
-from gpt_helpers.state import TrainState, deferred_interrupts, require_state, set_random_state
+from gpt_helpers.state import TrainState, deferred_interrupts, require_state
 from gpt_helpers.validate import require_file, require_finite_weights
 
 FORMAT, VERSION = "gpt_helpers checkpoint", 2

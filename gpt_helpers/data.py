@@ -1,11 +1,8 @@
 """From one row of token ids to three parts, and from a part to batches of inputs and targets."""
 import copy
-import json
-import random
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
@@ -21,14 +18,6 @@ from gpt_helpers.validate import (
 )
 
 TOKEN_TYPES = (torch.int64, torch.uint16, torch.uint32)      # in memory, and on disk
-GENERATORS = {      # of each type, how its state is read, in a form that a checkpoint can hold, and put back
-    torch.Generator: (torch.Generator.get_state, torch.Generator.set_state),
-    random.Random: (random.Random.getstate, random.Random.setstate),
-    np.random.Generator: (lambda own: json.dumps(own.bit_generator.state, default=np.ndarray.tolist),
-                          lambda own, state: setattr(own.bit_generator, "state", json.loads(state))),
-    np.random.RandomState: (lambda own: json.dumps(own.get_state(legacy=False), default=np.ndarray.tolist),
-                            lambda own, state: own.set_state(json.loads(state))),
-}
 
 
 class Split(NamedTuple):
@@ -148,14 +137,3 @@ def require_pair(batch: Any) -> None:
         parts = f"({', '.join(type(part).__name__ for part in batch)})" if isinstance(batch, tuple | list) else ""
         raise ValueError(f"got a batch {parts or f'of type {type(batch).__name__}'}, need (inputs, targets), two tensors: "
                          "give the loader a collate_fn that returns them")
-
-
-def own_generators(loader: DataLoader | None) -> dict[str, Any]:
-    """The generators that a loader, its samplers and its dataset hold, each once, under names for `random_state`."""
-    places, own = [loader], {}
-    for place in places:
-        held = getattr(place, "__dict__", {})
-        own |= {id(thing): thing for thing in held.values() if type(thing) in GENERATORS}
-        inside = [held[name] for name in ("sampler", "batch_sampler", "dataset") if name in held]
-        places += [thing for thing in inside if all(thing is not each for each in places)]
-    return {f"loader{i or ''}": generator for i, generator in enumerate(own.values())}

@@ -1,9 +1,10 @@
 """Where to compute, and what training will cost there."""
+import contextlib
 import ctypes
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
@@ -61,6 +62,21 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(-3, 2**30)             # M_MMAP_THRESHOLD: blocks below 1 GiB come from the heap
         mallopt(-1, 2**31 - 1)         # M_TRIM_THRESHOLD: the heap does not shrink
+
+
+@contextlib.contextmanager
+def fresh_casts() -> Iterator[None]:
+    """In the body every forward under `torch.autocast` casts the weights as they are then.
+
+    Otherwise an autocast around a whole training run would keep the copies that the first forward made, until it ends.
+    """
+    kept = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(kept)
+        torch.clear_autocast_cache()
 
 
 def saved_for_backward(inputs: torch.Tensor, targets: torch.Tensor, model: nn.Module) -> list[torch.Tensor]:

@@ -31,7 +31,7 @@ from gpt_helpers.instruments.optimizer import (
     schedule_fits,
     settings_fit,
 )
-from gpt_helpers.state import isolated
+from gpt_helpers.random_state import isolated
 from gpt_helpers.validate import require_device, require_positive
 
 ROWS, WINDOWS = 256, 1024      # about how many tokens of a batch the model is tested with, and the loop

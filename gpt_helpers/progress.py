@@ -25,7 +25,7 @@ class Callback:
 
 
 class Samples(Callback):
-    """Collects the samples of a run for `train_model(..., callbacks=[Samples()])`: texts, {epoch: what the model wrote after it}."""
+    """Collects a run's samples for `train_model(..., callbacks=[Samples()])`: texts, {epoch: what the model wrote after it}."""
 
     def __init__(self):
         self.texts = {}

@@ -2,7 +2,6 @@
 import contextlib
 import copy
 import math
-import random
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -10,14 +9,12 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 
-from gpt_helpers.data import GENERATORS, independent, own_generators, pairs
-from gpt_helpers.exchange import from_first
+from gpt_helpers.data import independent, pairs
 from gpt_helpers.parallel import rank, size, together
+from gpt_helpers.random_state import own_generators, random_state, same_random_state, set_random_state
 
 
 @dataclass
@@ -109,71 +106,6 @@ def require_state(training: Any, loader: DataLoader) -> None:
                          "are as many, or on the CPU (CUDA_VISIBLE_DEVICES=-1)")
     if {key for key in training["rng"] if key.startswith("loader")} != own_generators(loader).keys():
         raise ValueError("its loader had a generator of its own and this one has none, or the other way round: make it as before")
-
-
-def random_state(loader: DataLoader | None = None) -> dict:
-    """Every random state that training can draw from, in a form that a checkpoint can hold.
-
-    GPUs of several processes are left out: what they draw comes from a micro-batch's own seed, see `exchange.turn`.
-    """
-    state = {"torch": torch.get_rng_state(), "python": random.getstate()}
-    if torch.cuda.is_initialized() and not together():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    if torch.backends.mps.is_available():
-        state["mps"] = torch.mps.get_rng_state()
-    kind, keys, *rest = np.random.get_state()
-    state["numpy"] = [kind, keys.tolist(), *rest]
-    return state | {name: GENERATORS[type(own)][0](own) for name, own in own_generators(loader).items()}
-
-
-def set_random_state(state: dict, loader: DataLoader | None = None) -> None:
-    """Put back what `random_state` returned."""
-    torch.set_rng_state(state["torch"])
-    random.setstate(state["python"])
-    if "cuda" in state and torch.cuda.is_available() and not together():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    if "mps" in state and torch.backends.mps.is_available():
-        torch.mps.set_rng_state(state["mps"])
-    np.random.set_state(state["numpy"])
-    for name, own in own_generators(loader).items():
-        GENERATORS[type(own)][1](own, state[name])
-
-
-def same_random_state(loader: DataLoader) -> dict:
-    """`random_state`, with several processes the first one's, which all of them take over: they draw the same order."""
-    state = from_first(random_state(loader))
-    if together():
-        set_random_state(state, loader)
-    return state
-
-
-@contextlib.contextmanager
-def isolated(model: nn.Module, *loaders: DataLoader) -> Iterator[None]:
-    """Whatever the body evaluates, training goes on as if it had not: random states, model and gradient mode are restored."""
-    states = [(random_state(loader), loader) for loader in loaders or (None,)]
-    training, gradients = model.training, torch.is_grad_enabled()
-    try:
-        yield
-    finally:
-        for state, loader in states:
-            set_random_state(state, loader)
-        model.train(training)
-        torch.set_grad_enabled(gradients)
-
-
-@contextlib.contextmanager
-def fresh_casts() -> Iterator[None]:
-    """In the body every forward under `torch.autocast` casts the weights as they are then.
-
-    Otherwise an autocast around a whole training run would keep the copies that the first forward made, until it ends.
-    """
-    kept = torch.is_autocast_cache_enabled()
-    torch.set_autocast_cache_enabled(False)
-    try:
-        yield
-    finally:
-        torch.set_autocast_cache_enabled(kept)
-        torch.clear_autocast_cache()
 
 
 @contextlib.contextmanager

@@ -13,15 +13,16 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from gpt_helpers.checkpoint import describe_data, require_storable, resume_training, save_checkpoint, settings
-from gpt_helpers.device import require_same_device
+from gpt_helpers.device import fresh_casts, require_same_device
 from gpt_helpers.evaluate import History, evaluate_model, generate_and_print_sample
 from gpt_helpers.exchange import exchange, from_first, no_loss, one_stop_button, turn
 from gpt_helpers.files import save_or_say
 from gpt_helpers.loss import calc_loss_batch
 from gpt_helpers.model import unwrap
 from gpt_helpers.parallel import rank, require_processes, size
+from gpt_helpers.random_state import isolated, same_random_state, set_random_state
 from gpt_helpers.sharding import whole
-from gpt_helpers.state import TrainState, deferred_interrupts, fresh_casts, isolated, same_random_state, set_random_state
+from gpt_helpers.state import TrainState, deferred_interrupts
 from gpt_helpers.text import text_to_token_ids
 from gpt_helpers.validate import (
     PADDING,
@@ -88,10 +89,10 @@ def accumulate_gradients(micro_batches: list, model: nn.Module, device: torch.de
 
 def updates(model: nn.Module, loader: DataLoader, optimizer: Optimizer, device: torch.device | str, state: TrainState, *,
             num_epochs: int, accumulate: int, max_grad_norm: float | None, scheduler: LRScheduler | None,
-            max_steps: float, max_tokens: float) -> Iterator[float]:
+            max_steps: float) -> Iterator[float]:
     """One update after another, from `state` on; yields each loss. Wherever it is interrupted, `state` is the last update's."""
     for micro_batches in state.batches(loader, num_epochs, accumulate):
-        if state.step >= max_steps or state.tokens_seen >= max_tokens:
+        if state.step >= max_steps:
             return
         model.train()
         optimizer.zero_grad()
@@ -112,22 +113,20 @@ def updates(model: nn.Module, loader: DataLoader, optimizer: Optimizer, device: 
 
 def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, optimizer: Optimizer,
                 device: torch.device | str, num_epochs: int, eval_freq: int, eval_iter: int, start_context: str,
-                tokenizer: Any, *, scheduler: LRScheduler | None = None, max_grad_norm: float | None = None,
-                accumulate: int = 1, max_steps: float = math.inf, max_tokens: float = math.inf,
-                checkpoint_path: str | Path | None = None, checkpoint_freq: int | None = None, resume: bool = False,
-                best_path: str | Path | None = None, eval_ends: bool = True, share_rng: bool = False,
+                tokenizer: Any, *, scheduler: LRScheduler | None = None, max_grad_norm: float | None = None, accumulate: int = 1,
+                max_steps: float = math.inf, checkpoint_path: str | Path | None = None, checkpoint_freq: int | None = None,
+                resume: bool = False, best_path: str | Path | None = None, eval_ends: bool = True, share_rng: bool = False,
                 preflight: bool = False, callbacks: Sequence[Any] = ()) -> History:
     """`train_model_simple` for real work, on one process or several: evaluation leaves no trace, a stopped run resumes exactly.
 
-    scheduler: stepped after each update. max_grad_norm: gradients are scaled down to this norm. accumulate: batches per
-    update, over all processes. max_steps, max_tokens: stop there, counting updates, and tokens without padding, from the start.
-    checkpoint_path: where training is saved, every checkpoint_freq steps, at the end, and when it is stopped.
-    resume: continue from that file, or start if there is none yet. best_path: where the weights with the lowest validation
-    loss are saved, as safetensors. eval_ends: also evaluate before the first update and after the last. share_rng: let
-    evaluation draw from training's stream of random numbers; with this and eval_ends=False the weights are those of
-    `train_model_simple`, bit for bit. preflight: first print what `diagnose.preflight` finds, and stop if it is a fault.
-    callbacks: objects like `progress.Callback`. Returns the History, also when the stop button, or a nan or infinite loss,
-    ends training. Raises ValueError, OSError and FileExistsError before the first update, and as `load_checkpoint` does.
+    scheduler: stepped after each update. max_grad_norm: gradients are scaled down to this norm. accumulate: micro-batches per
+    update, over all processes. max_steps: stop after this many updates in all. checkpoint_path: where training is saved, every
+    checkpoint_freq steps, at the end, and when it is stopped. resume: continue from that file, or start if there is none yet.
+    best_path: where the weights with the lowest validation loss are saved, as safetensors. eval_ends: also evaluate before the
+    first update and after the last. share_rng: let evaluation draw from training's stream of random numbers; with this and
+    eval_ends=False the weights are those of `train_model_simple`, bit for bit. preflight: first print what `diagnose.preflight`
+    finds, and stop if it is a fault. callbacks: objects like `progress.Callback`. Returns the History, also when the stop button,
+    or a nan or infinite loss, ends training. Raises ValueError or OSError before the first update, as `load_checkpoint` does.
     """
     require_trainable(model, optimizer)
     require_batches(train_loader)
@@ -136,7 +135,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
     require_processes(model, train_loader, accumulate, preflight)
     require_same_device(device, model)
     steps = math.ceil(len(train_loader) / accumulate) * num_epochs
-    require_extras(optimizer, scheduler, steps, max_grad_norm, max_steps, max_tokens)
+    require_extras(optimizer, scheduler, steps, max_grad_norm, max_steps)
     require_prompt(start_context, text_to_token_ids(start_context, tokenizer), tokenizer, unwrap(model))
     require_callbacks(callbacks)
     require_checkpointing(checkpoint_path, checkpoint_freq, resume, best_path)
@@ -197,7 +196,7 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
         try:
             do_what_is_due()                                     # before the first update, or what an interrupt left undone
             for loss in updates(model, train_loader, optimizer, device, state, num_epochs=num_epochs, accumulate=accumulate,
-                                max_grad_norm=max_grad_norm, scheduler=scheduler, max_steps=max_steps, max_tokens=max_tokens):
+                                max_grad_norm=max_grad_norm, scheduler=scheduler, max_steps=max_steps):
                 state.tell(train_loader, callbacks, "on_step", state.step - 1, loss)
                 do_what_is_due()
             save()
@@ -214,7 +213,8 @@ def train_model(model: nn.Module, train_loader: DataLoader, val_loader: DataLoad
                   "most often a smaller learning rate prevents it.")
         except Exception as error:                               # a batch that cannot be scored, no memory: nothing is lost
             if size() == 1 and state.step and not hasattr(error, "half_done"):      # other processes know nothing of it
-                deferred_interrupts()(save)()                    # more of it, such as a worker's death, waits
+                with deferred_interrupts():                      # more of it, such as a worker's death, waits
+                    save()
             raise
     model.train()
     return history

@@ -253,12 +253,10 @@ def require_trainable(model: nn.Module, optimizer: torch.optim.Optimizer) -> Non
                          "call model.requires_grad_(True), or unfreeze a part")
 
 
-def require_extras(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int, max_grad_norm: Any, max_steps: Any,
-                   max_tokens: Any) -> None:
+def require_extras(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int, max_grad_norm: Any, max_steps: Any) -> None:
     """ValueError when a schedule, a norm or a limit does not fit a run of this many steps."""
-    for name, limit in (("max_steps", max_steps), ("max_tokens", max_tokens)):
-        if not isinstance(limit, Real) or not limit >= 0:
-            raise ValueError(f"got {name}={limit!r:.60}, need a number of at least 0, or leave it out for no limit")
+    if not isinstance(max_steps, Real) or not max_steps >= 0:
+        raise ValueError(f"got max_steps={max_steps!r:.60}, need a number of at least 0, or leave it out for no limit")
     if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         raise ValueError("got ReduceLROnPlateau, which needs a loss at each step: use a scheduler that only counts steps")
     total = getattr(scheduler, "total_steps", None)      # of OneCycleLR

@@ -18,7 +18,8 @@ from gpt_helpers.checkpoint import read_checkpoint
 from gpt_helpers.exchange import turn
 from gpt_helpers.model import GPTModel
 from gpt_helpers.parallel import processes, rank, ring_bytes, size, together, wrap
-from gpt_helpers.state import TrainState, random_state, require_state, set_random_state
+from gpt_helpers.random_state import random_state, set_random_state
+from gpt_helpers.state import TrainState, require_state
 from gpt_helpers.train import accumulate_gradients, train_model
 from gpt_helpers.weights import load_weights
 

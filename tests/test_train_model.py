@@ -521,7 +521,7 @@ def test_a_schedule_that_cannot_go_through_is_refused():
     refused(f"got a scheduler with 0 of {STEPS - 1} steps left", parts, scheduler=short, max_steps=1)      # the cell run twice
 
 
-@pytest.mark.parametrize("limit", [{"max_steps": None}, {"max_steps": "5"}, {"max_tokens": math.nan}, {"max_steps": -1},
+@pytest.mark.parametrize("limit", [{"max_steps": None}, {"max_steps": "5"}, {"max_steps": math.nan}, {"max_steps": -1},
                                    {"max_grad_norm": "1"}])
 def test_a_limit_that_is_none_is_refused(limit):
     refused(f"got {next(iter(limit))}=", training(), **limit)
