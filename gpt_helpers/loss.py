@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from gpt_helpers.data import independent, pairs
+from gpt_helpers.data import independent, pairs, require_pair
 from gpt_helpers.model import unwrap
 from gpt_helpers.validate import require_batches, require_ngram, require_rows, require_targets
 
@@ -22,7 +22,7 @@ def calc_loss_batch(input_batch: torch.Tensor, target_batch: torch.Tensor, model
     input_batch, target_batch: (B, T) int64 token ids, the targets one step later.
     Returns a scalar tensor that is still attached to the graph, so `.backward()` works on it. Raises ValueError.
     """
-    require_tensors(input_batch, target_batch)
+    require_pair((input_batch, target_batch))
     require_targets(input_batch, target_batch, getattr(unwrap(model), "cfg", None))
     logits = model(input_batch.to(device))                                                # (B, T, V)
     return F.cross_entropy(logits.flatten(0, 1), target_batch.to(device).flatten())      # (B·T, V), (B·T,)
@@ -40,7 +40,6 @@ def calc_loss_loader(data_loader: DataLoader, model: nn.Module, device: torch.de
     data_loader = pairs(data_loader)
     total, tokens = 0.0, 0
     for input_batch, target_batch in islice(data_loader, num_batches):
-        require_tensors(input_batch, target_batch)
         counted = (target_batch != -100).sum().item()
         total += calc_loss_batch(input_batch, target_batch, model, device).item() * counted
         tokens += counted
@@ -58,18 +57,10 @@ def calc_token_losses(data_loader: DataLoader, model: nn.Module, device: torch.d
     data_loader = pairs(data_loader)
     losses = []
     for inputs, targets in data_loader:
-        require_tensors(inputs, targets)
         require_targets(inputs, targets, getattr(unwrap(model), "cfg", None))
         logits, targets = model(inputs.to(device)).flatten(0, 1), targets.to(device).flatten()      # (B·T, V), (B·T,)
         losses.append(F.cross_entropy(logits, targets, reduction="none")[targets != -100].cpu())
     return torch.cat(losses)
-
-
-def require_tensors(inputs: torch.Tensor, targets: torch.Tensor) -> None:
-    """ValueError when a batch is not two tensors."""
-    if not (isinstance(inputs, torch.Tensor) and isinstance(targets, torch.Tensor)):
-        raise ValueError(f"got a batch of {type(inputs).__name__} and {type(targets).__name__}, need two tensors, inputs and "
-                         "targets: create_dataloader makes them")
 
 
 # The n-gram baselines: what counting achieves. Each takes the ids to be scored and returns nats per predicted token, ids[1:]:
