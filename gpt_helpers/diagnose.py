@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
+from gpt_helpers.evaluate import showable
 from gpt_helpers.instruments.data import (
     order_is_mixed,
     same_kind_of_text,
@@ -59,8 +60,9 @@ class Report(dict):
         self[test] = min(self.get(test, finding), finding, key=lambda each: [False, None, True].index(each.sound))
 
     def __repr__(self) -> str:
-        marks = {True: "✔", False: "✘", None: "·"}
-        return "\n".join(f"{marks[finding.sound]} {test}: {finding.words}" for test, finding in self.items())
+        marks = "✔✘·" if showable("✔✘·") == "✔✘·" else ("OK", "NO", "--")      # an older Windows terminal lacks the first two
+        marks = dict(zip((True, False, None), marks, strict=True))
+        return showable("\n".join(f"{marks[finding.sound]} {test}: {finding.words}" for test, finding in self.items()))
 
 
 def preflight(model: nn.Module, loaders: tuple[DataLoader, DataLoader | None], optimizer: Optimizer | Sequence[Optimizer],

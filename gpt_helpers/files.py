@@ -51,7 +51,10 @@ def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_table(path: str | Path) -> list[dict[str, str]]:
-    """The rows of a CSV file, dicts of text."""
+    """The rows of a CSV file, dicts of text. Raises FileNotFoundError: a lesson's table lies beside it."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no table {str(path)!r} in {str(Path.cwd())!r}: a lesson's tables lie beside it, so "
+                                "run it in its own folder, or name the folder, too")
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gpt_helpers.model import unwrap
-from gpt_helpers.validate import require_context_size, require_integers, require_model, require_positive
+from gpt_helpers.validate import require_context_size, require_ids, require_integers, require_positive
 
 
 def generate_text_simple(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: int,
@@ -31,18 +31,21 @@ def generate(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens
     the global random state. Shapes as in `generate_text_simple`. Raises ValueError.
     Source: Fan et al., "Hierarchical Neural Story Generation", 2018 (top-k sampling).
     """
-    if not (isinstance(temperature, Real | torch.Tensor) and temperature >= 0):
-        raise ValueError(f"got temperature={temperature!r:.60}, need 0 (greedy) or more")
+    if isinstance(temperature, torch.Tensor) and temperature.numel() == 1:
+        temperature = temperature.item()
+    if not (isinstance(temperature, Real) and temperature >= 0):
+        raise ValueError(f"got temperature={temperature!r:.60}, need a number: 0 (greedy) or more")
     if top_k is not None:
         require_positive(top_k=top_k)
-    if stop_token is not None:
-        require_integers(0, stop_token=stop_token)
 
     def draw(logits: torch.Tensor) -> torch.Tensor:
         if temperature < 1e-30:                 # too small to divide by in float32
             return logits.argmax(dim=-1, keepdim=True)
         best = logits.topk(min(top_k or logits.shape[-1], logits.shape[-1]))             # (B, k), descending
         probs = ((best.values - best.values[:, :1]) / temperature).softmax(dim=-1)       # (B, k)
+        if probs.isnan().any():                 # multinomial's own error leaves a GPU unusable until the kernel restarts
+            raise ValueError("the model's logits are nan or infinite, so no token can be drawn: load weights from before they "
+                             "became so, and train with a smaller learning rate")
         return best.indices.gather(1, torch.multinomial(probs, 1, generator=generator))  # (B, 1)
 
     return extend(model, idx, max_new_tokens, context_size, draw, stop_token)
@@ -56,16 +59,23 @@ def extend(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: 
     As long as everything fits into the context, only the new token goes through the model, and a KV cache holds the past.
     After that the window slides, every position in it changes, and the cache is no longer valid.
     """
-    require_model(model)
     require_positive(context_size=context_size)
     require_integers(0, max_new_tokens=max_new_tokens)
     model = unwrap(model)                       # a compiled one would be compiled again for every new length
+    if not hasattr(model, "cfg"):
+        raise ValueError(f"got a model of type {type(model).__name__} without a configuration, need a GPTModel")
+    if stop_token is not None:
+        require_integers(0, stop_token=stop_token)
+        if stop_token >= model.cfg["vocab_size"]:
+            raise ValueError(f"got stop_token={stop_token}, which this model never writes: its vocabulary has 0 to "
+                             f"{model.cfg['vocab_size'] - 1}")
     try:
         idx = torch.as_tensor(idx, device=next(model.parameters()).device)
     except (RuntimeError, TypeError, ValueError):
         raise ValueError(f"got the prompt {idx!r:.60}, need token ids: text_to_token_ids(text, tokenizer)") from None
     idx = idx.reshape(1, -1) if idx.ndim < 2 else idx
     require_context_size(context_size, idx.shape[1] + max_new_tokens - 1, model.cfg)
+    require_ids(idx[:, -min(context_size, idx.shape[1]):], model.cfg)
     kv_cache, new = model.new_kv_cache(), idx
     stopped = torch.zeros(len(idx), 1, dtype=torch.bool, device=idx.device)
     for _ in range(max_new_tokens):
@@ -95,9 +105,10 @@ def draw_tokens(next_probs: Callable[[torch.Tensor], torch.Tensor], idx: torch.T
     return idx
 
 
-def longest_match(ids: torch.Tensor, text_ids: torch.Tensor) -> int:
+def longest_match(ids: torch.Tensor | Sequence[int], text_ids: torch.Tensor | Sequence[int]) -> int:
     """The length of the longest run of tokens in ids that is also in text_ids. Both (N,) or (1, N) token ids."""
-    run, text = ("".join(map(chr, part.flatten().tolist())) for part in (ids, text_ids))      # a token is a character
+    run, text = (torch.as_tensor(part).flatten().tolist() for part in (ids, text_ids))
+    run, text = "".join(map(chr, run)), "".join(map(chr, text))      # a token is a character
     longest = 0
     for end in range(1, len(run) + 1):
         longest += run[end - longest - 1 : end] in text      # one longer than the longest before, if it is there

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from gpt_helpers.data import independent, pairs
+from gpt_helpers.data import independent, pairs, require_pair
 from gpt_helpers.model import unwrap
 from gpt_helpers.validate import require_batches, require_ngram, require_rows, require_targets
 
@@ -22,6 +22,7 @@ def calc_loss_batch(input_batch: torch.Tensor, target_batch: torch.Tensor, model
     input_batch, target_batch: (B, T) int64 token ids, the targets one step later.
     Returns a scalar tensor that is still attached to the graph, so `.backward()` works on it. Raises ValueError.
     """
+    require_pair((input_batch, target_batch))
     require_targets(input_batch, target_batch, getattr(unwrap(model), "cfg", None))
     logits = model(input_batch.to(device))                                                # (B, T, V)
     return F.cross_entropy(logits.flatten(0, 1), target_batch.to(device).flatten())      # (B·T, V), (B·T,)
@@ -111,7 +112,9 @@ class NGram:
         """The probability of every token after each context: (B, k) ids, of which the last n - 1 count, to (B, V) float64."""
         contexts = contexts[:, max(0, contexts.shape[1] - self.n + 1):].repeat_interleave(self.vocab_size, dim=0)
         tokens = torch.arange(self.vocab_size).repeat(len(contexts) // self.vocab_size)
-        return self.probs(torch.cat([contexts, tokens[:, None]], dim=1)).view(-1, self.vocab_size)
+        windows = torch.cat([contexts, tokens[:, None]], dim=1)
+        require_rows(self.vocab_size, contexts=windows.flatten())
+        return self.probs(windows).view(-1, self.vocab_size)
 
     def losses(self, ids: torch.Tensor) -> torch.Tensor:
         """The loss of each of ids[1:], in nats, (N - 1,) float64."""

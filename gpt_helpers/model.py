@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gpt_helpers.linear import Linear
-from gpt_helpers.validate import require_config, require_ids
+from gpt_helpers.validate import require_config, require_ids, require_model
 
 GPT_CONFIG_124M = {
     "vocab_size": 50257,      # GPT-2's tokens
@@ -112,7 +112,11 @@ class FeedForward(nn.Module):
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside `torch.compile`, DataParallel, DistributedDataParallel and AveragedModel, however they are nested."""
+    """The model inside `torch.compile`, DataParallel, DistributedDataParallel and AveragedModel, however they are nested.
+
+    Raises ValueError when it is no model.
+    """
+    require_model(model)
     while True:
         if "_orig_mod" in model._modules:                       # torch.compile's wrapper
             model = model._orig_mod

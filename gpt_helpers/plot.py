@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 from IPython.display import display, update_display
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.text import Text
 
 from gpt_helpers.evaluate import History
 from gpt_helpers.progress import Callback, this_cell
@@ -41,7 +43,10 @@ class DescribedFigure:
     def show(self, handles: list | None = None) -> list:
         """Show the picture and the description, in place of those of `handles` if given; returns handles for the next time."""
         buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+        for text in self.figure.findobj(Text):
+            text.set_usetex(False)      # our words are no LaTeX
+        with style.context("default"):
+            self.figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
         png = base64.b64encode(buffer.getvalue()).decode()
         alt = f"{self.title}; described in the text below"
         outputs = [({"image/png": png, "text/plain": self.description}, {"image/png": {"alt": alt}}),
@@ -69,6 +74,7 @@ class LivePlot(Callback):
             self.cell, self.handles = cell, plot_losses(history, **self.options).show(handles)
 
 
+@style.context("default")      # whatever style the reader has chosen: a dark one would make words pale on the light card
 def new_axes(title: str, xlabel: str, ylabel: str, *, width: float = 7.0, height: float = 4.2) -> tuple[Figure, Axes]:
     """A figure with one plain pair of axes in the style of the series: (figure, axes)."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
@@ -113,6 +119,7 @@ def show_means(losses: Mapping[str, torch.Tensor]) -> None:
                [[name, f"{each.mean():.2f} ± {each.std() / len(each) ** 0.5:.2f}"] for name, each in losses.items()])
 
 
+@style.context("default")
 def plot_losses(history: History, *, tokens_per_epoch: float | None = None, baselines: Mapping[str, float] | None = None,
                 floor: Mapping[str, float] | None = None, top: float | None = None,
                 title: str = "Loss against training tokens seen") -> DescribedFigure:

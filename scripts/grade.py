@@ -15,6 +15,7 @@ import argparse
 import copy
 import csv
 import glob
+import json
 import math
 import os
 import re
@@ -33,6 +34,8 @@ from judge import Notebook, check_named, why_missing
 from sandbox import not_isolated
 from students import by_platform, students
 from writable_home import use_a_writable_home
+
+from gpt_checks.core import one_line
 
 LARGEST = 10**8    # bytes of a notebook that is read
 LIMIT = 600        # seconds for a whole submission, on the clock
@@ -142,15 +145,31 @@ def read(path):
     """A notebook of any format, converted to format 4."""
     if (size := Path(path).stat().st_size) > LARGEST:
         raise ValueError(f"the file has {size // 10**6} million bytes; clear its outputs")
-    text = Path(path).read_text(encoding="utf-8-sig")
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("the file is not in UTF-8, as notebooks are (is it a .zip file?): hand it in again as .ipynb") from None
     if not text.strip():
         raise ValueError("the file is empty")
     with warnings.catch_warnings():      # about ids that an older format does not have
         warnings.simplefilter("ignore")
         try:
-            return nbformat.reads(text, as_version=4)
-        except nbformat.reader.NotJSONError:
+            return nbformat.reads(json.dumps(completed(json.loads(text))), as_version=4)
+        except Exception:      # nbformat raises any, as does JSON that is nested too deeply
             raise ValueError("the file is no notebook, or only a part of one: hand it in again") from None
+
+
+def completed(notebook):
+    """A notebook as JSON has it, with what some programs leave out, or null in its place."""
+    if isinstance(notebook, dict) and isinstance(notebook.get("cells"), list):
+        notebook = {"nbformat": 4, "nbformat_minor": 5} | notebook | {"cells": [cell for cell in notebook["cells"] if cell]}
+        for part in (notebook, *notebook["cells"]):
+            part["metadata"] = part.get("metadata") or {}
+        for cell in notebook["cells"]:
+            cell["source"] = cell.get("source") or ""
+            if cell["cell_type"] == "code":
+                cell.update({"outputs": cell.get("outputs") or [], "execution_count": cell.get("execution_count")})
+    return notebook
 
 
 def submissions(names):
@@ -205,7 +224,8 @@ def main(names):
     lesson, questions = lesson_of(options)
     todo = submissions(options.submissions)
     if all(fault for _, fault in todo):
-        sys.exit(f"no notebook to grade in {', '.join(options.submissions)}")
+        zipped = any(path.suffix.lower() == ".zip" for name in options.submissions for path in Path(name).rglob("*"))
+        sys.exit(f"no notebook to grade in {', '.join(options.submissions)}" + ": unpack the .zip files first" * zipped)
     if options.report:
         class_report.require_free(options.report)
     os.environ.pop("NBGRADER_EXECUTION", None)
@@ -335,9 +355,15 @@ def stored(notebook, lesson):
     for name, check in lesson.checks.items():
         message = told_in(found[name].outputs) if name in found else "✘ its check is not in the notebook"
         if missing := re.fullmatch(r"✘ NameError: name '(\w+)' is not defined", message):
-            message = f"✘ {why_missing(missing[1], [cell.source for cell in notebook.cells if cell.cell_type == 'code'])}"
+            message = f"✘ {why_missing(missing[1], {cell.source: error_in(cell) for cell in notebook.cells})}"
         points = check.metadata.nbgrader.points
         yield name, points if message.startswith("✔") else 0, points, message
+
+
+def error_in(cell):
+    """The error that a cell stopped with, in one line; None when there was none."""
+    errors = [output for output in cell.get("outputs", []) if output.output_type == "error"]
+    return f"{errors[-1].ename}: {one_line(errors[-1].evalue)}" if errors else None
 
 
 def told_in(outputs):

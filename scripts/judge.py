@@ -33,6 +33,7 @@ class Notebook:
 
     def __init__(self):
         self.sandbox, self.cells, self.end = None, [], time.monotonic() + ALL
+        self.seen = {}      # the source of every cell, and the error that it stopped with, in one line, or None
 
     def __enter__(self):
         return self
@@ -53,9 +54,13 @@ class Notebook:
 
     def run(self, source):
         """Run a cell."""
-        with contextlib.suppress(Ended):
-            self.running().ask(CELL, do="cell", source=source)
+        self.seen.pop(source, None)      # the last of the same stands last
+        try:
+            stopped = self.running().ask(CELL, do="cell", source=source)
             self.cells.append(source)
+        except Ended as error:
+            stopped = error
+        self.seen[source] = stopped and core.one_line(stopped)
 
     def verdict(self, check, name, *more, seed=None):
         """(mark, line): what a check says of the function with this name; more: names of what else it is given, as data."""
@@ -64,7 +69,7 @@ class Notebook:
             values = [sandbox.ask(CALL, do="value", name=other) for other in more]
             for wanted, found in zip((name, *more), (about, *values), strict=True):
                 if found is None:
-                    return "✘", f"✘ {why_missing(wanted, self.cells)}"
+                    return "✘", f"✘ {why_missing(wanted, self.seen)}"
             return check.verdict(Remote(sandbox, name, *about), *(unpacked(value) for [value] in values), seed=seed)
         except Ended as error:
             return "✘", f"✘ Exercise {check.number}, {check.title}: could not be checked: {error}"
@@ -122,13 +127,15 @@ class Remote:
 
 
 def why_missing(name, cells):
-    """Why a name is not defined: the error in the last cell that was to define it, if that is no Python."""
-    for source in reversed(cells):
+    """Why a name is not defined: the error in the last cell that was to define it. cells: {source: its error, or None}."""
+    for source, stopped in reversed(cells.items()):
         if re.search(rf"^\s*def\s+{re.escape(name)}\b|^{re.escape(name)}\s*=", source, re.MULTILINE):
             try:
                 ast.parse(TransformerManager().transform_cell(source))
             except (SyntaxError, ValueError) as error:
                 return f"{type(error).__name__}: {getattr(error, 'msg', error)}; so {name} is not defined"
+            if stopped:
+                return f"{stopped}; so {name} is not defined"
             break
     return f"NameError: name '{name}' is not defined"
 

@@ -14,7 +14,7 @@ KINDS = {      # what a line says that names no mistake: a kind, in words that h
     r"changes its input .* in place": "changed its input in place",
     r"is a `return` missing\?": "gave nothing back: a `return` is missing",
     r"whatever it is given": "gave the same, whatever it was given",
-    r"^(could not be checked|stopped while it ran): its process ended": "ended its own process, or crashed it",
+    r"^((could not be checked|stopped while it ran): )?its process ended": "ended its own process, or crashed it",
     r"it took more than [\d.]+ GB of memory|it started too many processes": "took too much memory, or too many processes",
     r"^still (running|waiting) after|^could not be checked|^stopped while it ran": "did not come to an end",
     r"^the check got ": "was no function",

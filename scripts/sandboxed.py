@@ -77,9 +77,17 @@ class Notebook:
         self.shell = InteractiveShell.instance()
 
     def cell(self, source):
-        """Run a cell; what goes wrong in it is its own affair."""
-        with contextlib.suppress(core.TooSlow), core.time_limit():
-            self.shell.run_cell(source, store_history=True)
+        """Run a cell. Returns the error that it stopped with, in one line, or None."""
+        error = None
+        try:
+            with core.time_limit():
+                result = self.shell.run_cell(source, store_history=True)
+                error = result.error_before_exec or result.error_in_exec
+        except core.TooSlow as slow:      # IPython catches it, but may have been about to come back
+            error = slow
+        if isinstance(error, core.TooSlow):
+            return f"still running after {core.WAITING:g} seconds"
+        return f"{type(error).__name__}: {core.one_line(error)}" if error else None
 
     def about(self, name):
         """What a function is called, and its parameters; None when there is no such name."""

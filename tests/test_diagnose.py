@@ -12,9 +12,9 @@ from lesson_runner import code_cells, run_cell
 from torch import nn
 
 from gpt_helpers.data import create_dataloader, split_tokens
-from gpt_helpers.diagnose import preflight
+from gpt_helpers.diagnose import Report, preflight
 from gpt_helpers.instruments.data import order_is_mixed, targets_follow
-from gpt_helpers.instruments.finding import mean_loss
+from gpt_helpers.instruments.finding import Finding, mean_loss
 from gpt_helpers.instruments.given import unchanged
 from gpt_helpers.instruments.model import past_is_safe, writing_loss
 from gpt_helpers.instruments.optimizer import run_trial
@@ -281,3 +281,12 @@ def test_the_trainings_of_the_lessons_are_sound(lesson, cell, monkeypatch):
         run_cell(source, found)
     report = preflight(found["model"], (found["train_loader"], found["val_loader"]), found["optimizer"], get_tokenizer())
     assert report.faults == [], report
+
+
+def test_a_report_can_be_printed_on_a_terminal_that_lacks_its_marks(monkeypatch):
+    report = Report({"model": Finding(True, "sound"), "loop": Finding(False, "−1 · x"), "data": Finding(None, "not given")})
+    assert repr(report) == "✔ model: sound\n✘ loop: −1 · x\n· data: not given"
+    for encoding, dot in (("cp1252", "·"), ("ascii", "?")):
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+        print(report)
+        assert repr(report) == f"OK model: sound\nNO loop: ?1 {dot} x\n-- data: not given"

@@ -162,3 +162,11 @@ def test_a_stored_table_is_written_as_it_was(name, tmp_path):
     stored = ROOT / "notebooks" / name
     write_table(tmp_path / name, read_table(stored))
     assert (tmp_path / name).read_bytes() == stored.read_bytes()
+
+
+def test_a_table_that_is_not_there_is_told_with_the_folder(tmp_path, monkeypatch):
+    """As in an editor that runs every notebook in the project's folder."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"there is no table '04_race\.csv' in .*run it in its own folder") as caught:
+        read_table("04_race.csv")
+    assert "\n" not in str(caught.value)

@@ -1,5 +1,6 @@
 """Greedy and sampled text, and what counts as a quotation."""
 import random
+import re
 
 import pytest
 import torch
@@ -57,6 +58,7 @@ def test_generating_keeps_no_graph_and_draws_no_random_number(model):
 def test_temperature_zero_and_top_1_are_greedy(model):
     greedy = generate_text_simple(model, PROMPT, 6, 16)
     assert torch.equal(generate(model, PROMPT, 6, 16, temperature=0), greedy)
+    assert torch.equal(generate(model, PROMPT, 6, 16, temperature=torch.tensor(0.0)), greedy)
     assert torch.equal(generate(model, PROMPT, 6, 16, top_k=1), greedy)
 
 
@@ -126,13 +128,29 @@ def test_a_prompt_may_be_a_list_or_a_row(model):
         assert torch.equal(generate(model, prompt, 5, 16, temperature=0), batch)
 
 
+@pytest.mark.parametrize("new", [0, 5])
 @pytest.mark.parametrize("prompt", [[], [[]], torch.zeros(0, dtype=torch.int64), [1.5], [97],
                                     torch.zeros(1, 1, 1, dtype=torch.int64), "Every effort", ["Every"], None, {"input_ids": [1]},
-                                    [[1, 2], [3]], [1, None]])
-def test_a_prompt_that_is_none_is_refused_in_one_line(model, prompt):
-    with pytest.raises(ValueError, match="got ") as caught:
-        generate_text_simple(model, prompt, 5, 16)
+                                    [[1, 2], [3]], [1, None], [2**70], torch.ones(1, 2, device="meta")])
+def test_a_prompt_that_is_none_is_refused_in_one_line(model, prompt, new):
+    with pytest.raises(ValueError, match=r"^got ") as caught:
+        generate_text_simple(model, prompt, new, 16)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", ["gpt2", PROMPT, GPTModel, None, torch.nn.Linear(2, 2), torch.nn.Sequential(GPTModel(SMALL))])
+def test_what_is_no_model_is_refused_in_one_line(wrong):
+    for write in (generate_text_simple, generate):
+        with pytest.raises(ValueError, match=r"^got a model of type .* need a GPTModel") as caught:
+            write(wrong, PROMPT, 1, 16)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_model_with_broken_weights_draws_nothing_and_says_why(model, number):
+    torch.nn.init.constant_(model.out_head.weight, number)
+    with pytest.raises(ValueError, match="the model's logits are nan or infinite"):
+        generate(model, PROMPT, 1, 16)
 
 
 def test_a_row_that_has_drawn_the_stop_token_gets_no_other(model):
@@ -148,7 +166,7 @@ def test_a_row_that_has_drawn_the_stop_token_gets_no_other(model):
     assert alone.tolist() == [free[0, :6].tolist()]
 
 
-@pytest.mark.parametrize("stop", ["a", 1.5, -1, [1, 2]])
+@pytest.mark.parametrize("stop", ["a", 1.5, -1, [1, 2], 97, 10**30])
 def test_what_is_no_stop_token_is_refused(model, stop):
     with pytest.raises(ValueError, match="got stop_token="):
         generate(model, PROMPT, 5, 16, stop_token=stop)
@@ -163,10 +181,10 @@ def test_a_wrapped_model_writes_as_the_model_inside(model, wrap):
     assert torch.equal(generate(wrap(model), PROMPT, 5, 16, temperature=0), generate_text_simple(model, PROMPT, 5, 16))
 
 
-@pytest.mark.parametrize(("setting", "bad"), [("temperature", -1), ("temperature", float("nan")), ("temperature", None),
-                                              ("temperature", "hot"), ("top_k", 0)])
+@pytest.mark.parametrize(("setting", "bad"), [
+    *(("temperature", bad) for bad in (-1, float("nan"), "hot", None, 1j, torch.ones(2))), ("top_k", 0)])
 def test_impossible_settings_are_refused(model, setting, bad):
-    with pytest.raises(ValueError, match=f"got {setting}={bad!r}"):
+    with pytest.raises(ValueError, match=re.escape(f"got {setting}={bad!r}")):
         generate(model, PROMPT, 1, 16, **{setting: bad})
 
 
@@ -193,4 +211,4 @@ def test_more_context_than_the_model_takes_is_refused_before_anything_is_written
     ([1, 2, 3], [9, 1, 2, 3, 9], 3), ([1, 2, 3], [1, 2, 9, 2, 3], 2), ([1, 2], [3, 4], 0), ([7], [7], 1),
     ([5, 5, 5], [5, 5], 2), ([1, 2, 3, 4], [3, 4, 1, 2], 2), ([], [1], 0)])
 def test_the_longest_match_is_the_longest_run_in_common(ids, text, length):
-    assert longest_match(torch.tensor(ids, dtype=torch.int64), torch.tensor(text)) == length
+    assert longest_match(torch.tensor(ids, dtype=torch.int64), torch.tensor(text)) == longest_match(ids, text) == length

@@ -161,6 +161,11 @@ def test_folders_as_nbgrader_and_moodle_make_them_are_searched(folder):
     assert found("in") == {"in/Zoë Łoś_123_assignsubmission_file_/a.IPYNB": None, "in/ada/02_loss/02_loss.ipynb": None}
 
 
+def test_zip_files_are_to_be_unpacked_first(folder):
+    folder("in/ada/a.ZIP", "in/bob/a.zip")
+    assert run(SOLVED, "in") == (1, [], "no notebook to grade in in: unpack the .zip files first")
+
+
 def test_a_students_folder_without_a_notebook_is_named(folder):
     folder("in/ada/a.ipynb", "in/bob/a.zip")
     assert found("in") == {"in/ada/a.ipynb": None, "in/bob": "there is no notebook in this folder"}
@@ -289,6 +294,36 @@ def test_an_older_format_is_read(form, solved, tmp_path):
     (tmp_path / "old.ipynb").write_text(text, encoding="utf-8")
     cells = grade.with_checks(grade.read(tmp_path / "old.ipynb"), LESSON).cells
     assert [cell.source for cell in cells if grade.marks(cell)] == [cell.source for cell in LESSON.checks.values()]
+
+
+@pytest.mark.parametrize("left_out", ["metadata", "outputs", "execution_count", "id", "metadata of all", "nbformat", "null"])
+def test_what_some_programs_leave_out_costs_nothing(left_out, solved, tmp_path):
+    plain = json.loads(nbformat.writes(solved))
+    if left_out == "metadata of all":
+        del plain["metadata"]
+    elif left_out == "nbformat":
+        del plain["nbformat"], plain["nbformat_minor"]
+    elif left_out == "null":
+        plain["cells"] += [None, {"cell_type": "code", "source": None, "metadata": None}]
+    else:
+        for cell in plain["cells"]:
+            cell.pop(left_out, None)
+    (tmp_path / "a.ipynb").write_text(json.dumps(plain), encoding="utf-8")
+    cells = grade.with_checks(grade.read(tmp_path / "a.ipynb"), LESSON).cells
+    assert [cell.source for cell in cells if grade.marks(cell)] == [cell.source for cell in LESSON.checks.values()]
+
+
+@pytest.mark.parametrize(("raw", "words"), [
+    (b"PK\x03\x04\xa2", "is not in UTF-8"), ("{}".encode("utf-16"), "is not in UTF-8"),
+    *((raw, "no notebook, or only a part of one") for raw in (
+        b"null", b"5", b'"a"', b"NaN", b"[" * 100_000, b'{"nbformat": 4, "cells": {"a": 1}}', b'{"nbformat": 4}',
+            b'{"nbformat": 1}',
+        b'{"nbformat": 4, "cells": [5]}', b'{"nbformat": 4, "cells": [{"cell_type": "code", "source": [[1]]}]}'))])
+def test_what_is_no_notebook_is_told_in_one_line(raw, words, tmp_path):
+    (tmp_path / "a.ipynb").write_bytes(raw)
+    with pytest.raises(ValueError, match=words) as caught:
+        grade.read(tmp_path / "a.ipynb")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow

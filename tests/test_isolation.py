@@ -324,6 +324,20 @@ def test_a_name_that_is_not_defined_and_a_stub_are_told_as_in_a_notebook():
         "✘ SyntaxError: '(' was never closed; so perplexity is not defined", "◦ Exercise 2.2, cross-entropy from logits: to do"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "why"), [
+    ("name = input('Who are you? ')", "EOFError: EOF when reading a line"),
+    ("from google.colab import drive", "ModuleNotFoundError: No module named 'google"),
+    ("raise ValueError('one\\ntwo')", "ValueError: one"),
+    ("while True: pass", "still running after 60 seconds"),
+    ("import os; os._exit(0)", "its process ended, as by os._exit or a crash")])
+def test_the_error_in_a_cell_that_was_to_define_a_function_is_told(before, why):
+    with judge.Notebook() as notebook:
+        notebook.run(f"{before}\ndef perplexity(loss):\n    return loss")
+        mark, line = notebook.verdict(CHECKS["2.1"], "perplexity", seed=1)
+    assert mark == "✘" and line.startswith(f"✘ {why}") and line.endswith("; so perplexity is not defined")
+
+
 @pytest.mark.parametrize(("cells", "line"), [
     ([], "NameError: name 'f' is not defined"),
     (["g = 1", "def f(x)\n    return x"], "SyntaxError: expected ':'; so f is not defined"),
@@ -332,7 +346,7 @@ def test_a_name_that_is_not_defined_and_a_stub_are_told_as_in_a_notebook():
     (["def f(x):\nreturn x"], "IndentationError: expected an indented block after function definition on line 1; "
      "so f is not defined")])
 def test_what_kept_a_function_from_being_defined_is_told(cells, line):
-    assert judge.why_missing("f", cells) == line
+    assert judge.why_missing("f", dict.fromkeys(cells)) == line
 
 
 # Honest answers get the same words as in a student's own notebook.

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from gpt_helpers.data import create_dataloader
+from gpt_helpers.evaluate import evaluate_model
 from gpt_helpers.loss import (
     NGram,
     bigram_loss,
@@ -69,6 +70,26 @@ def test_token_losses_average_to_the_loader_loss():
     assert losses[0].item() == pytest.approx(F.cross_entropy(model(IDS[:1]), IDS[1:2]).item())
 
 
+@pytest.mark.parametrize("batch", [
+    (5, 6), ([[1, 2]], [[2, 3]]), (np.array([[1, 2]]), np.array([[2, 3]])), (IDS[None, :2], None),
+    {"input_ids": IDS[None, :2], "labels": IDS[None, 1:3]}])
+def test_a_batch_that_is_not_two_tensors_is_refused_by_all_in_one_line(batch):
+    for loss in (lambda: calc_loss_batch(*batch, Table(), "cpu"), lambda: calc_loss_loader([batch], Table(), "cpu"),
+                 lambda: calc_token_losses([batch], Table(), "cpu")):
+        with pytest.raises(ValueError, match=r"^got a batch .*need \(inputs, targets\), two tensors") as caught:
+            loss()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", ["cpu", IDS, None, Table])
+def test_what_is_no_model_is_refused_by_all_in_one_line(wrong):
+    x, y = IDS[None, :4], IDS[None, 1:5]
+    for loss in (lambda: calc_loss_batch(x, y, wrong, "cpu"), lambda: calc_loss_loader([(x, y)], wrong, "cpu"),
+                 lambda: calc_token_losses([(x, y)], wrong, "cpu"), lambda: evaluate_model(wrong, [(x, y)], [(x, y)], "cpu", 1)):
+        with pytest.raises(ValueError, match=r"^got a model of type .*: look at the order of the arguments"):
+            loss()
+
+
 @pytest.mark.parametrize(("targets", "message"), [
     (torch.full((1, 4), 97), "the vocabulary of this model has 0 to 96"), (torch.full((1, 4), -100), "all 4 targets are padding"),
     (torch.tensor([[1, -1, -100, 2]]), "got targets from -1 to 2"),
@@ -121,6 +142,12 @@ def test_an_empty_loader_is_an_error_and_never_nan():
 def test_a_mean_over_no_batches_is_refused(num_batches):
     with pytest.raises(ValueError, match=f"num_batches={num_batches}, need an integer"):
         calc_loss_loader(create_dataloader(IDS, 2, 4), Table(), "cpu", num_batches=num_batches)
+
+
+@pytest.mark.parametrize("unknown", [11, -1])
+def test_a_table_says_nothing_about_tokens_that_it_does_not_know(unknown):
+    with pytest.raises(ValueError, match=f"got contexts from .*{unknown}.*, the vocabulary has 0 to 10"):
+        NGram(IDS, 11, 3).next_probs(torch.tensor([[5, unknown]]))
 
 
 def test_the_uniform_loss_is_that_of_a_model_for_which_all_tokens_are_equally_likely():

@@ -1,7 +1,8 @@
 """A lesson's definition and the package's are one: the same syntax tree.
 
-Aside: docstrings, comments, type hints, keyword-only extras of the package, and two kinds of its lines: those that only check
-an argument, `require_…(…)`, and those that take the thing itself out of a wrapper, `model = unwrap(model)`.
+Aside: docstrings, comments, type hints, keyword-only extras of the package, its `showable(…)` around what it prints, and two
+kinds of its lines: those that only check an argument, `require_…(…)`, and those that take the thing itself out of a wrapper,
+`model = unwrap(model)`.
 """
 import ast
 from pathlib import Path
@@ -43,6 +44,8 @@ def core(node, keyword_only=None):
             part.returns = None
         if isinstance(part, ast.arg):
             part.annotation = None
+        if isinstance(part, ast.Call) and isinstance(part.args[0] if part.args else None, ast.Call):
+            part.args[0] = without_showable(part.args[0])
     if keyword_only is not None:
         pairs = list(zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True))
         extras = {arg.arg for arg, _ in pairs} - keyword_only
@@ -52,6 +55,11 @@ def core(node, keyword_only=None):
             if isinstance(part, ast.Call):
                 part.keywords = [k for k in part.keywords if not (isinstance(k.value, ast.Name) and k.value.id in extras)]
     return ast.unparse(node)
+
+
+def without_showable(call):
+    """print(x) for print(showable(x))."""
+    return call.args[0] if isinstance(call.func, ast.Name) and call.func.id == "showable" else call
 
 
 def is_docstring(line):
@@ -112,6 +120,7 @@ ORIGINAL = "def f(x: int, *, extra=None) -> int:\n    '''Doc.'''\n    require_x(
     (ORIGINAL, True), ("def f(x):\n    return x + 2\n", False), ("def f(y):\n    return y + 1\n", False),
     ("def f(x, *, other=None):\n    return x + 1\n", False),
     ("def f(x, *, extra=1):\n    return x + 1\n", False), ("def f(x=0):\n    return x + 1\n", False),
+    ("def f(x):\n    require_x(x)\n    return x + showable(1)\n", False),
     ("def f(x):\n    log(x)\n    return x + 1\n", False), ("def f(x):\n    x = unwrap(y)\n    return x + 1\n", False),
     ("def f(x):\n    y = unwrap(x)\n    return x + 1\n", False), ("def f(x):\n    check_x(x)\n    return x + 1\n", False)])
 def test_the_comparison_notices_a_drift(copy, agrees):

@@ -5,10 +5,14 @@ import itertools
 from types import SimpleNamespace
 
 import matplotlib.image
+import matplotlib.style
 import pytest
 
 from gpt_helpers import plot
 from gpt_helpers.evaluate import History
+from gpt_helpers.lessons.diagnosis import plot_gallery
+from gpt_helpers.lessons.graph import plot_pulls
+from gpt_helpers.lessons.surprise import plot_cost, plot_surprise
 from gpt_helpers.plot import CARD, PALETTE, LivePlot, label_lines, new_axes, plot_curves, plot_losses, smooth
 
 HISTORY = History([10.9, 5.5, 2.25], [10.8, 5.75, 6.125], [512, 25_600, 38_400])
@@ -54,6 +58,19 @@ def test_a_figure_is_shown_as_a_picture_with_alt_text_and_its_description_below(
 def test_two_drawings_are_the_same_bytes(shown):
     for _ in range(2):
         plot_losses(HISTORY)._ipython_display_()
+    assert shown[0] == shown[2]
+
+
+@pytest.mark.parametrize("draw", [lambda: plot_pulls(["a"], {"the table": [0.5]}),
+                                  lambda: plot_gallery({"a": {0: 1.0, 1: 0.5}}, {0: 1.0, 1: 0.5}, floor=0.1, top=2.0, title="b"),
+                                  lambda: plot_cost({"a coin": 2}), lambda: plot_surprise(["a"], {"the table": [1.5]}),
+                                  lambda: plot_losses(HISTORY, floor={"floor": 1.2}, tokens_per_epoch=5120)])
+@pytest.mark.parametrize("style", ["dark_background", {"text.usetex": True}, {"savefig.bbox": "tight"},
+                                   {"axes.grid": True, "axes.spines.left": False, "xtick.color": "white"}])
+def test_a_style_of_the_readers_own_changes_no_picture(style, draw, shown):
+    draw()._ipython_display_()
+    with matplotlib.style.context(style):
+        draw()._ipython_display_()
     assert shown[0] == shown[2]
 
 

@@ -141,6 +141,9 @@ def test_what_has_no_name_is_grouped_by_what_it_did_in_words_of_our_own(answer, 
 
 @pytest.mark.parametrize(("text", "kind"), [
     ("✘ NameError: name 'perplexity' is not defined", "kept the check from running: NameError"),
+    ("✘ EOFError: EOF when reading a line; so perplexity is not defined", "kept the check from running: EOFError"),
+    ("✘ still running after 60 seconds; so perplexity is not defined", "did not come to an end"),
+    ("✘ its process ended, as by os._exit or a crash; so f is not defined", "ended its own process, or crashed it"),
     ("✘ AdaError: x", "kept the check from running: an error of its own"),
     ("✘ the check printed nothing", "kept the check from printing anything"),
     ("✘ Exercise 2.1, perplexity: could not be checked: its notebook took too long", "did not come to an end"),
@@ -569,6 +572,9 @@ def test_a_notebook_that_nbgrader_has_graded_is_read_and_not_run():
     answer.source = "def perplexity(loss)\n    return loss"
     check.outputs = [new_output("error", ename="NameError", evalue="name 'perplexity' is not defined", traceback=[])]
     assert next(grade.stored(notebook, LESSON))[3] == "✘ SyntaxError: expected ':'; so perplexity is not defined"
+    answer.source = "input()\ndef perplexity(loss):\n    return loss"
+    answer.outputs = [new_output("error", ename="EOFError", evalue="no\ninput", traceback=[])]
+    assert next(grade.stored(notebook, LESSON))[3] == "✘ EOFError: no; so perplexity is not defined"
 
 
 def test_a_copy_of_nbgraders_without_checks_is_not_counted_as_wrong_answers():

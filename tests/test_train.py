@@ -1,6 +1,7 @@
 """The lessons' loop: its order, its records, what it prints; evaluation and samples."""
 import ast
 import inspect
+import io
 
 import pytest
 import torch
@@ -102,6 +103,17 @@ def test_a_sample_is_the_prompt_and_fifty_tokens_on_one_line(capsys, monkeypatch
     monkeypatch.setattr("gpt_helpers.evaluate.token_ids_to_text", lambda ids, tokenizer: "Every\neffort\n")
     assert generate_and_print_sample(model, TOKENIZER, "cpu", "Every") == "Every\neffort\n"
     assert capsys.readouterr().out == "Every effort \n"
+
+
+@pytest.mark.parametrize(("encoding", "line"), [("cp1252", "caf\xe9 ???"), ("ascii", "caf? ???"), ("utf-8", "caf\xe9 ✔\ufffd?")])
+def test_a_terminal_or_file_that_lacks_a_character_stops_no_training(encoding, line, monkeypatch):
+    """As on Windows, where output that goes into a file is not in UTF-8."""
+    model, *_ = training()
+    monkeypatch.setattr("gpt_helpers.evaluate.token_ids_to_text", lambda ids, tokenizer: "caf\xe9 ✔\ufffd\ud800")
+    monkeypatch.setattr("sys.stdout", out := io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    assert generate_and_print_sample(model, TOKENIZER, "cpu", "every") == "caf\xe9 ✔\ufffd\ud800"
+    out.flush()
+    assert out.buffer.getvalue().decode(encoding).strip() == line
 
 
 def test_a_long_start_is_cut_to_the_context_and_an_empty_one_refused():

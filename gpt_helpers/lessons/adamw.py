@@ -62,7 +62,7 @@ def plot_valley(loss: Callable[[torch.Tensor], torch.Tensor], paths: Mapping[str
         axes.plot(*path.T, color=PALETTE[COLOURS[name]], marker="o", markersize=2.5, linewidth=1)
         axes.annotate(name, path[-1], xytext=BESIDE[name], textcoords="offset points", color=PALETTE[COLOURS[name]])
     axes.plot(*minimum, "k+", markersize=11)
-    axes.annotate("start", next(iter(paths.values()))[0], xytext=(6, -4), textcoords="offset points")
+    axes.annotate("start", next(iter(paths.values()))[0], xytext=(6, -4), textcoords="offset points", color="black")
     after = "; ".join(f"{name} at {path[10, 0]:.1f}, then at {path[-1, 0]:.1f}" for name, path in paths.items())
     return DescribedFigure(figure, title, "Grey: lines of equal loss, lowest at the cross. SGD drops to the floor of the valley "
                            "at once, then creeps along it; momentum swings across; Adam and AdamW set out diagonally. The rare "

@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from statistics import median
 
+from matplotlib import style
+
 from gpt_helpers.files import read_table
 from gpt_helpers.plot import PALETTE, DescribedFigure, new_axes
 from gpt_helpers.validate import require_known
@@ -50,6 +52,7 @@ class StoredRuns:
         return {test for test, count in told.items() if count > len(runs) / 2}
 
 
+@style.context("default")
 def plot_gallery(curves: Mapping[str, Mapping[int, float]], behind: Mapping[int, float], *, floor: float, top: float,
                  title: str, columns: int = 7) -> DescribedFigure:
     """Many small pictures, {name: {updates: loss}}, each with the same curve behind it, in grey, and the floor."""

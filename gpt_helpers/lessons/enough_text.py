@@ -99,7 +99,8 @@ def plot_widths(compute: Mapping[int, float], above: Mapping[int, Sequence[float
     figure, axes = new_axes("Loss above the floor against compute", "compute (FLOPs)", "nats per token above the floor")
     for width, losses in above.items():
         axes.plot([compute[width]] * len(losses), losses, "o", color=PALETTE["val"], markersize=4)
-        axes.annotate(f"{width}", (compute[width], losses[-1]), xytext=(0, 6), textcoords="offset points", ha="center")
+        axes.annotate(f"{width}", (compute[width], losses[-1]), xytext=(0, 6), textcoords="offset points", ha="center",
+                      color="black")
     axes.plot(compute.values(), promise.values(), color=PALETTE["baseline"], linestyle="--")
     axes.set(xscale="log", yscale="log")
     words = ", ".join(f"{width}: {losses[0]:.4f}" for width, losses in above.items())

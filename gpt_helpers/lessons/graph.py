@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, TextArea, VPacker
 from matplotlib.patches import FancyArrowPatch, Patch
@@ -94,6 +95,7 @@ def _draw_edge(axes: Axes, boxes: Mapping[Place, Patch], tail: Place, head: Plac
             linestyle=line, arrowstyle="-|>", mutation_scale=10, connectionstyle=f"arc3,rad={rad}", zorder=5))
 
 
+@style.context("default")
 def plot_pulls(tokens: list[str], models: Mapping[str, Iterable[float]]) -> DescribedFigure:
     """How hard the loss pulls at each token of a text under several models: a row of bars for each, p − y at the target.
 

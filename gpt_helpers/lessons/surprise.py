@@ -29,7 +29,8 @@ def plot_cost(cases: Mapping[str, int]) -> DescribedFigure:
     axes.plot(p, -p.log(), color=PALETTE["train"])
     for name, n in cases.items():
         axes.plot(1 / n, math.log(n), "o", color=PALETTE["val"], clip_on=False)
-        axes.annotate(f"{name}: {math.log(n):.2f}", (1 / n, math.log(n)), xytext=(10, 5), textcoords="offset points")
+        axes.annotate(f"{name}: {math.log(n):.2f}", (1 / n, math.log(n)), xytext=(10, 5), textcoords="offset points",
+                      color="black")
     axes.set(xlim=(0, 1), ylim=(0, 12))
     costs = ", ".join(f"{name} {math.log(n):.2f}" for name, n in cases.items())
     return DescribedFigure(figure, "What one token costs", "The curve falls from infinity at p = 0 to nothing at p = 1. In nats: "
@@ -50,14 +51,14 @@ def plot_surprise(tokens: list[str], models: Mapping[str, Iterable[float]], *,
     axes.set(xlim=(0, sum(widths)), ylim=(3 * len(models), 0))
     axes.axis("off")
     for row, (name, losses) in enumerate(models.items()):
-        axes.text(0, 3 * row + 0.6, f"{name}: {fmean(losses):.2f} nats a token", va="center", fontsize=9.5)
+        axes.text(0, 3 * row + 0.6, f"{name}: {fmean(losses):.2f} nats a token", va="center", fontsize=9.5, color="black")
         left = 0.0
         for token, width, loss in zip(shown, widths, losses, strict=True):
             axes.add_patch(FancyBboxPatch((left + 0.1, 3 * row + 1.1), width - 0.2, 1.7, boxstyle="square,pad=0",
                                           facecolor=SURPRISE(min(loss / TOP, 1.0)), edgecolor="#cccccc", linewidth=0.5))
             for words, below, points in ((token, 1.65, size), (f"{loss:.1f}", 2.4, 0.75 * size)):
                 axes.text(left + width / 2, 3 * row + below, words, ha="center", va="center", fontsize=points, family="monospace",
-                          parse_math=False)
+                          color="black", parse_math=False)
             left += width
     words = "; ".join(f"{name} {_told(shown, losses)}" for name, losses in models.items())
     return DescribedFigure(figure, title, "A row for each model, a box for each token; the darker, the more surprised.\n"
