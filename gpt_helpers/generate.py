@@ -1,13 +1,12 @@
 """Generating text with a model, one token at a time."""
 import random
 from collections.abc import Callable, Sequence
-from numbers import Real
 
 import torch
 from torch import nn
 
 from gpt_helpers.model import unwrap
-from gpt_helpers.validate import require_context_size, require_ids, require_integers, require_positive
+from gpt_helpers.validate import require_drawable, require_generation, require_gpt, require_sampling
 
 
 def generate_text_simple(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: int,
@@ -31,24 +30,27 @@ def generate(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens
     the global random state. Shapes as in `generate_text_simple`. Raises ValueError.
     Source: Fan et al., "Hierarchical Neural Story Generation", 2018 (top-k sampling).
     """
-    if isinstance(temperature, torch.Tensor) and temperature.numel() == 1:
-        temperature = temperature.item()
-    if not (isinstance(temperature, Real) and temperature >= 0):
-        raise ValueError(f"got temperature={temperature!r:.60}, need a number: 0 (greedy) or more")
-    if top_k is not None:
-        require_positive(top_k=top_k)
+    require_sampling(temperature, top_k)
 
     def draw(logits: torch.Tensor) -> torch.Tensor:
         if temperature < 1e-30:                 # too small to divide by in float32
             return logits.argmax(dim=-1, keepdim=True)
         best = logits.topk(min(top_k or logits.shape[-1], logits.shape[-1]))             # (B, k), descending
         probs = ((best.values - best.values[:, :1]) / temperature).softmax(dim=-1)       # (B, k)
-        if probs.isnan().any():                 # multinomial's own error leaves a GPU unusable until the kernel restarts
-            raise ValueError("the model's logits are nan or infinite, so no token can be drawn: load weights from before they "
-                             "became so, and train with a smaller learning rate")
+        require_drawable(probs)
         return best.indices.gather(1, torch.multinomial(probs, 1, generator=generator))  # (B, 1)
 
     return extend(model, idx, max_new_tokens, context_size, draw, stop_token)
+
+
+def prompt_ids(idx: torch.Tensor | Sequence[int], model: nn.Module) -> torch.Tensor:
+    """A prompt, (B, T), (T,) or a list, as (B, T) ids on the model's device. ValueError when it is none, or the model no GPT."""
+    require_gpt(model)
+    try:
+        idx = torch.as_tensor(idx, device=next(model.parameters()).device)
+    except (RuntimeError, TypeError, ValueError):
+        raise ValueError(f"got the prompt {idx!r:.60}, need token ids: text_to_token_ids(text, tokenizer)") from None
+    return idx.reshape(1, -1) if idx.ndim < 2 else idx
 
 
 @torch.no_grad()
@@ -59,23 +61,9 @@ def extend(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: 
     As long as everything fits into the context, only the new token goes through the model, and a KV cache holds the past.
     After that the window slides, every position in it changes, and the cache is no longer valid.
     """
-    require_positive(context_size=context_size)
-    require_integers(0, max_new_tokens=max_new_tokens)
     model = unwrap(model)                       # a compiled one would be compiled again for every new length
-    if not hasattr(model, "cfg"):
-        raise ValueError(f"got a model of type {type(model).__name__} without a configuration, need a GPTModel")
-    if stop_token is not None:
-        require_integers(0, stop_token=stop_token)
-        if stop_token >= model.cfg["vocab_size"]:
-            raise ValueError(f"got stop_token={stop_token}, which this model never writes: its vocabulary has 0 to "
-                             f"{model.cfg['vocab_size'] - 1}")
-    try:
-        idx = torch.as_tensor(idx, device=next(model.parameters()).device)
-    except (RuntimeError, TypeError, ValueError):
-        raise ValueError(f"got the prompt {idx!r:.60}, need token ids: text_to_token_ids(text, tokenizer)") from None
-    idx = idx.reshape(1, -1) if idx.ndim < 2 else idx
-    require_context_size(context_size, idx.shape[1] + max_new_tokens - 1, model.cfg)
-    require_ids(idx[:, -min(context_size, idx.shape[1]):], model.cfg)
+    idx = prompt_ids(idx, model)
+    require_generation(idx, model.cfg, max_new_tokens, context_size, stop_token)
     kv_cache, new = model.new_kv_cache(), idx
     stopped = torch.zeros(len(idx), 1, dtype=torch.bool, device=idx.device)
     for _ in range(max_new_tokens):

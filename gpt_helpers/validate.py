@@ -68,11 +68,34 @@ def require_ids(ids: torch.Tensor, cfg: Mapping, past: int = 0) -> None:
                          f"{cfg['vocab_size'] - 1}: use the tokenizer that the model was built for")
 
 
-def require_context_size(context_size: int, tokens: int, cfg: Mapping) -> None:
-    """ValueError when the last context_size of this many tokens are too many for the model."""
-    if (most := min(context_size, tokens)) > (longest := cfg["context_length"]):
+def require_generation(idx: torch.Tensor, cfg: Mapping, max_new_tokens: int, context_size: int, stop_token: int | None) -> None:
+    """ValueError when a model cannot append this many tokens to idx, (B, T) ids, or would never write the stop token."""
+    require_positive(context_size=context_size)
+    require_integers(0, max_new_tokens=max_new_tokens, stop_token=0 if stop_token is None else stop_token)
+    if stop_token is not None and stop_token >= cfg["vocab_size"]:
+        raise ValueError(f"got stop_token={stop_token:,}, which this model never writes: its vocabulary has 0 to "
+                         f"{cfg['vocab_size'] - 1}")
+    most, longest = min(context_size, idx.shape[-1] + max_new_tokens - 1), cfg["context_length"]
+    if most > longest:
         raise ValueError(f"got context_size={context_size:,} for text of {most:,} tokens, the model takes at most {longest:,}: "
                          "give its context_length as context_size")
+    require_ids(idx[..., -context_size:], cfg)
+
+
+def require_sampling(temperature: float, top_k: int | None) -> None:
+    """ValueError when no token can be drawn at this temperature, a number or a tensor of one, or among the top_k."""
+    number = isinstance(temperature, Real) or (isinstance(temperature, torch.Tensor) and temperature.numel() == 1)
+    if not (number and temperature >= 0):
+        raise ValueError(f"got temperature={temperature!r:.60}, need a number: 0 (greedy) or more")
+    if top_k is not None:
+        require_positive(top_k=top_k)
+
+
+def require_drawable(probs: torch.Tensor) -> None:
+    """ValueError when probabilities are nan; multinomial's own error leaves a GPU unusable until the kernel restarts."""
+    if probs.isnan().any():
+        raise ValueError("the model's logits are nan or infinite, so no token can be drawn: load weights from before they "
+                         "became so, and train with a smaller learning rate")
 
 
 def require_targets(inputs: torch.Tensor, targets: torch.Tensor, cfg: Mapping | None) -> None:
@@ -231,6 +254,12 @@ def require_model(model: Any) -> None:
         raise ValueError(f"got a model of type {type(model).__name__}, need a GPTModel: look at the order of the arguments")
 
 
+def require_gpt(model: nn.Module) -> None:
+    """ValueError when a model has no configuration."""
+    if not isinstance(getattr(model, "cfg", None), Mapping):
+        raise ValueError(f"got a model of type {type(model).__name__} without a configuration, need a GPTModel")
+
+
 def require_trainable(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """ValueError when no step could change a weight: gradients off, all weights frozen, or another model's optimizer."""
     require_model(model)
@@ -282,8 +311,7 @@ def require_device(name: str) -> None:
 
 def require_prompt(text: str, ids: torch.Tensor, tokenizer: Any, model: nn.Module) -> None:
     """ValueError when a text cannot start a sample: no token, or tokens that the model or the tokenizer does not know."""
-    if not isinstance(getattr(model, "cfg", None), Mapping):
-        raise ValueError(f"got a model of type {type(model).__name__} without a configuration, need a GPTModel")
+    require_gpt(model)
     takes = inspect.signature(model.forward).parameters.values()
     lacking = [name for name in ("pos_emb", "new_kv_cache") if not hasattr(model, name)]
     lacking += [f"forward(…, {name})" for name in ("last_only", "kv_cache")
