@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from gpt_helpers.model import unwrap
-from gpt_helpers.validate import require_drawable, require_generation, require_gpt, require_sampling
+from gpt_helpers.validate import require_drawable, require_generation, require_gpt, require_sampling, require_tensor
 
 
 def generate_text_simple(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens: int,
@@ -46,10 +46,7 @@ def generate(model: nn.Module, idx: torch.Tensor | Sequence[int], max_new_tokens
 def prompt_ids(idx: torch.Tensor | Sequence[int], model: nn.Module) -> torch.Tensor:
     """A prompt, (B, T), (T,) or a list, as (B, T) ids on the model's device. ValueError when it is none, or the model no GPT."""
     require_gpt(model)
-    try:
-        idx = torch.as_tensor(idx, device=next(model.parameters()).device)
-    except (RuntimeError, TypeError, ValueError):
-        raise ValueError(f"got the prompt {idx!r:.60}, need token ids: text_to_token_ids(text, tokenizer)") from None
+    idx = require_tensor(idx, next(model.parameters()).device)
     return idx.reshape(1, -1) if idx.ndim < 2 else idx
 
 

@@ -1,5 +1,6 @@
 """Text in, token ids out, and back. Nothing here needs a network."""
 import base64
+import contextlib
 import functools
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import tiktoken
 import torch
 from tiktoken_ext.openai_public import r50k_pat_str
 
-from gpt_helpers.validate import require_text
+from gpt_helpers.validate import require_tensor, require_text, require_tokenizer
 
 DATA = Path(__file__).parent / "data"
 STORY = DATA / "the_tide_house.txt"
@@ -72,9 +73,10 @@ def text_to_token_ids(text: str, tokenizer: Any) -> torch.Tensor:
     """Token ids of a text as a (1, N) int64 tensor: a batch of one.
 
     tokenizer: anything with `encode(text)`. With GPT-2's, `<|endoftext|>` becomes its one token, and half a surrogate
-    pair, which no UTF-8 file can hold, becomes the replacement character.
+    pair, which no UTF-8 file can hold, becomes the replacement character. Raises ValueError.
     """
     require_text(text)
+    require_tokenizer(tokenizer, "encode")
     if isinstance(tokenizer, tiktoken.Encoding):
         encode = functools.partial(tokenizer.encode_to_numpy, allowed_special={END_OF_TEXT})      # 4 bytes a token; in a list 36
     else:
@@ -83,7 +85,19 @@ def text_to_token_ids(text: str, tokenizer: Any) -> torch.Tensor:
         ids = encode(text)
     except UnicodeEncodeError:
         ids = encode(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-    return torch.from_numpy(np.asarray(getattr(ids, "ids", ids), dtype=np.int64)).reshape(1, -1)
+    except LookupError as error:      # of a tokenizer of one's own
+        raise ValueError(f"the tokenizer cannot encode {text!r:.40} ({type(error).__name__}: {error}): write only what it "
+                         "knows") from None
+    return torch.from_numpy(require_encoded(getattr(ids, "ids", ids)).astype(np.int64, copy=False)).reshape(1, -1)
+
+
+def require_encoded(ids: Any) -> np.ndarray:
+    """What a tokenizer's encode returned, as an array; ValueError when it is not integers."""
+    with contextlib.suppress(ValueError):      # of lists that differ in length
+        array = np.asarray(ids)
+        if array.dtype.kind in "iu" or (array.size == 0 and array.ndim == 1):
+            return array
+    raise ValueError(f"the tokenizer's encode gave {ids!r:.60}, need token ids: a list of integers")
 
 
 def token_ids_to_text(ids: torch.Tensor | Sequence[int], tokenizer: Any) -> str:
@@ -92,7 +106,8 @@ def token_ids_to_text(ids: torch.Tensor | Sequence[int], tokenizer: Any) -> str:
     tokenizer: anything with `decode(list of ids)`. With GPT-2's, bytes that are not whole characters become "\\ufffd".
     Raises ValueError for any other shape or type, or for an id outside the tokenizer's n_vocab, if it has one.
     """
-    ids = torch.as_tensor(ids)
+    require_tokenizer(tokenizer, "decode")
+    ids = require_tensor(ids)
     if (ids.is_floating_point() and ids.numel()) or ids.ndim > 2 or (ids.ndim == 2 and len(ids) != 1):
         raise ValueError(f"got {ids.dtype} ids of shape {tuple(ids.shape)}, need integers, (N,) or (1, N): take one row, ids[0], "
                          "and of logits the argmax")

@@ -44,6 +44,20 @@ def require_text(text: Any) -> None:
         raise ValueError(f"got a text of type {type(text).__name__}, need a str: text_to_token_ids(text, tokenizer)")
 
 
+def require_tokenizer(tokenizer: Any, method: str) -> None:
+    """ValueError when a tokenizer lacks this method, or is a class."""
+    if isinstance(tokenizer, type) or not callable(getattr(tokenizer, method, None)) or isinstance(tokenizer, str):
+        raise ValueError(f"got a tokenizer of type {type(tokenizer).__name__}, need one with {method}: get_tokenizer()")
+
+
+def require_tensor(ids: Any, device: torch.device | None = None) -> torch.Tensor:
+    """Token ids, a tensor or a list, as a tensor on this device; ValueError when they are anything else."""
+    try:
+        return torch.as_tensor(ids, device=device)
+    except (RuntimeError, TypeError, ValueError):
+        raise ValueError(f"got {ids!r:.60}, need token ids, a tensor or a list: text_to_token_ids(text, tokenizer)") from None
+
+
 def require_row(ids: torch.Tensor, name: str = "ids", dtypes: Iterable[torch.dtype] = (torch.int64,)) -> None:
     """ValueError when ids are not one row of token ids of one of these types."""
     if not isinstance(ids, torch.Tensor) or ids.dtype not in dtypes:

@@ -135,7 +135,7 @@ def test_importing_the_model_imports_torch_and_nothing_slower():
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_is_short_and_says_what_it_does(name):
     source = MODULES[name].read_text(encoding="utf-8")
-    assert source.count("\n") <= (420 if name == "validate" else 220)      # a list of checks is looked up, not read
+    assert source.count("\n") <= (440 if name == "validate" else 220)      # a list of checks is looked up, not read
     tree = ast.parse(source)
     assert ast.get_docstring(tree)
     for node in tree.body:

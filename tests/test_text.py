@@ -1,4 +1,5 @@
 """Text, tokenizer, and errors that say what to do."""
+import re
 import subprocess
 import sys
 
@@ -154,6 +155,40 @@ def test_a_tokenizer_of_ones_own_may_be_as_small_as_this():
     assert ids.tolist() == [[0, 1, 2]] and ids.dtype == torch.int64
     assert [token_ids_to_text(shape, Characters()) for shape in (ids, ids[0], [0, 1, 2])] == ["abc"] * 3
     assert text_to_token_ids("", Characters()).shape == (1, 0)
+
+
+class Odd:
+    """A tokenizer of one's own whose encode gives what it was made with, and whose vocabulary is the letters a to e."""
+
+    def __init__(self, ids):
+        self.ids = ids
+
+    def encode(self, text):
+        return {letter: i for i, letter in enumerate("abcde")}[text] if self.ids is None else self.ids
+
+
+@pytest.mark.parametrize(("tokenizer", "needed"), [
+    (None, "got a tokenizer of type NoneType, need one with encode"),
+    ("gpt2", "got a tokenizer of type str, need one with encode"),
+    (Odd, "got a tokenizer of type type, need one with encode"), (Odd([1.5, 2.0]), "encode gave [1.5, 2.0], need token ids"),
+    (Odd({"input_ids": [1]}), "encode gave {'input_ids': [1]}, need"), (Odd(["a"]), "encode gave ['a'], need"),
+    (Odd(iter([1])), "need token ids: a list of integers"), (Odd([[1], [2, 3]]), "encode gave [[1], [2, 3]], need"),
+    (Odd([True]), "encode gave [True], need"),
+    (Odd(None), "the tokenizer cannot encode 'z' (KeyError: 'z'): write only what it knows")])
+def test_a_tokenizer_that_gives_no_ids_is_refused(tokenizer, needed):
+    with pytest.raises(ValueError, match=re.escape(needed)):
+        text_to_token_ids("z", tokenizer)
+
+
+@pytest.mark.parametrize("ids", [[], [3], (3, 4), torch.tensor([[3, 4]]), torch.tensor([3], dtype=torch.int32), range(2)])
+def test_a_tokenizer_may_give_ids_in_any_usual_form(ids):
+    assert text_to_token_ids("z", Odd(ids)).flatten().tolist() == torch.as_tensor(ids).flatten().tolist()
+
+
+@pytest.mark.parametrize("ids", [None, "ab", {1: 2}, [[1], [2, 3]], ["a"]])
+def test_what_is_no_row_of_ids_has_no_text(ids):
+    with pytest.raises(ValueError, match="need token ids, a tensor or a list"):
+        token_ids_to_text(ids, get_tokenizer())
 
 
 def test_the_first_line_of_each_row_may_follow_a_line_end_and_may_be_cut_off_or_empty():
