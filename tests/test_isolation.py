@@ -329,10 +329,11 @@ def test_a_name_that_is_not_defined_and_a_stub_are_told_as_in_a_notebook():
     ("name = input('Who are you? ')", "EOFError: EOF when reading a line"),
     ("from google.colab import drive", "ModuleNotFoundError: No module named 'google"),
     ("raise ValueError('one\\ntwo')", "ValueError: one"),
-    ("while True: pass", "still running after 60 seconds"),
+    ("while True: pass", "still running after 1 seconds"),
     ("import os; os._exit(0)", "its process ended, as by os._exit or a crash")])
 def test_the_error_in_a_cell_that_was_to_define_a_function_is_told(before, why):
     with judge.Notebook() as notebook:
+        notebook.run("from gpt_checks import core\ncore.WAITING = 1.0")      # in the process of the cells, to wait for less
         notebook.run(f"{before}\ndef perplexity(loss):\n    return loss")
         mark, line = notebook.verdict(CHECKS["2.1"], "perplexity", seed=1)
     assert mark == "✘" and line.startswith(f"✘ {why}") and line.endswith("; so perplexity is not defined")
