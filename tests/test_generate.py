@@ -141,7 +141,7 @@ def test_a_prompt_that_is_none_is_refused_in_one_line(model, prompt, new):
 @pytest.mark.parametrize("wrong", ["gpt2", PROMPT, GPTModel, None, torch.nn.Linear(2, 2), torch.nn.Sequential(GPTModel(SMALL))])
 def test_what_is_no_model_is_refused_in_one_line(wrong):
     for write in (generate_text_simple, generate):
-        with pytest.raises(ValueError, match=r"^got a model of type .* need a GPTModel") as caught:
+        with pytest.raises(ValueError, match=rf"^got a model of type {type(wrong).__name__}\b.* need a GPTModel") as caught:
             write(wrong, PROMPT, 1, 16)
         assert "\n" not in str(caught.value)
 
@@ -193,11 +193,6 @@ def test_a_context_of_nothing_is_refused(model, context_size):
     for write in (generate_text_simple, generate):
         with pytest.raises(ValueError, match=f"got context_size={context_size}, need"):
             write(model, PROMPT, 1, context_size)
-
-
-def test_something_else_in_the_place_of_a_model_is_refused():
-    with pytest.raises(ValueError, match="got a model of type str, need a GPTModel"):
-        generate("gpt2", PROMPT, 1, 16)
 
 
 def test_more_context_than_the_model_takes_is_refused_before_anything_is_written(model):

@@ -136,6 +136,19 @@ def test_after_an_error_in_the_midst_of_a_step_nothing_is_saved_for_its_weights_
     assert read_checkpoint(tmp_path / "run.pt")["training"]["step"] == 4
 
 
+def assert_evaluations_and_a_stop_change_nothing(seeded, tmp_path):
+    """seeded(seed): what train_model takes, with a loader whose own generators have this seed."""
+    straight = seeded(3)
+    history = quiet(train_model, *straight)
+    often = with_parts(seeded(3), eval_freq=1)      # evaluation leaves no trace
+    quiet(train_model, *often)
+    assert torch.equal(weights(often), weights(straight))
+    quiet(train_model, *seeded(3), checkpoint_path=tmp_path / "run.pt", max_steps=8)
+    parts = seeded(77)
+    assert quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True) == history
+    assert torch.equal(weights(parts), weights(straight))
+
+
 @pytest.mark.parametrize("held_by", ["the loader", "the sampler of its batch_sampler", "the loader and its sampler"])
 def test_a_loader_with_its_own_generator_goes_on_too(held_by, tmp_path):
     def seeded(seed):
@@ -150,15 +163,7 @@ def test_a_loader_with_its_own_generator_goes_on_too(held_by, tmp_path):
             parts[1] = torch.utils.data.DataLoader(parts[1].dataset, batch_sampler=batches)
         return parts
 
-    straight = seeded(3)
-    history = quiet(train_model, *straight)
-    often = with_parts(seeded(3), eval_freq=1)      # evaluation leaves no trace
-    quiet(train_model, *often)
-    assert torch.equal(weights(often), weights(straight))
-    quiet(train_model, *seeded(3), checkpoint_path=tmp_path / "run.pt", max_steps=8)
-    parts = seeded(77)
-    assert quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True) == history
-    assert torch.equal(weights(parts), weights(straight))
+    assert_evaluations_and_a_stop_change_nothing(seeded, tmp_path)
 
 
 class Drawn(torch.utils.data.Dataset):
@@ -186,24 +191,16 @@ class Drawn(torch.utils.data.Dataset):
 @pytest.mark.parametrize(("kind", "place"), [("python", "sampler"), ("python", "dataset"), ("numpy", "part of a dataset"),
                                              ("numpy", "batch sampler"), ("old numpy", "dataset"), ("Philox", "sampler")])
 def test_a_generator_of_any_kind_in_the_dataset_or_sampler_goes_on_too(kind, place, tmp_path):
-    def seeded(seed, **changed):
+    def seeded(seed):
         parts = training()
         drawn = Drawn(parts[1].dataset.ids, seed, kind)
         windows, part = parts[1].dataset, torch.utils.data.Subset(drawn, range(22))
         loader = {"sampler": lambda load: load(windows, 4, sampler=drawn), "dataset": lambda load: load(drawn, 4),
                   "batch sampler": lambda load: load(windows, batch_sampler=torch.utils.data.BatchSampler(drawn, 4, False)),
                   "part of a dataset": lambda load: load(part, 4)}[place](torch.utils.data.DataLoader)
-        return with_parts(parts, train_loader=loader, **changed)
+        return with_parts(parts, train_loader=loader)
 
-    straight = seeded(3)
-    history = quiet(train_model, *straight)
-    often = seeded(3, eval_freq=1)
-    quiet(train_model, *often)
-    assert torch.equal(weights(often), weights(straight))
-    quiet(train_model, *seeded(3), checkpoint_path=tmp_path / "run.pt", max_steps=8)
-    parts = seeded(77)
-    assert quiet(train_model, *parts, checkpoint_path=tmp_path / "run.pt", resume=True) == history
-    assert torch.equal(weights(parts), weights(straight))
+    assert_evaluations_and_a_stop_change_nothing(seeded, tmp_path)
 
 
 def test_more_epochs_can_be_added_later(tmp_path):

@@ -23,7 +23,7 @@ def draw_graph(end: Any, title: str, names: Mapping[str, Any]) -> DescribedFigur
     """All nodes that `end` was made from, left to right, each with its value in blue and its gradient in orange-red.
 
     A node has `value` and `grad`, numbers or tensors, its `parents`, and `back`, as lesson 03 builds it. names: {name: node};
-    nodes without a name are called after the function that made them. A tensor of more than six numbers is shown by its shape.
+    nodes without a name are named after the function that made them. A tensor of more than six numbers is shown by its shape.
     """
     columns, labels = _columns(end), {id(node): name for name, node in names.items()}
     places = {}
